@@ -1,0 +1,55 @@
+# The two commands that matter: `make demo` and `make test`. Both make their own environment in .venv first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.setup-done
+
+# One extra where the system has no C++ compiler: the package index has one too.
+EXTRAS := dev$(shell command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || echo ,compiler)
+
+# Verilog and images must not depend on the order of a set.
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench docs clean
+
+help:
+	@echo "make demo   tell a story on the simulated chip"
+	@echo "make test   run every test"
+	@echo "make lint   ruff and pyright"
+	@echo "make bench  measure cycles, utilisation and speed"
+	@echo "make docs   regenerate the generated documents"
+	@echo "make setup  make or update .venv (the others do it by themselves)"
+	@echo "make clean  remove .venv and what tests left behind"
+
+setup: $(STAMP)
+
+# Done again when the dependencies change. The stamp is written last, so an interrupted setup starts over.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "OpenLPU needs Python 3.11 or later; this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@echo '$(EXTRAS)' > $@
+
+demo: setup
+	@$(BIN)/lpu demo
+
+# The fast tests first: they say more precisely what broke.
+test: setup
+	$(BIN)/python -m pytest tests verification
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: setup
+	$(BIN)/lpu bench
+
+docs: setup
+	$(BIN)/lpu isa -o docs/isa.md
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
