@@ -1,0 +1,119 @@
+"""The quantised model: every integer that docs/numerics.md names, in the model's own shape, for no particular preset.
+
+The quantiser makes it, the golden model runs it as it stands, and the lowering places it into a machine's banks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int8 = npt.NDArray[np.int8]
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Dimensions of a Llama-style decoder.
+
+    dim: residual width; hidden: feed-forward width; heads and kv_heads: query and key/value heads (GQA);
+    head_dim: even; vocab: tokens; context: most positions a sequence can have.
+    """
+
+    dim: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    context: int
+
+    @property
+    def queries_per_kv(self) -> int:
+        return self.heads // self.kv_heads
+
+    def macs(self, position: int, *, classify: bool) -> int:
+        """Useful multiply-accumulates of one token at a position (0-based), attention included."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        weights = self.dim * (2 * q + 2 * kv + 3 * self.hidden)
+        attention = 2 * q * (position + 1)
+        return self.layers * (weights + attention) + (self.vocab * self.dim if classify else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """One quantised matrix.
+
+    weights: (outputs, inputs) int8; multiplier: (outputs,) uint8, the requantise factor `m` of each output channel.
+    """
+
+    weights: Int8
+    multiplier: UInt8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One decoder layer. Rows of wq and wk have the two members of a RoPE pair side by side (2i, 2i+1)."""
+
+    wq: Linear  # (heads * head_dim, dim)
+    wk: Linear  # (kv_heads * head_dim, dim)
+    wv: Linear  # (kv_heads * head_dim, dim)
+    attention: UInt8  # (heads * head_dim,) multiplier of the A.V requantise step
+    wo: Linear  # (dim, heads * head_dim)
+    w1: Linear  # (hidden, dim), gate
+    w3: Linear  # (hidden, dim), up
+    w2: Linear  # (dim, hidden), down
+    attention_x_shift: int  # x8 = sat8(rshift(x, shift)) as wq, wk, wv read it
+    ffn_x_shift: int  # and as w1, w3 read it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shifts:
+    """Static shifts of each step, the same in every layer. Names follow docs/numerics.md: (s0, s1, s2[, s3])."""
+
+    embed_s1: int
+    square: int
+    q: tuple[int, int, int]
+    k: tuple[int, int, int]
+    v: tuple[int, int, int]
+    rotate_q_s3: int
+    rotate_k_s3: int
+    score_s0: int
+    attention: tuple[int, int, int]
+    o: tuple[int, int, int]
+    gate: tuple[int, int, int]
+    up: tuple[int, int, int]
+    down: tuple[int, int, int]
+    logit: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantisedModel:
+    """A whole model in integers.
+
+    Members:
+        shape: dimensions.
+        embed: (vocab, dim) int8 and embed_multiplier: (dim,) uint8.
+        layers: the decoder layers; classifier: (vocab, dim).
+        final_x_shift: x8 of the classifier.
+        rope_cos, rope_sin: (context, head_dim // 2) int8.
+        norm_bias: the integer added to SUM x*x before RSQRT (epsilon).
+        hidden_chunks: ends of the chunks of the hidden vector that have a block exponent of their own; the last is `hidden`.
+        logit_scale: real value of one unit of an integer logit (for cross-entropy only).
+    """
+
+    shape: Shape
+    embed: Int8
+    embed_multiplier: UInt8
+    layers: tuple[Layer, ...]
+    classifier: Linear
+    final_x_shift: int
+    rope_cos: Int8
+    rope_sin: Int8
+    norm_bias: int
+    shifts: Shifts
+    hidden_chunks: tuple[int, ...]
+    logit_scale: float
