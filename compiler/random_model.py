@@ -1,0 +1,46 @@
+"""Models with random weights, of any shape: what tests and benches run where no training is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compiler.checkpoint import FloatModel, check_shape
+from compiler.quantised import Shape
+
+
+def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False) -> FloatModel:
+    """A model whose activations have the size that those of a trained one have.
+
+    Parameters
+    ----------
+    shape: any that `check_shape` accepts.
+    seed: the same seed gives the same model.
+    tied: the classifier is the embedding.
+    """
+    check_shape(shape, "random model")
+    rng = np.random.default_rng(seed)
+
+    def normal(*size: int, gain: float = 1.0) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        # Inputs of every matrix have about unit variance; 1/sqrt(inputs) keeps that for its outputs.
+        return (rng.standard_normal(size) * gain / np.sqrt(size[-1])).astype(np.float32)
+
+    def norm(*size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return rng.uniform(0.5, 1.5, size).astype(np.float32)
+
+    layers, dim, q, kv = shape.layers, shape.dim, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    embed = normal(shape.vocab, dim, gain=np.sqrt(dim))
+    return FloatModel(
+        shape=shape,
+        embed=embed,
+        attention_norm=norm(layers, dim),
+        wq=normal(layers, q, dim, gain=1.5),
+        wk=normal(layers, kv, dim, gain=1.5),
+        wv=normal(layers, kv, dim),
+        wo=normal(layers, dim, q),
+        ffn_norm=norm(layers, dim),
+        w1=normal(layers, shape.hidden, dim),
+        w2=normal(layers, dim, shape.hidden),
+        w3=normal(layers, shape.hidden, dim),
+        final_norm=norm(dim),
+        classifier=embed if tied else normal(shape.vocab, dim, gain=2.0),
+    )
