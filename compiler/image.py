@@ -1,0 +1,61 @@
+"""Image: everything a machine is loaded with, and the cycles the compiler promises for it.
+
+Memories are in the machine's own layout. `save` and `load` (safetensors, metadata as JSON) are in compiler/image_file.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rtl.config import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registers:
+    """Control registers of the core, set once.
+
+    key_step: bank rows between the K blocks of neighbouring groups of `lanes` positions (K-store row = dst + position // lanes * key_step).
+    rope_step: parameter rows of one position. embed_step: embedding columns of one token.
+    """
+
+    key_step: int
+    rope_step: int
+    embed_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A compiled model for one Config.
+
+    Members:
+        config: the machine.
+        programs: encoded words of each queue, by queue name ("matrix", "vector", "scalar").
+        banks: (bank_rows, lanes, taps) int8. act: (act_rows, act_width) int8. params: (param_rows, lanes) uint8.
+        constants: (constants,) uint8. values: (buckets, config.values) uint16, column 0 all zero.
+        registers: control registers.
+        context: most positions. cycles: (2, context) int64, predicted cycles of a token at each position;
+            row 0 prompt tokens (no classifier), row 1 classified tokens.
+        tensors: where named tensors lie after a token, for comparison: name -> (space, ...) see compiler/allocate.py.
+        useful_macs: (2, context) int64.
+        provenance: where the model came from, checksums, tool version: plain JSON values.
+        tokenizer: bytes of the llama2.c tokenizer file, so that an image speaks for itself.
+    """
+
+    config: Config
+    programs: dict[str, list[int]]
+    banks: npt.NDArray[np.int8]
+    act: npt.NDArray[np.int8]
+    params: npt.NDArray[np.uint8]
+    constants: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.uint16]
+    registers: Registers
+    context: int
+    cycles: npt.NDArray[np.int64]
+    useful_macs: npt.NDArray[np.int64]
+    tensors: dict[str, Any] = field(default_factory=dict[str, Any])
+    provenance: dict[str, Any] = field(default_factory=dict[str, Any])
+    tokenizer: bytes = b""

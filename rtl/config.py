@@ -1,0 +1,159 @@
+"""Config: every size of the machine, and the presets. The only place where a size is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VECTOR_STEPS = ("select", "scale", "round", "multiply", "add", "function", "output")
+"""The vector pipeline's steps, in order. `Config.vector_cuts` says after which of them there is a register."""
+
+
+class ConfigError(ValueError):
+    """A Config whose sizes cannot be built; the message names the field and what would be right."""
+
+
+def log2(n: int) -> int:
+    """Exact logarithm of a power of two."""
+    return n.bit_length() - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of one machine.
+
+    Parameters
+    ----------
+    lanes, taps: matrix unit of lanes x taps int8 multipliers; powers of two, at least 2. One SRAM bank a lane,
+        one row of a bank is `taps` bytes. The vector unit has `lanes` lanes.
+    groups: lane groups of the matrix unit, each with an activation operand of its own (A.V of several heads at once).
+    bank_rows: rows of each bank. single_port: a bank cannot be read and written in one cycle.
+    bank_register: an output register behind each bank (block RAM is slow from clock to output).
+    tile_lanes, tile_taps: the mesh has a pipeline register every so many lanes and taps.
+    slots: accumulators a lane. acc_bits: their width.
+    vector_rows: vector memory, rows of `lanes` int16. act_rows: activation memory, rows of `act_width` int8.
+    param_rows: parameter memory, rows of `lanes` bytes. constants: constant memory of the scalar unit, bytes.
+    scalars, reduces: scalar registers and reduce registers.
+    matrix_words, vector_words, scalar_words: program memory of each queue.
+    values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
+    position_bits, token_bits: width of a position and of a token number.
+    wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
+    vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
+    external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
+        would make the Verilog hundreds of megabytes).
+    """
+
+    name: str
+    lanes: int
+    taps: int
+    groups: int = 1
+    bank_rows: int
+    single_port: bool = False
+    bank_register: bool = True
+    tile_lanes: int
+    tile_taps: int
+    slots: int = 4
+    acc_bits: int = 24
+    vector_rows: int
+    act_rows: int
+    param_rows: int
+    constants: int = 64
+    scalars: int = 16
+    reduces: int = 16
+    matrix_words: int = 256
+    vector_words: int = 512
+    scalar_words: int = 256
+    values: int = 16
+    value_bits: int = 12
+    position_bits: int
+    token_bits: int = 10
+    wait_bits: int = 10
+    repeat_bits: int = 10
+    vector_cuts: tuple[str, ...] = VECTOR_STEPS
+    external_banks: bool = False
+
+    def __post_init__(self) -> None:
+        def need(condition: bool, text: str) -> None:
+            if not condition:
+                raise ConfigError(f"config {self.name!r}: {text}")
+
+        for field in ("lanes", "taps", "groups", "slots", "scalars", "reduces", "values", "tile_lanes", "tile_taps"):
+            value = getattr(self, field)
+            need(value >= 1 and value & (value - 1) == 0, f"{field} is {value}; it must be a power of two")
+        need(self.lanes >= 2 and self.taps >= 2, "lanes and taps must be at least 2")
+        need(self.groups <= self.lanes // 2, f"groups is {self.groups}; at most lanes / 2 groups can be fed")
+        need(self.tile_lanes <= self.lanes and self.tile_taps <= self.taps, "a tile cannot be larger than the mesh")
+        need(self.slots >= 2 and self.values >= 2, "slots and values must be at least 2")
+        need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
+        need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
+        need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
+        for field in ("bank_rows", "vector_rows", "act_rows", "param_rows", "constants", "matrix_words", "vector_words",
+                      "scalar_words", "position_bits", "token_bits", "wait_bits", "repeat_bits", "value_bits"):
+            need(getattr(self, field) >= 2, f"{field} must be at least 2")
+
+    # Derived sizes, all in one place.
+    @property
+    def act_width(self) -> int:
+        """Bytes in a row of activation memory: wide enough for a vector write and for a matrix read."""
+        return max(self.lanes, self.taps)
+
+    @property
+    def act_words(self) -> int:
+        """Words of `taps` bytes in activation memory: what the matrix unit addresses."""
+        return self.act_rows * self.act_width // self.taps
+
+    @property
+    def act_vectors(self) -> int:
+        """Vectors of `lanes` bytes in activation memory: what the vector unit addresses."""
+        return self.act_rows * self.act_width // self.lanes
+
+    @property
+    def bucket_positions(self) -> int:
+        """Positions that share one row of dynamic values: attention works in steps of this many."""
+        return max(self.lanes, self.taps)
+
+    @property
+    def buckets(self) -> int:
+        return max(1, (1 << self.position_bits) // self.bucket_positions)
+
+    @property
+    def chunks(self) -> int:
+        """K-cache stores a vector needs when lanes > taps; places a vector can have in a bank row otherwise."""
+        return max(self.lanes // self.taps, self.taps // self.lanes)
+
+    @property
+    def peak_macs(self) -> int:
+        """Multiply-accumulates a cycle."""
+        return self.lanes * self.taps
+
+    @property
+    def group_lanes(self) -> int:
+        return self.lanes // self.groups
+
+    @property
+    def bank_bytes(self) -> int:
+        return self.lanes * self.taps * self.bank_rows
+
+
+_PRESETS = (
+    Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, tile_lanes=1, tile_taps=1, acc_bits=22, slots=4,
+           vector_rows=512, act_rows=512, param_rows=1024, position_bits=6, token_bits=8),
+    Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
+           tile_lanes=2, tile_taps=2, vector_rows=1024, act_rows=512, param_rows=2048, position_bits=8, token_bits=9,
+           values=8, value_bits=10, matrix_words=128, vector_words=256, scalar_words=128),
+    Config(name="tangnano20k", lanes=8, taps=8, groups=1, bank_rows=1024, tile_lanes=8, tile_taps=8,
+           vector_rows=256, act_rows=256, param_rows=512, position_bits=8, token_bits=9),
+    Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
+           vector_rows=256, act_rows=256, param_rows=1024, position_bits=8, token_bits=9),
+    Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
+           vector_rows=4096, act_rows=4096, param_rows=16384, constants=256, scalars=64, reduces=64, position_bits=10,
+           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True),
+)
+
+PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}
+
+
+def preset(name: str) -> Config:
+    """The preset of that name. Raises ConfigError naming the known ones."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}")
+    return PRESETS[name]

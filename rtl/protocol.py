@@ -1,0 +1,71 @@
+"""The host port's byte protocol: one table for the gateware and for every driver.
+
+All numbers are little-endian. The core answers a request before it reads the next.
+
+| request | bytes | answer |
+|---|---|---|
+| WRITE | 01 space:1 address:4 count:4 then count words | 01 |
+| READ  | 02 space:1 address:4 count:4 | count words |
+| STEP  | 03 flags:1 token:2 | a record; runs one token at the current position; flags bit 0: run the classifier |
+| RUN   | 04 count:2 | count records; each token is the winner of the one before; a STOP byte between tokens ends it |
+| RESET | 05 | 05; the next token is at position 0 |
+| STATUS| 06 | version:1 position:2 token:2 cycles:4 (all cycles spent on tokens since RESET, modulo 2**32) |
+| STOP  | 07 | 07; ends a RUN after the token in progress, its record comes first |
+
+A record is token:2 cycles:4: the classifier's winner (for a token without classifier: the token itself) and the cycles
+from this token's start to the earliest start of the next.
+Any other byte is answered with FF and ignored. Requests that use memory while a token runs are not possible: the host
+port reads nothing but STOP then.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from rtl.config import Config
+from rtl.isa import MATRIX, SCALAR, VECTOR, word_bits
+
+VERSION = 1
+
+
+class Request(enum.IntEnum):
+    WRITE = 1
+    READ = 2
+    STEP = 3
+    RUN = 4
+    RESET = 5
+    STATUS = 6
+    STOP = 7
+
+
+ERROR = 0xFF
+RECORD_BYTES = 6
+STATUS_BYTES = 9
+
+
+class Space(enum.IntEnum):
+    """Memories the host reaches. The address counts words, in the order given here."""
+
+    BANK = 0  # word: taps bytes; address = row * lanes + lane; readable
+    VECTOR = 1  # word: 2 bytes (one lane's int16); address = row * lanes + lane; readable
+    ACT = 2  # word: 1 byte; address = row * act_width + byte; readable
+    PARAM = 3  # word: 1 byte; address = row * lanes + lane
+    CONSTANT = 4  # word: 1 byte
+    MATRIX_PROGRAM = 5  # word: one instruction, whole bytes
+    VECTOR_PROGRAM = 6
+    SCALAR_PROGRAM = 7
+    VALUES = 8  # word: 2 bytes; address = bucket * values + index
+    REGISTER = 9  # word: 2 bytes; address: 0 key_step, 1 rope_step, 2 embed_step
+
+
+READABLE = (Space.BANK, Space.VECTOR, Space.ACT)
+
+
+def word_bytes(cfg: Config, space: Space) -> int:
+    """Bytes of one word of a space."""
+    programs = {Space.MATRIX_PROGRAM: MATRIX, Space.VECTOR_PROGRAM: VECTOR, Space.SCALAR_PROGRAM: SCALAR}
+    if space in programs:
+        return -(-word_bits(cfg, programs[space]) // 8)
+    if space is Space.BANK:
+        return cfg.taps
+    return 2 if space in (Space.VECTOR, Space.VALUES, Space.REGISTER) else 1

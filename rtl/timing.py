@@ -1,0 +1,85 @@
+"""When each unit touches each memory, in cycles from the issue of a pass: the numbers the compiler schedules with.
+
+Cycle 0 of a pass is the cycle in which its sequencer presents it. A memory written in cycle w can be read from cycle
+w + 1 on, its `visible` cycle. The rules that keep a program legal follow from these numbers alone:
+
+- read after write: reader's issue + read >= writer's issue + visible;
+- write after read: writer's issue + visible > reader's issue + read.
+
+Nothing here is typed in by hand: each figure counts the registers a unit has. `tests/rtl` measures them on the gateware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from rtl.config import VECTOR_STEPS, Config, log2
+
+ADDRESS = 1  # every unit registers its addresses before it reads
+MEMORY = 1  # a synchronous memory answers a cycle after it was asked
+SCALAR_STAGES = ("address", "read", "normalise", "table")
+"""Registers of the scalar unit; the write follows the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Cycles from issue. `*_visible` is the first cycle in which a read sees the result.
+
+    matrix_read: bank rows and activation words are read. acc_visible: the step's sum is in its accumulator
+    (an accumulator's partial sum is also read by the next step, one cycle later: steps can follow each cycle).
+    vector_read: vector memory, parameter memory and scalar registers are read; acc_read: the accumulator.
+    memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle that uses a bank's write port
+    (K and V stores); bank_visible follows it. token_visible: ARGMAX's winner.
+    scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
+    values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current one.
+    token_overhead: cycles from the last queue's END to the start of the next token.
+    """
+
+    matrix_read: int
+    acc_visible: int
+    vector_read: int
+    acc_read: int
+    memory_visible: int
+    act_visible: int
+    bank_write: int
+    bank_visible: int
+    reduce_visible: int
+    token_visible: int
+    scalar_read: int
+    scalar_visible: int
+    values_ready: int
+    token_overhead: int
+
+
+def matrix_tree_stages(cfg: Config) -> int:
+    """Registers of the mesh: one for each tile of taps a partial sum crosses, and one for each further tile of lanes."""
+    return cfg.taps // cfg.tile_taps + cfg.lanes // cfg.tile_lanes - 1
+
+
+def reduce_stages(cfg: Config) -> int:
+    """Registers of the reduction tree: one for every two levels."""
+    return (log2(cfg.lanes) + 1) // 2
+
+
+def vector_cycle(cfg: Config, step: str) -> int:
+    """Cycle in which the logic of a pipeline step works on a pass."""
+    before = VECTOR_STEPS[:VECTOR_STEPS.index(step)]
+    return ADDRESS + MEMORY + sum(name in cfg.vector_cuts for name in before)
+
+
+@cache
+def timing(cfg: Config) -> Timing:
+    """The Timing of a machine."""
+    product = ADDRESS + MEMORY + int(cfg.bank_register)  # cycle in which the multipliers work
+    accumulate = product + 1 + matrix_tree_stages(cfg)  # +1: the product register
+    result = vector_cycle(cfg, "function") + int("function" in cfg.vector_cuts)  # f can be written
+    output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts)  # o can be written
+    reduced = result + reduce_stages(cfg)  # the tree's result meets the register
+    return Timing(
+        matrix_read=ADDRESS, acc_visible=accumulate + 1,
+        vector_read=ADDRESS, acc_read=vector_cycle(cfg, "select"),
+        memory_visible=result + 1, act_visible=output + 1, bank_write=output, bank_visible=output + 1,
+        reduce_visible=reduced + 1, token_visible=reduced + 1,
+        scalar_read=1, scalar_visible=len(SCALAR_STAGES) + 1,
+        values_ready=cfg.values + 3, token_overhead=2)
