@@ -210,7 +210,8 @@ class VerilatedCore:
 
     def _fetch(self, count: int) -> bytes:
         buffer = ctypes.create_string_buffer(max(count, 1))
-        return buffer.raw[: self._library.openlpu_fetch(self._open(), buffer, count)]
+        size = self._library.openlpu_fetch(self._open(), buffer, count)
+        return buffer.raw[:size]
 
 
 def _load(path: Path) -> ctypes.CDLL:
