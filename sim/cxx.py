@@ -120,7 +120,7 @@ def compile_flags(verilator: Verilator, compiler: Compiler) -> tuple[str, ...]:
     """Flags of every compilation."""
     include = verilator.root / "include"
     return (
-        *compiler.flags, "-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-w",
+        *compiler.flags, "-std=gnu++17", "-fPIC", "-w",
         f"-I{include}", f"-I{include / 'vltstd'}",
     )  # fmt: skip
 

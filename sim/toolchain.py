@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -154,7 +155,7 @@ def run_all(commands: Sequence[Sequence[str]], *, what: str, cwd: Path, environm
     for command, result in zip(commands, results, strict=True):
         if result.returncode != 0:
             lines = result.stdout.strip().splitlines()
-            errors = [line for line in lines if "error" in line.lower()] or lines
+            errors = [line for line in lines if re.search("error|undefined", line, re.IGNORECASE)] or lines
             said = "\n  ".join(errors[:8]) or f"nothing, exit code {result.returncode}"
             raise BuildFailed(f"{what}: {Path(command[0]).name} failed and said\n  {said}")
 

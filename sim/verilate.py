@@ -40,7 +40,8 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     BuildFailed : the design does not build, or lacks one of the ports.
     """
     verilator, compiler = find_verilator(), find_compiler()
-    defines = cxx.definitions(trace=trace)
+    # Hidden: several designs live in one process, and each has its own copy of Verilator's library.
+    defines = (*cxx.definitions(trace=trace), "-fvisibility=hidden")
     flags = (*VERILATOR_FLAGS, *(["--trace-vcd"] if trace else []))
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []))
     harness = HARNESS.read_text()
