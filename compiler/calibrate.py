@@ -1,0 +1,137 @@
+"""Activations of a float model on stories that it tells itself: what static scales are chosen from.
+
+No text is needed, so any checkpoint can be quantised, and nothing that accuracy is measured on is seen. Several
+sequences run side by side, because numpy is quick with many rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.checkpoint import NORM_EPSILON, FloatModel, rope_tables
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+BEGIN: Final = 1
+SEQUENCES: Final = 4
+LENGTH: Final = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerActivations:
+    """Tensors of one layer; the first axis of each is the token.
+
+    Members:
+        attention_x, ffn_x: (tokens, dim) residual stream at the entry of each block.
+        q: (tokens, heads, head_dim) and k: (tokens, kv_heads, head_dim), rotated; v: (tokens, kv_heads, head_dim).
+        o: (tokens, heads, head_dim) attention's output.
+        gate, up: (tokens, hidden) before SiLU and product.
+    """
+
+    attention_x: Float32
+    q: Float32
+    k: Float32
+    v: Float32
+    o: Float32
+    ffn_x: Float32
+    gate: Float32
+    up: Float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """What a model does on its own samples.
+
+    Members:
+        layers: one a layer. final_x: (tokens, dim) residual stream at the classifier.
+        logit_peak: largest magnitude of a logit.
+    """
+
+    layers: tuple[LayerActivations, ...]
+    final_x: Float32
+    logit_peak: float
+
+
+def normalise(x: Float32) -> Float32:
+    """RMS normalisation over the last axis, without the gain."""
+    return x / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
+
+
+def silu(x: Float32) -> Float32:
+    """x * sigmoid(x), without overflow at either end."""
+    return x * (0.5 * (1.0 + np.tanh(0.5 * x)))
+
+
+class _Batch:
+    """Several sequences in lock step, and a record of every step."""
+
+    def __init__(self, model: FloatModel, sequences: int, length: int) -> None:
+        self.model, shape = model, model.shape
+        cos, sin = rope_tables(shape)
+        self.cos, self.sin = cos.astype(np.float32), sin.astype(np.float32)
+        cache = (shape.layers, sequences, shape.kv_heads, length, shape.head_dim)
+        self.keys, self.values = np.zeros(cache, np.float32), np.zeros(cache, np.float32)
+        self.records: list[list[tuple[Float32, ...]]] = [[] for _ in range(shape.layers)]
+        self.final: list[Float32] = []
+
+    def _rotate(self, x: Float32, position: int) -> Float32:
+        cos, sin = self.cos[position], self.sin[position]
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return np.stack((even * cos - odd * sin, even * sin + odd * cos), axis=-1).reshape(x.shape)
+
+    def step(self, tokens: npt.NDArray[np.int64], position: int) -> Float32:
+        """Logits (sequences, vocab) after one more token of each sequence."""
+        m, shape, rows = self.model, self.model.shape, len(tokens)
+        x = m.embed[tokens]
+        for i in range(shape.layers):
+            attention_x = x
+            normed = normalise(x) * m.attention_norm[i]
+            q = self._rotate((normed @ m.wq[i].T).reshape(rows, shape.heads, -1), position)
+            k = self._rotate((normed @ m.wk[i].T).reshape(rows, shape.kv_heads, -1), position)
+            v = (normed @ m.wv[i].T).reshape(rows, shape.kv_heads, -1)
+            self.keys[i, :, :, position], self.values[i, :, :, position] = k, v
+            # (rows, kv_heads, queries_per_kv, positions)
+            grouped = q.reshape(rows, shape.kv_heads, -1, shape.head_dim)
+            scores = grouped @ self.keys[i, :, :, : position + 1].swapaxes(2, 3) / np.float32(shape.head_dim**0.5)
+            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            weights /= weights.sum(axis=-1, keepdims=True)
+            o = (weights @ self.values[i, :, :, : position + 1]).reshape(rows, shape.heads, -1)
+            x = ffn_x = x + o.reshape(rows, -1) @ m.wo[i].T
+            normed = normalise(x) * m.ffn_norm[i]
+            gate, up = normed @ m.w1[i].T, normed @ m.w3[i].T
+            x = x + (silu(gate) * up) @ m.w2[i].T
+            self.records[i].append((attention_x, q, k, v, o, ffn_x, gate, up))
+        self.final.append(x)
+        return (normalise(x) * m.final_norm) @ m.classifier.T
+
+
+def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LENGTH, seed: int = 0) -> Activations:
+    """Let a model tell stories and record its activations.
+
+    Parameters
+    ----------
+    sequences: how many. The first is greedy, the others are sampled at temperature 1.
+    length: tokens of each, or the context if that is shorter; a story that ends is followed by another one.
+    seed: of the sampling.
+    """
+    length, rng = min(length, model.shape.context), np.random.default_rng(seed)
+    batch, peak = _Batch(model, sequences, length), 0.0
+    tokens = np.full(sequences, min(BEGIN, model.shape.vocab - 1), np.int64)
+    for position in range(length):
+        logits = batch.step(tokens, position).astype(np.float64)
+        peak = max(peak, float(np.abs(logits).max()))
+        cumulative = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
+        draw = rng.random((sequences, 1)) * cumulative[:, -1:]
+        tokens = np.minimum((cumulative < draw).sum(axis=1), model.shape.vocab - 1)
+        tokens[0] = logits[0].argmax()
+    names = ("attention_x", "q", "k", "v", "o", "ffn_x", "gate", "up")
+    layers = tuple(
+        LayerActivations(**{n: np.concatenate(t) for n, t in zip(names, zip(*steps, strict=True), strict=True)})
+        for steps in batch.records
+    )
+    return Activations(layers=layers, final_x=np.concatenate(batch.final), logit_peak=peak)

@@ -1,0 +1,226 @@
+"""Section 2 of docs/numerics.md: one token through the quantised model."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.quantised import Layer, Linear, QuantisedModel
+from sim.golden import primitives as p
+from sim.golden.primitives import Int, Scalar, Table
+
+Float64 = npt.NDArray[np.float64]
+Trace = dict[str, npt.NDArray[np.int64]]
+
+ONE_HOT: Final = 64  # the activation that picks a column of the embedding
+NORM_ADJUST: Final = -14  # leaves half the bit length as the exponent of 1/rms
+SOFTMAX_ADJUST: Final = -21  # leaves what the sum of probabilities has beyond 7 bits
+ROPE_SHIFT: Final = 7
+
+
+class _Matrix:
+    """A matrix with the dtypes that numpy is quick with.
+
+    float64 products of int8 are exact: sums stay below 2**53, so the accumulator is the integer whatever the order.
+    """
+
+    def __init__(self, linear: Linear) -> None:
+        self.weights: Float64 = linear.weights.astype(np.float64)
+        self.multiplier: Int = linear.multiplier.astype(np.int64)
+
+    def accumulate(self, activations: Int, start: int = 0, end: int | None = None) -> Int:
+        """Accumulators of the product with the columns from `start` to `end`."""
+        return (self.weights[:, start:end] @ activations.astype(np.float64)).astype(np.int64)
+
+
+class _Layer:
+    """A layer's matrices, ready to run."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.q, self.k, self.v, self.o = (_Matrix(m) for m in (layer.wq, layer.wk, layer.wv, layer.wo))
+        self.gate, self.up, self.down = (_Matrix(m) for m in (layer.w1, layer.w3, layer.w2))
+        self.attention: Int = layer.attention.astype(np.int64)
+
+
+def embedding(weights: Int, multiplier: Int, s1: int) -> Int:
+    """Step 1: (dim,) column of the embedding to the residual stream."""
+    return p.finish(p.factor(p.source(ONE_HOT * weights), multiplier, s1=s1))
+
+
+def rms_norm(x: Int, square_shift: int, bias: int) -> tuple[int, Scalar]:
+    """Step 2: the sum of squares, and 1/rms of the un-normalised residual stream."""
+    total = p.reduce_sum(p.scale(x, x, s2=square_shift))
+    return total, p.rsqrt(total, bias=bias, adjust=NORM_ADJUST)
+
+
+def project(acc: Int, multiplier: Int, shifts: tuple[int, int, int], r: Scalar) -> Int:
+    """Step 3, and 9 and 11: an accumulator over the un-normalised x8 to a normalised value."""
+    return p.requantise(acc, multiplier, shifts, r.mantissa, late=r.exponent)
+
+
+def rotate(y: Int, cos: Int, sin: Int, s3: int) -> Int:
+    """Step 4: rotary embedding of heads (heads, head_dim) in 16 bits, then 8 bits."""
+    swapped = y.reshape(*y.shape[:-1], -1, 2)[..., ::-1].reshape(y.shape)
+    signed = np.stack((-sin, sin), axis=-1).reshape(-1)
+    held = p.finish(p.factor(y, np.repeat(cos, 2), s1=ROPE_SHIFT))
+    z = p.finish(p.factor(swapped, signed, s1=ROPE_SHIFT) + held)
+    return p.output8(z, s3=s3)
+
+
+def softmax(scores: Int) -> tuple[Int, int, Scalar]:
+    """Step 6: (positions,) scores to 7-bit probabilities, their sum and its reciprocal."""
+    top = p.negate(p.reduce_max(scores))
+    probabilities = p.finish(scores + top.mantissa, Table.EXP2)
+    total = p.reduce_sum(probabilities)
+    return probabilities, total, p.recip(total, adjust=SOFTMAX_ADJUST)
+
+
+def attend(acc: Int, multiplier: Int, shifts: tuple[int, int, int], t: Scalar) -> Int:
+    """Step 7: un-normalised A.V accumulators of one head to 8 bits."""
+    return p.output8(p.finish(p.requantise(acc, multiplier, shifts, t.mantissa, early=t.exponent)))
+
+
+def add(acc: Int, multiplier: Int, shifts: tuple[int, int, int], x: Int) -> Int:
+    """Step 8: Wo onto the residual stream."""
+    return p.finish(p.requantise(acc, multiplier, shifts) + x)
+
+
+def gate(acc: Int, multiplier: Int, shifts: tuple[int, int, int], r: Scalar) -> Int:
+    """Step 9, w1: SiLU of the normalised gate."""
+    return p.finish(project(acc, multiplier, shifts, r), Table.SILU)
+
+
+def up(acc: Int, multiplier: Int, shifts: tuple[int, int, int], g: Int) -> Int:
+    """Step 9, w3: un-normalised hidden vector."""
+    return p.finish(p.requantise(acc, multiplier, shifts, g))
+
+
+def down(acc: Int, multiplier: Int, shifts: tuple[int, int, int], c: Scalar, x: Int) -> Int:
+    """Step 10: one chunk of w2 onto the residual stream."""
+    return p.finish(p.requantise(acc, multiplier, shifts, c.mantissa, late=c.exponent) + x)
+
+
+class Golden:
+    """An integer decoder with a KV cache.
+
+    Parameters
+    ----------
+    model: the integers to run.
+
+    Members
+    -------
+    position: of the next token. logits: (vocab,) of the last classified one.
+    """
+
+    def __init__(self, model: QuantisedModel) -> None:
+        self.model, self.shape = model, model.shape
+        self._layers = [_Layer(layer) for layer in model.layers]
+        self._classifier = _Matrix(model.classifier)
+        self._embed_multiplier = model.embed_multiplier.astype(np.int64)
+        self._cos, self._sin = model.rope_cos.astype(np.int64), model.rope_sin.astype(np.int64)
+        # x8 is made with the shift of the matmul that reads it next.
+        self._attention_x_shifts = [layer.attention_x_shift for layer in model.layers] + [model.final_x_shift]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        shape = self.shape
+        cache = (shape.layers, shape.kv_heads, shape.context, shape.head_dim)
+        self._keys, self._values = np.zeros(cache), np.zeros(cache)
+        self.logits: Int = np.zeros(shape.vocab, np.int64)
+        self.position = 0
+
+    def step(self, token: int, *, classify: bool = True, trace: Trace | None = None) -> int | None:
+        """Run one token.
+
+        Parameters
+        ----------
+        token: to embed at `position`.
+        classify: compute the logits; prompt tokens go without.
+        trace: receives every tensor under its name, in the model's own shape.
+
+        Returns
+        -------
+        The token with the highest logit, or None without `classify`.
+        """
+        if not 0 <= token < self.shape.vocab:
+            raise ValueError(f"token {token} is not in the vocabulary of {self.shape.vocab}")
+        if self.position >= self.shape.context:
+            raise ValueError(f"position {self.position} is past the context of {self.shape.context}")
+        model, kept = self.model, Trace() if trace is None else trace
+        x = embedding(model.embed[token].astype(np.int64), self._embed_multiplier, model.shifts.embed_s1)
+        kept["embed.x"] = x
+        for i in range(self.shape.layers):
+            x = self._attention(i, x, kept)
+            x = self._feed_forward(i, x, kept)
+        chosen = self._classify(x, kept) if classify else None
+        self.position += 1
+        return chosen
+
+    def _norm(self, x: Int, x_shift: int, kept: Trace, name: str) -> tuple[Int, Scalar]:
+        """x8 and 1/rms at the entry of a block."""
+        x8 = p.output8(x, s3=x_shift)
+        total, r = rms_norm(x, self.model.shifts.square, self.model.norm_bias)
+        kept[f"{name}.x8"], kept[f"{name}.norm"] = x8, np.array([total, *r])
+        return x8, r
+
+    def _attention(self, i: int, x: Int, kept: Trace) -> Int:
+        shape, shifts, layer, position = self.shape, self.model.shifts, self._layers[i], self.position
+        name = f"layer{i}"
+        x8, r = self._norm(x, self._attention_x_shifts[i], kept, f"{name}.attention")
+        q = project(layer.q.accumulate(x8), layer.q.multiplier, shifts.q, r)
+        k = project(layer.k.accumulate(x8), layer.k.multiplier, shifts.k, r)
+        v8 = p.output8(p.finish(project(layer.v.accumulate(x8), layer.v.multiplier, shifts.v, r)))
+        q, k = p.finish(q).reshape(shape.heads, -1), p.finish(k).reshape(shape.kv_heads, -1)
+        q8 = rotate(q, self._cos[position], self._sin[position], shifts.rotate_q_s3)
+        k8 = rotate(k, self._cos[position], self._sin[position], shifts.rotate_k_s3)
+        kept |= {f"{name}.q": q, f"{name}.k": k, f"{name}.v8": v8, f"{name}.q8": q8, f"{name}.k8": k8}
+        self._keys[i, :, position], self._values[i, :, position] = k8, v8.reshape(shape.kv_heads, -1)
+
+        # (kv_heads, queries_per_kv, positions)
+        grouped = q8.reshape(shape.kv_heads, -1, shape.head_dim).astype(np.float64)
+        dots = grouped @ self._keys[i, :, : position + 1].swapaxes(1, 2)
+        scores = p.sat16(p.rshift(dots.astype(np.int64), shifts.score_s0)).reshape(shape.heads, -1)
+        softmaxes = [softmax(row) for row in scores]
+        probabilities = np.array([one[0] for one in softmaxes]).reshape(shape.kv_heads, -1, position + 1)
+        acc = (probabilities.astype(np.float64) @ self._values[i, :, : position + 1]).astype(np.int64)
+        o8 = np.array(
+            [
+                attend(a, m, shifts.attention, one[2])
+                for a, m, one in zip(
+                    acc.reshape(shape.heads, -1), layer.attention.reshape(shape.heads, -1), softmaxes, strict=True
+                )
+            ]
+        )
+        for head, (row, total, t) in enumerate(softmaxes):
+            kept[f"{name}.scores.head{head}"], kept[f"{name}.p.head{head}"] = scores[head], row
+            kept[f"{name}.softmax.head{head}"] = np.array([total, *t])
+        kept[f"{name}.o8"] = o8
+        x = add(layer.o.accumulate(o8.reshape(-1)), layer.o.multiplier, shifts.o, x)
+        kept[f"{name}.attention.out"] = x
+        return x
+
+    def _feed_forward(self, i: int, x: Int, kept: Trace) -> Int:
+        shifts, layer, name = self.model.shifts, self._layers[i], f"layer{i}"
+        x8, r = self._norm(x, self.model.layers[i].ffn_x_shift, kept, f"{name}.ffn")
+        g = gate(layer.gate.accumulate(x8), layer.gate.multiplier, shifts.gate, r)
+        h = up(layer.up.accumulate(x8), layer.up.multiplier, shifts.up, g)
+        h8, exponents, start = np.zeros_like(h), list[int](), 0
+        for end in self.model.hidden_chunks:
+            e = p.block(p.reduce_maxabs(h[start:end]))
+            h8[start:end] = p.output8(h[start:end], out=e.exponent)
+            acc = layer.down.accumulate(h8[start:end], start, end)
+            x = down(acc, layer.down.multiplier, shifts.down, p.combine(r, e), x)
+            exponents.append(e.exponent)
+            start = end
+        kept |= {f"{name}.gate": g, f"{name}.h": h, f"{name}.h8": h8, f"{name}.block": np.array(exponents)}
+        kept[f"{name}.x"] = x
+        return x
+
+    def _classify(self, x: Int, kept: Trace) -> int:
+        x8, r = self._norm(x, self.model.final_x_shift, kept, "final")
+        y = project(self._classifier.accumulate(x8), self._classifier.multiplier, self.model.shifts.logit, r)
+        self.logits = kept["logits"] = p.finish(y)
+        return int(np.argmax(self.logits))
