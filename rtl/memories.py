@@ -1,0 +1,158 @@
+"""The vector unit's memories: vectors of int16, activations of int8, parameters of one byte a lane."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import Config, log2
+from rtl.isa import MATRIX, VECTOR
+from rtl.ports import field_bits, host_signature, row_layout
+from rtl.protocol import Space
+
+
+def split(address, parts: int):
+    """Low and high part of an address in units of 1 / parts of a row: (part, row)."""
+    bits = log2(parts)
+    return address[:bits], address[bits:]
+
+
+def vector_address_bits(cfg: Config) -> int:
+    """Width of an address in activation memory counted in vectors of `lanes` bytes."""
+    return max(1, (cfg.act_vectors - 1).bit_length())
+
+
+class VectorMemory(wiring.Component):
+    """Rows of `lanes` int16: what the vector unit reads and writes.
+
+    Parameters
+    ----------
+    cfg: uses lanes, vector_rows.
+
+    Members
+    -------
+    read_row, read_enable; read_data: (lanes) int16.
+    write_row, write_enable; write_data: (lanes) int16.
+    host: see rtl.ports.host_signature; a word is one lane's int16.
+
+    Latency: 1 cycle; a read sees writes of earlier cycles only. Throughput: one read and one write a cycle.
+    Reset: contents stay.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        row = field_bits(cfg, VECTOR, "src")["src"]
+        super().__init__({
+            "read_row": In(row), "read_enable": In(1), "read_data": Out(row_layout(16, cfg.lanes)),
+            "write_row": In(row), "write_enable": In(1), "write_data": In(row_layout(16, cfg.lanes)),
+            "host": In(host_signature(cfg, Space.VECTOR))})
+
+    def elaborate(self, platform):
+        cfg, host, m = self.cfg, self.host, Module()
+        m.submodules.ram = ram = Memory(shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[])
+        reader, writer = ram.read_port(), ram.write_port(granularity=16)
+        host_lane, host_row = split(host.address, cfg.lanes)
+        host_enable = (host.write << host_lane)[:cfg.lanes]
+
+        m.d.comb += [
+            reader.addr.eq(Mux(host.active, host_row, self.read_row)),
+            reader.en.eq(host.active | self.read_enable),
+            writer.addr.eq(Mux(host.active, host_row, self.write_row)),
+            writer.en.eq(Mux(host.active, host_enable, self.write_enable.replicate(cfg.lanes))),
+            writer.data.eq(Mux(host.active, host.data.replicate(cfg.lanes), Cat(self.write_data)))]
+
+        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(reader.data.word_select(host_lane, 16))]
+        return m
+
+
+class ParamMemory(wiring.Component):
+    """Rows of `lanes` bytes: per-channel multipliers and RoPE tables. Written by the host alone.
+
+    Parameters
+    ----------
+    cfg: uses lanes, param_rows.
+
+    Members
+    -------
+    read_row, read_enable; read_data: (lanes) unsigned bytes.
+    host: see rtl.ports.host_signature; a word is one byte, and there is no reading.
+
+    Latency: 1 cycle. Throughput: one read a cycle. Reset: contents stay.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__({
+            "read_row": In(field_bits(cfg, VECTOR, "param")["param"]), "read_enable": In(1),
+            "read_data": Out(data.ArrayLayout(8, cfg.lanes)), "host": In(host_signature(cfg, Space.PARAM))})
+
+    def elaborate(self, platform):
+        cfg, host, m = self.cfg, self.host, Module()
+        # The host writes only while nothing reads: no cycle reads and writes one address.
+        m.submodules.ram = ram = Memory(
+            shape=unsigned(8 * cfg.lanes), depth=cfg.param_rows, init=[], attrs={"no_rw_check": 1})
+        reader, writer = ram.read_port(), ram.write_port(granularity=8)
+        host_lane, host_row = split(host.address, cfg.lanes)
+
+        m.d.comb += [
+            reader.addr.eq(self.read_row), reader.en.eq(self.read_enable & ~host.active), self.read_data.eq(reader.data),
+            writer.addr.eq(host_row), writer.data.eq(host.data.replicate(cfg.lanes)),
+            writer.en.eq(Mux(host.active, (host.write << host_lane)[:cfg.lanes], 0))]
+        return m
+
+
+class ActMemory(wiring.Component):
+    """Activations: the matrix unit reads words of `taps` bytes, the vector unit writes vectors of `lanes` bytes.
+
+    Each lane group reads its own word, from its own copy; a write goes to all copies.
+
+    Parameters
+    ----------
+    cfg: uses lanes, taps, groups, act_rows, bank_register.
+
+    Members
+    -------
+    read_words: (groups) word addresses, row * (act_width / taps) + part. read_enable. read_data: (groups, taps) int8.
+    write_vector: address in vectors, row * (act_width / lanes) + part. write_enable. write_data: (lanes) int8.
+    host: see rtl.ports.host_signature; a word is one byte.
+
+    Latency: that of Bank, so that both operands arrive together; a read sees writes of earlier cycles only.
+    Throughput: one read a group and one write a cycle. Reset: contents stay.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__({
+            "read_words": In(data.ArrayLayout(field_bits(cfg, MATRIX, "act")["act"], cfg.groups)), "read_enable": In(1),
+            "read_data": Out(data.ArrayLayout(row_layout(8, cfg.taps), cfg.groups)),
+            "write_vector": In(vector_address_bits(cfg)), "write_enable": In(1),
+            "write_data": In(row_layout(8, cfg.lanes)), "host": In(host_signature(cfg, Space.ACT))})
+
+    def elaborate(self, platform):
+        cfg, host, m = self.cfg, self.host, Module()
+        words, vectors = cfg.act_width // cfg.taps, cfg.act_width // cfg.lanes  # in a row
+        host_byte, host_row = split(host.address, cfg.act_width)
+        write_part, write_row = split(self.write_vector, vectors)
+        vector_enable = (self.write_enable.replicate(cfg.lanes) << (write_part << log2(cfg.lanes)))[:cfg.act_width]
+        host_enable = (host.write << host_byte)[:cfg.act_width]
+        domain = m.d.sync if cfg.bank_register else m.d.comb
+
+        for group in range(cfg.groups):
+            m.submodules[f"copy_{group}"] = ram = Memory(shape=unsigned(8 * cfg.act_width), depth=cfg.act_rows, init=[])
+            reader, writer = ram.read_port(), ram.write_port(granularity=8)
+            m.d.comb += [
+                writer.addr.eq(Mux(host.active, host_row, write_row)),
+                writer.en.eq(Mux(host.active, host_enable, vector_enable)),
+                writer.data.eq(Mux(host.active, host.data.replicate(cfg.act_width), Cat(self.write_data).replicate(vectors)))]
+
+            read_part, read_row = split(self.read_words[group], words)
+            part = Signal(len(read_part), name=f"part_{group}")
+            m.d.sync += part.eq(read_part)
+            m.d.comb += [
+                reader.addr.eq(Mux(host.active, host_row, read_row)), reader.en.eq(host.active | self.read_enable)]
+            domain += self.read_data[group].eq(reader.data.word_select(part, 8 * cfg.taps))
+            if group == 0:
+                m.d.comb += host.value.eq(reader.data.word_select(host_byte, 8))
+        return m

@@ -1,0 +1,34 @@
+"""Verilog of `openlpu_ram`, the memory behind a Bank with `external_banks`.
+
+Amaranth writes out the initial contents of every memory. For the deep banks of a simulation-only machine that would
+be hundreds of megabytes of Verilog, so those banks are instances of this module, which has none.
+"""
+
+RAM_MODULE = "openlpu_ram"
+
+RAM_VERILOG = """\
+// One write port with byte enables and one read port. A read sees the writes of earlier cycles only.
+module openlpu_ram #(
+    parameter WIDTH = 32,
+    parameter DEPTH = 1024
+) (
+    input                          clk,
+    input                          read_enable,
+    input      [$clog2(DEPTH)-1:0] read_row,
+    output reg [WIDTH-1:0]         read_data,
+    input      [WIDTH/8-1:0]       write_enable,
+    input      [$clog2(DEPTH)-1:0] write_row,
+    input      [WIDTH-1:0]         write_data
+);
+    reg [WIDTH-1:0] rows [0:DEPTH-1];
+    integer i;
+
+    always @(posedge clk) begin
+        if (read_enable)
+            read_data <= rows[read_row];
+        for (i = 0; i < WIDTH / 8; i = i + 1)
+            if (write_enable[i])
+                rows[write_row][8*i +: 8] <= write_data[8*i +: 8];
+    end
+endmodule
+"""
