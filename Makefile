@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup-done
+LINT   := $(VENV)/.lint-done
 
 # One extra where the system has no C++ compiler: the package index has one too.
 EXTRAS := dev$(shell command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || echo ,compiler)
@@ -40,7 +41,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest tests verification
 
-lint: setup
+$(LINT): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[lint]'
+	@touch $@
+
+lint: $(LINT)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 

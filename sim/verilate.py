@@ -96,7 +96,7 @@ class VerilatedCore:
             trace.parent.mkdir(parents=True, exist_ok=True)
             if not self._library.openlpu_trace(self._handle, str(trace).encode()):
                 self.close()
-                raise BuildFailed(f"cannot write {trace}: build the core with trace=True, in a folder that can be written")
+                raise BuildFailed(f"cannot write {trace}: build the core with trace=True, and choose a folder of yours")
         if reset_cycles:
             self.reset(reset_cycles)
 
@@ -192,7 +192,8 @@ class VerilatedCore:
         taken, waiting = self._clock(data, count, max_cycles)
         if taken < len(data) or waiting < count:
             raise CoreTimeout(
-                f"after {max_cycles} cycles the core had taken {taken} of {len(data)} bytes and sent {waiting} of {count}"
+                f"after {max_cycles} cycles the core had taken {taken} of {len(data)} bytes "
+                f"and sent {waiting} of {count}"
             )
 
     def _clock(self, data: bytes, wanted: int, max_cycles: int) -> tuple[int, int]:

@@ -3,8 +3,8 @@
 cocotb's own build step goes through make and compiles Verilator's library again for each design; ours shares the RTL
 device's steps and cache, so a small unit is built in a few seconds, once, with or without a system compiler.
 
-A bench is a module of `verification` (or any other that can be imported) with ``@cocotb.test()`` functions; a test calls
-`run` with the design and the bench's name, and fails with the bench's message if the bench fails.
+A bench is a module of `verification` (or any other that can be imported) with ``@cocotb.test()`` functions; a pytest
+test calls `run` with the design and the bench's name, and fails with the bench's message if the bench fails.
 """
 
 from __future__ import annotations
@@ -138,9 +138,8 @@ def build(text: str, top: str, *, trace: bool = False, optimise: Sequence[str] =
         run_all([link], what="linking the bench", cwd=folder, environment=compiler_environment())
         shutil.rmtree(generated.folder)
 
-    key = digest(
-        text, top, verilator.version, metadata.version("cocotb"), compiler.identity, str(libraries), *flags, *defines, *optimise
-    )
+    versions = (verilator.version, metadata.version("cocotb"), compiler.identity)
+    key = digest(text, top, *versions, str(libraries), *flags, *defines, *optimise)
     return cached("bench", key, fill) / "bench"
 
 
@@ -165,7 +164,8 @@ def _simulate(command: Sequence[str], folder: str, variables: Mapping[str, str],
     """Run the simulator; returns its output and how it ended, in words, empty for well."""
     log = Path(folder) / "log"
     # Settings of an outer cocotb run would be taken for ours.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("COCOTB_", "GPI_", "PYGPI_"))}
+    foreign = ("COCOTB_", "GPI_", "PYGPI_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     with log.open("wb") as file:
         try:
             code = subprocess.run(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -27,10 +29,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def hide_modules(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    import importlib.util
-
     real = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None if name in names else real(name, package))
+
+    def find(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name in names else real(name, package)
+
+    monkeypatch.setattr("importlib.util.find_spec", find)
 
 
 def program(folder: Path, name: str, script: str) -> None:
