@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.arithmetic import pipe
 from rtl.config import Config
 from rtl.isa import MATRIX
+from rtl.mesh import Mesh
 from rtl.ports import bank_rows_layout, field_bits, row_layout, step_layout
+from rtl.timing import timing
 
 
 class Matrix(wiring.Component):
@@ -42,4 +46,31 @@ class Matrix(wiring.Component):
             "acc_slot": In(shapes["slot"]), "acc": Out(row_layout(cfg.acc_bits, cfg.lanes))})
 
     def elaborate(self, platform):
-        return Module()
+        cfg, m = self.cfg, Module()
+        times = timing(cfg)
+
+        # Address: ask the banks and activation memory.
+        step = Signal(step_layout(cfg))
+        m.d.sync += step.eq(self.issue)
+        m.d.comb += [
+            self.bank_row.eq(step.row), self.bank_enable.eq(step.valid),
+            self.act_words.eq(step.act), self.act_enable.eq(step.valid)]
+
+        # Memory, multiply, sum.
+        m.submodules.mesh = mesh = Mesh(cfg)
+        m.d.comb += [mesh.weights.eq(self.bank_data), mesh.activations.eq(self.act_data)]
+        late = pipe(m, False, "address", valid=step.valid, slot=step.slot, clear=step.clear)
+        for cycle in range(times.matrix_read + 1, times.acc_visible):
+            late = pipe(m, True, f"cycle{cycle}", **vars(late))
+
+        # Accumulate: read, add and write in one cycle, so that the next step can follow at once.
+        m.submodules.accumulators = memory = Memory(shape=row_layout(cfg.acc_bits, cfg.lanes), depth=cfg.slots, init=[])
+        current, shown = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+        writer = memory.write_port()
+        m.d.comb += [current.addr.eq(late.slot), writer.addr.eq(late.slot), writer.en.eq(late.valid)]
+        for lane in range(cfg.lanes):
+            m.d.comb += writer.data[lane].eq(Mux(late.clear, 0, current.data[lane]) + mesh.sums[lane])
+
+        # What the vector unit reads.
+        m.d.comb += [shown.addr.eq(self.acc_slot), self.acc.eq(shown.data)]
+        return m

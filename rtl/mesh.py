@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.arithmetic import register
 from rtl.config import Config
 from rtl.ports import bank_rows_layout, row_layout
 
@@ -13,6 +14,21 @@ from rtl.ports import bank_rows_layout, row_layout
 def sum_shape(terms: int) -> Shape:
     """The narrowest shape of a sum of that many products of two int8."""
     return Shape.cast(range(-128 * 127 * terms, 128 * 128 * terms + 1))
+
+
+def delays(m: Module, value, most: int, name: str) -> list:
+    """The value 0, 1, ... `most` cycles later."""
+    line = [value]
+    for late in range(1, most + 1):
+        line.append(register(m, line[-1], f"{name}_late{late}"))
+    return line
+
+
+def tree(values: list):
+    """Sum of a power of two of values, in a balanced tree."""
+    while len(values) > 1:
+        values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
 
 
 class Mesh(wiring.Component):
@@ -41,4 +57,35 @@ class Mesh(wiring.Component):
             "sums": Out(data.ArrayLayout(sum_shape(cfg.taps), cfg.lanes))})
 
     def elaborate(self, platform):
-        return Module()
+        cfg, m = self.cfg, Module()
+        lane_tiles, tap_tiles = cfg.lanes // cfg.tile_lanes, cfg.taps // cfg.tile_taps
+
+        # Activations: tap tile j enters j cycles late, then moves down a lane tile a cycle.
+        down = [[
+            delays(m, self.activations[group][tap], tap // cfg.tile_taps + self.last_tile(group), f"act_{group}_{tap}")
+            for tap in range(cfg.taps)] for group in range(cfg.groups)]
+
+        for lane in range(cfg.lanes):
+            row, group = lane // cfg.tile_lanes, lane // cfg.group_lanes
+            crossing = None
+            for column in range(tap_tiles):
+                late = row + column
+                # Multiply.
+                products = []
+                for tap in range(column * cfg.tile_taps, (column + 1) * cfg.tile_taps):
+                    weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
+                    product = Signal(sum_shape(1), name=f"product_{lane}_{tap}")
+                    m.d.sync += product.eq(weight * down[group][tap][late])
+                    products.append(product)
+                # Add what comes from the left.
+                total = Signal(sum_shape((column + 1) * cfg.tile_taps), name=f"sum_{lane}_{column}")
+                m.d.sync += total.eq(tree(products) if crossing is None else tree(products) + crossing)
+                crossing = total
+            # Leave together with the last lane tile.
+            wait = lane_tiles - 1 - row
+            m.d.comb += self.sums[lane].eq(delays(m, crossing, wait, f"leave_{lane}")[wait])
+        return m
+
+    def last_tile(self, group: int) -> int:
+        """The last lane tile that a group's activations reach."""
+        return ((group + 1) * self.cfg.group_lanes - 1) // self.cfg.tile_lanes

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+import enum
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import Config
-from rtl.isa import MATRIX, VECTOR
+from rtl import isa
+from rtl.arithmetic import limit, number, pipe, rshift, rshift_add, saturate
+from rtl.config import VECTOR_STEPS, Config, log2
+from rtl.isa import MATRIX, VECTOR, Addend, Factor1, Factor2, Function, Mask, Source, Store
 from rtl.memories import vector_address_bits
 from rtl.ports import bank_enables_layout, bank_rows_layout, field_bits, pass_layout, row_layout, scalar_layout
+from rtl.reduce import Reduce
+from rtl.vector_tables import exp2, silu
+
+SHIFT_MOST = 47
+"""Larger sums of shifts count as this."""
 
 
 class Vector(wiring.Component):
@@ -57,4 +67,164 @@ class Vector(wiring.Component):
             "reduce_index": In(shapes["target"]), "reduce_value": Out(32), "token": Out(cfg.token_bits)})
 
     def elaborate(self, platform):
-        return Module()
+        m = Module()
+        asked = Signal(pass_layout(self.cfg))
+        m.d.sync += asked.eq(self.issue)
+        state = self.address(m, asked)
+        for step in VECTOR_STEPS:
+            state = getattr(self, step)(m, state)
+        return m
+
+    def address(self, m: Module, asked):
+        """Ask the memories; add the scalars' exponents to the shifts; decide which lanes are masked."""
+        cfg = self.cfg
+        m.d.comb += [
+            self.memory_read_row.eq(asked.src), self.memory_read_enable.eq(asked.valid),
+            self.param_row.eq(asked.param), self.param_enable.eq(asked.valid),
+            self.scalar_index.eq(asked.scalar), self.out_index.eq(asked.out_scalar)]
+
+        from_scalar = asked.factor2 == Factor2.SCALAR.value
+        early, late, mantissas = [], [], []
+        for group in range(cfg.groups):
+            exponent = self.scalars[group].exponent
+            early.append(limit(asked.s0 + Mux(asked.early, exponent, 0), SHIFT_MOST))
+            late.append(limit(asked.s2 + Mux(from_scalar & ~asked.early, exponent, 0), SHIFT_MOST))
+            mantissas.append(self.scalars[group].mantissa)
+
+        # Of a rotate pair the first pass only makes the held value.
+        second = asked.rotate & asked.odd
+        effective = asked.valid & (~asked.rotate | asked.odd)
+        return pipe(
+            m, True, "select", valid=asked.valid, source=asked.source, slot=asked.slot, second=second,
+            factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
+            shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(asked),
+            shift3=limit(asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
+            dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target,
+            write=effective & asked.write,
+            store=Mux(effective, asked.store, Store.NONE.value),
+            reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
+
+    def mask(self, asked):
+        """A bit a lane: it yields zero and takes no part in reductions."""
+        lanes = range(self.cfg.lanes)
+        past, last = self.position >> log2(self.cfg.lanes), self.position[:log2(self.cfg.lanes)]
+        beyond, within = asked.index > past, asked.index == past
+        by_position = Cat(beyond | (within & (lane > last)) for lane in lanes)
+        by_tail = Cat(lane >= asked.tail for lane in lanes)
+        return Mux(asked.mask == Mask.POSITION.value, by_position, Mux(asked.mask == Mask.TAIL.value, by_tail, 0))
+
+    def select(self, m: Module, state):
+        """a: a requantised accumulator, or memory. The factors and the addend are chosen here too."""
+        cfg = self.cfg
+        m.d.comb += self.acc_slot.eq(state.slot)
+        a, f1, f2, addend = [], [], [], []
+        for lane in range(cfg.lanes):
+            group = lane // cfg.group_lanes
+            plain, swapped = self.memory_read_data[lane], self.memory_read_data[lane ^ 1]
+            requantised = saturate(rshift(self.acc[lane], state.shift0[group]), 16)
+            from_memory = Mux(state.second, swapped, plain)
+            a.append(Mux(state.source == Source.MEM.value, from_memory, requantised).as_signed())
+
+            param, mantissa = self.param_data[lane], state.mantissas[group]
+            sign = param[7] & (state.factor1 == Factor1.SIGNED.value)
+            f1.append(Mux(state.factor1 == Factor1.ONE.value, 1, Cat(param, sign))[:9].as_signed())
+            f2.append(choose(state.factor2, {Factor2.SCALAR: mantissa, Factor2.MEM: plain}, number(1, 16)))
+            addend.append(choose(state.addend, {Addend.MEM: plain, Addend.SCALAR: mantissa}, number(0, 16)))
+        return self.cut(
+            m, "select", state, a=a, f1=f1, f2=f2, addend=addend, square=state.factor2 == Factor2.SQUARE.value,
+            drop=("source", "slot", "shift0", "mantissas", "factor1", "factor2"))
+
+    def scale(self, m: Module, state):
+        """a * f1."""
+        scaled = [a * f1 for a, f1 in zip(state.a, state.f1, strict=True)]
+        return self.cut(m, "scale", state, scaled=scaled, drop=("a", "f1"))
+
+    def round(self, m: Module, state):
+        """b, rounded to 16 bits; it may be the second factor too."""
+        b = [saturate(rshift(scaled, state.shift1), 16) for scaled in state.scaled]
+        f2 = [Mux(state.square, own, other).as_signed() for own, other in zip(b, state.f2, strict=True)]
+        return self.cut(m, "round", state, b=b, f2=f2, drop=("scaled", "shift1", "square"))
+
+    def multiply(self, m: Module, state):
+        """b * f2."""
+        product = [b * f2 for b, f2 in zip(state.b, state.f2, strict=True)]
+        return self.cut(m, "multiply", state, product=product, drop=("b", "f2"))
+
+    def add(self, m: Module, state):
+        """d: the product rounded, and the addend. The register keeps d until the next pass: that is the held value."""
+        kept = [Signal(signed(32), name=f"kept_{lane}") for lane in range(self.cfg.lanes)]
+        for lane, held in enumerate(kept):
+            addend = Mux(state.second, saturate(held, 16), state.addend[lane]).as_signed()
+            with m.If(state.valid):
+                m.d.sync += held.eq(
+                    rshift_add(state.product[lane], state.shift2[lane // self.cfg.group_lanes], addend, 32))
+        state = self.cut(m, "add", state, drop=("product", "addend", "shift2", "second", "valid"))
+        state.d = kept
+        return state
+
+    def function(self, m: Module, state):
+        """f: saturated or looked up, zero where masked."""
+        results, terms = [], []
+        table = state.function != Function.IDENTITY.value
+        for lane, d in enumerate(state.d):
+            short = saturate(d, 16)
+            looked_up = {Function.SILU: silu(m, lane, saturate(d, 8)), Function.EXP2: exp2(m, lane, short)}
+            f = Mux(state.masked[lane], 0, choose(state.function, looked_up, short))[:16].as_signed()
+            results.append(f)
+            terms.append(Mux(table | state.masked[lane], f, d)[:32].as_signed())
+        state = self.cut(m, "function", state, results=results, terms=terms, drop=("d", "function"))
+
+        # f goes to vector memory and to the reductions.
+        m.submodules.reduce = reduce = Reduce(self.cfg)
+        m.d.comb += [
+            self.memory_write_row.eq(state.dst), self.memory_write_enable.eq(state.write),
+            Cat(self.memory_write_data).eq(Cat(state.results)),
+            reduce.kind.eq(state.reduce), reduce.first.eq(state.first), reduce.target.eq(state.target),
+            Cat(reduce.results).eq(Cat(state.results)), Cat(reduce.terms).eq(Cat(state.terms)),
+            reduce.masked.eq(state.masked), reduce.read_index.eq(self.reduce_index),
+            self.reduce_value.eq(reduce.read_value), self.token.eq(reduce.token)]
+        return state
+
+    def output(self, m: Module, state):
+        """o: 8 bits, to activation memory or into the banks as a K row or a V column."""
+        cfg = self.cfg
+        outputs = [saturate(rshift(f, state.shift3), 8) for f in state.results]
+        keys = state.store == Store.KEYS.value
+        offset = Mux(keys, self.key_offset, self.position >> log2(cfg.taps))
+        state = self.cut(
+            m, "output", state, o=outputs, row=(state.dst + offset)[:len(self.bank_row)],
+            drop=("results", "terms", "masked", "shift3", "write", "reduce", "first", "target"))
+
+        m.d.comb += [
+            self.act_vector.eq(state.dst), self.act_enable.eq(state.store == Store.ACT.value),
+            Cat(self.act_data).eq(Cat(state.o)), self.bank_row.eq(state.row)]
+
+        # K: part of the vector to the bytes of one lane. V: a byte to each lane.
+        keys, values = state.store == Store.KEYS.value, state.store == Store.VALUES.value
+        value_byte = (1 << self.position[:log2(cfg.taps)])[:cfg.taps]
+        key_lane, key_bytes = self.position[:log2(cfg.lanes)], Const(-1, cfg.taps)
+        chunk = Signal(row_layout(8, cfg.taps), name="key_chunk")
+        if cfg.lanes > cfg.taps:
+            m.d.comb += chunk.eq(Cat(state.o).word_select(state.chunk, 8 * cfg.taps))
+        else:
+            m.d.comb += chunk.eq(Cat(state.o).replicate(cfg.taps // cfg.lanes))
+            if cfg.lanes < cfg.taps:
+                key_bytes = Cat((state.chunk == tap // cfg.lanes) for tap in range(cfg.taps))
+        for lane in range(cfg.lanes):
+            m.d.comb += self.bank_enable[lane].eq(
+                Mux(keys & (key_lane == lane), key_bytes, 0) | Mux(values, value_byte, 0))
+            for tap in range(cfg.taps):
+                m.d.comb += self.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))
+        return state
+
+    def cut(self, m: Module, step: str, state, *, drop: tuple[str, ...], **made):
+        """What leaves a step: the bundle with what the step made, without what only this step needed."""
+        kept = {name: value for name, value in vars(state).items() if name not in drop}
+        return pipe(m, step in self.cfg.vector_cuts, f"after_{step}", **(kept | made))
+
+
+def choose(selector: Value, cases: Mapping[enum.Enum, Value], otherwise: Value) -> Value:
+    """The 16-bit case whose member the selector names."""
+    for member, value in cases.items():
+        otherwise = Mux(selector == member.value, value, otherwise)
+    return otherwise[:16].as_signed()

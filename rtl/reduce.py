@@ -1,0 +1,107 @@
+"""Reductions over the lanes: MAX, MAXABS, SUM, and the index of the largest."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl import isa
+from rtl.arithmetic import number, pipe
+from rtl.config import Config, log2
+from rtl.isa import VECTOR
+from rtl.ports import field_bits, row_layout
+from rtl.timing import reduce_stages
+
+PEAK_BITS = 17
+"""MAX and MAXABS: -32768 to 32768."""
+
+
+class Reduce(wiring.Component):
+    """A tree over the lanes, then the reduce registers and ARGMAX's own.
+
+    Parameters
+    ----------
+    cfg: uses lanes, reduces, token_bits.
+
+    Members
+    -------
+    kind: isa.Reduce of the pass, NONE where there is none. first: forget what the register holds. target: register.
+    results: (lanes) int16, `f`. terms: (lanes) int32, what SUM adds; 0 in masked lanes. masked: a bit a lane.
+    read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes up to then.
+    token: ARGMAX's winner, block * lanes + lane; blocks count from the pass with `first`.
+
+    Latency: rtl.timing.reduce_stages from the operands to the cycle that writes the register.
+    Throughput: a pass a cycle, also into one register. Reset: nothing is on its way; registers stay.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        shapes = field_bits(cfg, VECTOR, "reduce", "target")
+        super().__init__({
+            "kind": In(shapes["reduce"]), "first": In(1), "target": In(shapes["target"]),
+            "results": In(row_layout(16, cfg.lanes)), "terms": In(row_layout(32, cfg.lanes)), "masked": In(cfg.lanes),
+            "read_index": In(shapes["target"]), "read_value": Out(32), "token": Out(cfg.token_bits)})
+
+    def elaborate(self, platform):
+        cfg, m = self.cfg, Module()
+
+        # Operands: a masked lane has the identity.
+        absolute, adds = self.kind == isa.Reduce.MAXABS.value, self.kind == isa.Reduce.SUM.value
+        values = []
+        for lane in range(cfg.lanes):
+            result = self.results[lane]
+            size = Mux(absolute & result[15], -result, result)
+            lowest = Mux(absolute, 0, number(-32768, PEAK_BITS))
+            peak = Mux(self.masked[lane], lowest, size)[:PEAK_BITS].as_signed()
+            values.append(Mux(adds, self.terms[lane], peak)[:32].as_signed())
+        state = SimpleNamespace(
+            kind=self.kind, first=self.first, target=self.target, values=values, indices=[Const(0, 0)] * cfg.lanes)
+
+        # Tree: neighbours in pairs, a register after every two levels. A tie goes to the lower lane.
+        levels = log2(cfg.lanes)
+        stage = 0
+        for level in range(levels):
+            values, indices = [], []
+            for low in range(0, len(state.values), 2):
+                value, wins = combine(
+                    state.kind == isa.Reduce.SUM.value, state.values[low], state.values[low + 1], PEAK_BITS)
+                values.append(value)
+                indices.append(Cat(Mux(wins, state.indices[low + 1], state.indices[low]), wins))
+            state.values, state.indices = values, indices
+            if level % 2 == 1 or level == levels - 1:
+                stage += 1
+                if stage == reduce_stages(cfg):
+                    early_target = state.target
+                state = pipe(m, True, f"tree{stage}", **vars(state))
+        value, index = state.values[0], state.indices[0]
+
+        # Registers: read a cycle ahead, with the write of that cycle seen, so that read, combine and write is one cycle.
+        m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[])
+        writer = registers.write_port()
+        current = registers.read_port(transparent_for=[writer])
+        other = registers.read_port(transparent_for=[writer])
+        merged, _ = combine(state.kind == isa.Reduce.SUM.value, current.data, value)
+        writes = (state.kind != isa.Reduce.NONE.value) & (state.kind != isa.Reduce.ARGMAX.value)
+        m.d.comb += [
+            current.addr.eq(early_target), writer.addr.eq(state.target), writer.en.eq(writes),
+            writer.data.eq(Mux(state.first, value, merged))]
+        m.d.comb += [other.addr.eq(self.read_index), self.read_value.eq(other.data)]
+
+        # ARGMAX.
+        best, block, next_block = Signal(signed(16)), Signal(cfg.token_bits), Signal(cfg.token_bits)
+        m.d.comb += block.eq(Mux(state.first, 0, next_block))
+        with m.If(state.kind == isa.Reduce.ARGMAX.value):
+            m.d.sync += next_block.eq(block + 1)
+            with m.If(state.first | (value[:16].as_signed() > best)):
+                m.d.sync += [best.eq(value), self.token.eq(Cat(index, block))]
+        return m
+
+
+def combine(adds, a, b, bits=32):
+    """a + b, or the larger of their low bits; and whether that is b (not if both are the same)."""
+    wins = b[:bits].as_signed() > a[:bits].as_signed()
+    return Mux(adds, a + b, Mux(wins, b, a))[:32].as_signed(), wins
