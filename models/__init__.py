@@ -1,0 +1,1 @@
+"""Checkpoints trained for OpenLPU, the story generator they were trained on, and the checker that judges them."""
