@@ -1,0 +1,181 @@
+"""Control: one token after another, and everything that depends on the position or the token alone."""
+
+from __future__ import annotations
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import Config, log2
+from rtl.isa import MATRIX, VECTOR
+from rtl.issue_matrix import column_bits
+from rtl.sequencer import ValuesSignature
+
+COUNTER_BITS = 32
+"""Cycle counters, as the protocol has them."""
+
+RECORD = data.StructLayout({"token": 16, "cycles": COUNTER_BITS})
+"""What the host hears of each token, in the byte order of the protocol."""
+
+REGISTERS = ("key_step", "rope_step", "embed_step")
+"""Registers by address."""
+
+
+class Values(wiring.Component):
+    """The table of dynamic values, and the row of it that the token in progress uses.
+
+    Parameters
+    ----------
+    cfg : uses values, value_bits, buckets.
+
+    Members
+    -------
+    go : In(1). A token starts. bucket : In. Which row it uses; steady during the token.
+    row : Out(ValuesSignature).
+    load : In(address, data, en). Writes the table: address = bucket * values + index; only between tokens.
+
+    Latency
+    -------
+    One value a cycle; with `go` in cycle 0 the whole row is right from cycle `rtl.timing` values_ready on.
+
+    Reset
+    -----
+    The row is all zero until the first token; the table keeps its contents.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.address_bits = log2(cfg.values * cfg.buckets)
+        super().__init__({
+            "go": In(1), "bucket": In(max(1, log2(cfg.buckets))), "row": Out(ValuesSignature(cfg)),
+            "load": In(wiring.Signature({"address": Out(self.address_bits), "data": Out(cfg.value_bits), "en": Out(1)}))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        cfg, index_bits = self.cfg, log2(self.cfg.values)
+        m.submodules.table = table = Memory(
+            shape=cfg.value_bits, depth=cfg.values * cfg.buckets, init=[], attrs={"no_rw_check": 1})
+        read, write = table.read_port(), table.write_port()
+        m.d.comb += [
+            write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en), read.en.eq(~write.en)]
+
+        # Ask, read, register, write: index 0 is asked for in cycle 1, and entry 0 stays zero.
+        asking, read_valid, found_valid = Signal(), Signal(), Signal()
+        asked, read_index, found_index = Signal(index_bits), Signal(index_bits), Signal(index_bits)
+        found, found_zero = Signal(cfg.value_bits), Signal()
+        m.d.comb += read.addr.eq(asked | (self.bucket << index_bits))
+        m.d.sync += [
+            read_valid.eq(asking), read_index.eq(asked),
+            found_valid.eq(read_valid), found_index.eq(read_index), found.eq(read.data), found_zero.eq(read.data == 0)]
+        with m.If(self.go):
+            m.d.sync += [asking.eq(1), asked.eq(0)]
+        with m.Elif(asking):
+            m.d.sync += [asked.eq(asked + 1), asking.eq(asked != cfg.values - 1)]
+        m.d.comb += self.row.zero[0].eq(1)
+        for index in range(1, cfg.values):
+            value, zero = Signal(cfg.value_bits, name=f"value_{index}"), Signal(init=1, name=f"zero_{index}")
+            with m.If(found_valid & (found_index == index)):
+                m.d.sync += [value.eq(found), zero.eq(found_zero)]
+            m.d.comb += [self.row.value[index].eq(value), self.row.zero[index].eq(zero)]
+        return m
+
+
+class Control(wiring.Component):
+    """Starts tokens, counts their cycles, and keeps position, token and the offsets that follow from them.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    want : In(1). The host wants another token; `go` says that it has started, in the same cycle.
+    classify : In(1). It has a classifier; steady while `want` or the token in progress.
+    set_token, new_token : In. Replaces the token; only between tokens.
+    reset : In(1). Back to position 0 and zero cycles; only between tokens.
+    ready : Out(1). Between tokens.
+    record : Out(stream). One for each token. If it is not taken at once, the next token waits for it.
+    position, token, cycles : Out. For STATUS: next position, the last record's token, cycles since `reset`.
+    go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
+    winner : In(token_bits). ARGMAX's result, read in the cycle after the last queue's END.
+    values : Out(ValuesSignature). bucket's row.
+    column, rope, key_offset : Out. token * embed_step, position * rope_step, position // lanes * key_step;
+        steady from cycle 1 of a token to the end of it.
+    load_values : In(address, data, en). load_register : In(address, data, en), see REGISTERS. Only between tokens.
+
+    Latency
+    -------
+    With END in cycle E the record is offered in E + 1, and if it is taken then, `go` can come in E + 2: `rtl.timing`
+    token_overhead. A record's `cycles` is E + 2 whether or not somebody waits.
+
+    Reset
+    -----
+    Position 0, token 0, between tokens; registers 0.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.table = Values(cfg)
+        row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
+        self.register_bits = {"key_step": row, "rope_step": param, "embed_step": min(16, column_bits(cfg))}
+        super().__init__({
+            "want": In(1), "classify": In(1), "set_token": In(1), "new_token": In(cfg.token_bits), "reset": In(1),
+            "ready": Out(1), "record": Out(stream.Signature(RECORD)),
+            "position": Out(cfg.position_bits), "token": Out(cfg.token_bits), "cycles": Out(COUNTER_BITS),
+            "go": Out(1), "idle": In(1), "winner": In(cfg.token_bits), "values": Out(ValuesSignature(cfg)),
+            "column": Out(column_bits(cfg)), "rope": Out(param), "key_offset": Out(row),
+            "load_values": In(self.table.load.signature.flip()),
+            "load_register": In(wiring.Signature({"address": Out(2), "data": Out(16), "en": Out(1)}))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        cfg, table = self.cfg, self.table
+        m.submodules.table = table
+        wiring.connect(m, wiring.flipped(self.load_values), table.load)
+        wiring.connect(m, table.row, wiring.flipped(self.values))
+        m.d.comb += [table.go.eq(self.go), table.bucket.eq(self.position >> log2(cfg.bucket_positions))]
+
+        registers = {name: Signal(bits, name=name) for name, bits in self.register_bits.items()}
+        for address, name in enumerate(REGISTERS):
+            with m.If(self.load_register.en & (self.load_register.address == address)):
+                m.d.sync += registers[name].eq(self.load_register.data)
+
+        # READY -> (go) BUSY -> (END in cycle E) HANDOVER, cycle E + 1 -> READY, cycle E + 2.
+        elapsed, winner = Signal(COUNTER_BITS), Signal(cfg.token_bits)
+        ended = Signal()
+        m.d.comb += [
+            self.go.eq(self.ready & self.want), winner.eq(Mux(self.classify, self.winner, self.token)),
+            self.record.payload.token.eq(winner), self.record.payload.cycles.eq(elapsed)]
+        with m.FSM(name="phase"):
+            with m.State("READY"):
+                m.d.comb += self.ready.eq(1)
+                m.d.sync += elapsed.eq(2)  # in cycle c of a token this is c + 1
+                with m.If(self.want):
+                    m.d.sync += self.cycles.eq(self.cycles + 1)
+                    m.next = "BUSY"
+            with m.State("BUSY"):
+                m.d.sync += [elapsed.eq(elapsed + 1), self.cycles.eq(self.cycles + 1)]
+                with m.If(self.idle):
+                    m.next = "HANDOVER"
+            with m.State("HANDOVER"):
+                m.d.comb += self.record.valid.eq(1)
+                with m.If(self.record.ready):
+                    m.d.sync += self.cycles.eq(self.cycles + 1)
+                    m.d.comb += ended.eq(1)
+                    m.next = "READY"
+
+        # Position and token, and what follows from them by addition.
+        with m.If(self.go):
+            m.d.sync += self.column.eq(self.token * registers["embed_step"])
+        with m.If(ended):
+            m.d.sync += [
+                self.token.eq(winner), self.position.eq(self.position + 1), self.rope.eq(self.rope + registers["rope_step"])]
+            with m.If(self.position[:log2(cfg.lanes)].all()):
+                m.d.sync += self.key_offset.eq(self.key_offset + registers["key_step"])
+        with m.If(self.set_token):
+            m.d.sync += self.token.eq(self.new_token)
+        with m.If(self.reset):
+            m.d.sync += [
+                self.position.eq(0), self.token.eq(0), self.cycles.eq(0), self.rope.eq(0), self.key_offset.eq(0)]
+        return m

@@ -1,0 +1,229 @@
+"""Host port: the byte protocol of rtl/protocol.py, the only place with valid and ready.
+
+```
+rx -> [byte] -> requests -> [buffer: header or word] -> memories, programs, registers
+tx <- [outgoing: answer, word or record] <------------- memories, control
+```
+"""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import Config
+from rtl.control import COUNTER_BITS, RECORD
+from rtl.isa import QUEUES
+from rtl.ports import host_read_cycles, host_signature, host_words
+from rtl.protocol import ERROR, READABLE, RECORD_BYTES, STATUS_BYTES, VERSION, Request, Space, word_bytes
+
+DATA = (Space.BANK, Space.VECTOR, Space.ACT, Space.PARAM, Space.CONSTANT)
+"""Spaces with a port as in rtl.ports.host_signature; the others are only written."""
+
+HEADER_BYTES = {Request.WRITE: 9, Request.READ: 9, Request.STEP: 3, Request.RUN: 2}
+"""Bytes that follow these requests."""
+
+
+def space_words(cfg: Config, space: Space) -> int:
+    """Words of a space."""
+    if space in DATA:
+        return host_words(cfg, space)
+    if space is Space.VALUES:
+        return cfg.values * cfg.buckets
+    return 4 if space is Space.REGISTER else QUEUES[space - Space.MATRIX_PROGRAM].words(cfg)
+
+
+def load_signature(cfg: Config, space: Space) -> wiring.Signature:
+    """The host's way into what it only writes, seen from the host: `en` writes the word at `address` in this cycle."""
+    return wiring.Signature({
+        "address": Out(max(1, (space_words(cfg, space) - 1).bit_length())), "data": Out(8 * word_bytes(cfg, space)), "en": Out(1)})
+
+
+class Host(wiring.Component):
+    """Requests in, answers out.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    rx : In(stream of bytes). tx : Out(stream of bytes).
+    bank, vector, act, param, constant : Out(host_signature); matrix_program, vector_program, scalar_program, values,
+        register : Out(load_signature). Memories, while no token runs.
+    want, classify, set_token, new_token, reset : Out, to the control unit; go, ready, position, token, cycles : In, from it.
+    record : In(stream). A token's record.
+
+    Latency
+    -------
+    A byte a cycle is taken while a WRITE's words come, and sent of an answer. A READ takes a few cycles more a word.
+    A WRITE to, or a READ from, a space that does not exist or cannot be read is answered with FF and nothing else.
+    Bits of an address or a count beyond the largest memory are ignored.
+
+    Reset
+    -----
+    Between requests; bytes not yet sent are lost.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        members = {space.name.lower(): Out(host_signature(cfg, space) if space in DATA else load_signature(cfg, space)) for space in Space}
+        super().__init__(members | {
+            "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "record": In(stream.Signature(RECORD)),
+            "want": Out(1), "classify": Out(1), "set_token": Out(1), "new_token": Out(cfg.token_bits), "reset": Out(1),
+            "go": In(1), "ready": In(1), "position": In(cfg.position_bits), "token": In(cfg.token_bits),
+            "cycles": In(COUNTER_BITS)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        cfg = self.cfg
+
+        # One byte of store at the door: `rx.ready` never depends on the byte, and a byte that is no STOP can stay there.
+        byte, byte_valid, take = Signal(8), Signal(), Signal()
+        m.d.comb += self.rx.ready.eq(~byte_valid | take)
+        with m.If(self.rx.ready):
+            m.d.sync += [byte.eq(self.rx.payload), byte_valid.eq(self.rx.valid)]
+        taken = Signal()
+        m.d.comb += taken.eq(take & byte_valid)
+
+        # Bytes enter the buffer at its top: a header or a word of n bytes ends in the uppermost n.
+        size = max(max(HEADER_BYTES.values()), *(word_bytes(cfg, space) for space in Space))
+        buffer, request = Signal(8 * size), Signal(8)
+        space, address = Signal(4), Signal((max(space_words(cfg, item) for item in Space) - 1).bit_length())
+        count, bytes_left = Signal(len(address) + 1), Signal(range(size + 1))
+        sizes = Signal(range(size + 1))  # bytes of a word, less one
+        write, active = Signal(), Signal()
+        with m.Switch(space):
+            for item in Space:
+                with m.Case(item.value):
+                    m.d.comb += sizes.eq(word_bytes(cfg, item) - 1)
+        for item in Space:
+            port, bits = getattr(self, item.name.lower()), 8 * word_bytes(cfg, item)
+            here = Signal(name=f"{item.name.lower()}_here")
+            m.d.comb += [here.eq(active & (space == item.value)), port.address.eq(address), port.data.eq(buffer[-bits:])]
+            m.d.comb += [port.active.eq(here), port.write.eq(here & write)] if item in DATA else port.en.eq(here & write)
+
+        # Bytes leave `outgoing` from the bottom.
+        out_size = max(STATUS_BYTES, *(word_bytes(cfg, item) for item in READABLE))
+        outgoing, out_left = Signal(8 * out_size), Signal(range(out_size + 1))
+        free = Signal()
+        m.d.comb += [free.eq(out_left == 0), self.tx.valid.eq(~free), self.tx.payload.eq(outgoing[:8])]
+        with m.If(self.tx.valid & self.tx.ready):
+            m.d.sync += [outgoing.eq(outgoing >> 8), out_left.eq(out_left - 1)]
+
+        def answer(value, length):
+            """Statements that send `length` bytes; only while `free`."""
+            return [outgoing.eq(value), out_left.eq(length)]
+
+        status = Cat(Const(VERSION, 8), _pad(self.position, 16), _pad(self.token, 16), _pad(self.cycles, 32))
+        reply, tokens, waits = Signal(8), Signal(16), Signal(range(host_read_cycles(cfg) + 1))
+        flags, token = buffer[-24:-16], buffer[-16:]  # of a STEP
+        m.d.comb += [self.want.eq(tokens != 0), self.new_token.eq(token)]
+
+        with m.FSM(name="protocol"):
+            with m.State("REQUEST"):
+                m.d.comb += take.eq(1)
+                m.d.sync += [request.eq(byte), reply.eq(byte)]
+                with m.If(taken):
+                    m.next = "REPLY"
+                    with m.Switch(byte):
+                        for item, length in HEADER_BYTES.items():
+                            with m.Case(item.value):
+                                m.d.sync += bytes_left.eq(length - 1)
+                                m.next = "HEADER"
+                        with m.Case(Request.RESET.value):
+                            m.d.comb += self.reset.eq(1)
+                        with m.Case(Request.STATUS.value, Request.STOP.value):
+                            pass
+                        with m.Default():
+                            m.d.sync += reply.eq(ERROR)
+
+            with m.State("HEADER"):
+                m.d.comb += take.eq(1)
+                with m.If(taken):
+                    m.d.sync += bytes_left.eq(bytes_left - 1)
+                    with m.If(bytes_left == 0):
+                        m.next = "BEGIN"
+
+            with m.State("BEGIN"):
+                m.d.sync += [space.eq(buffer[-72:-64]), address.eq(buffer[-64:-32]), count.eq(buffer[-32:]), reply.eq(Request.WRITE.value)]
+                known, readable = buffer[-72:-64] < len(Space), buffer[-72:-64] <= max(READABLE)
+                with m.Switch(request):
+                    with m.Case(Request.STEP.value):
+                        m.d.comb += self.set_token.eq(1)
+                        m.d.sync += [tokens.eq(1), self.classify.eq(flags[0])]
+                        m.next = "TOKENS"
+                    with m.Case(Request.RUN.value):
+                        m.d.sync += [tokens.eq(buffer[-16:]), self.classify.eq(1)]
+                        m.next = "TOKENS"
+                    with m.Default():
+                        m.next = "REPLY"
+                        with m.If((request == Request.WRITE.value) & known):
+                            m.next = "WRITE"
+                        with m.Elif((request == Request.READ.value) & readable):
+                            m.next = "READ"
+                        with m.Else():
+                            m.d.sync += reply.eq(ERROR)
+                m.d.sync += bytes_left.eq(0)  # of a WRITE: its first word is still to be measured
+                m.d.sync += write.eq(0)
+
+            # A word is written in the cycle after its last byte was taken, while the next one's first byte enters.
+            with m.State("WRITE"):
+                last = Signal()
+                m.d.comb += [active.eq(1), take.eq((count != 0) & ~(write & (count == 1))), last.eq(bytes_left == sizes)]
+                m.d.sync += write.eq(taken & last)
+                with m.If(taken):
+                    m.d.sync += bytes_left.eq(Mux(last, 0, bytes_left + 1))
+                with m.If(write):
+                    m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
+                with m.If(count == 0):
+                    m.next = "REPLY"
+
+            with m.State("READ"):
+                m.d.comb += active.eq(1)
+                m.d.sync += waits.eq(waits + 1)
+                with m.If(count == 0):
+                    m.d.sync += waits.eq(0)
+                    m.next = "REQUEST"
+                with m.Elif((waits >= host_read_cycles(cfg)) & free):
+                    with m.Switch(space):
+                        for item in READABLE:
+                            with m.Case(item.value):
+                                m.d.sync += answer(getattr(self, item.name.lower()).value, word_bytes(cfg, item))
+                    m.d.sync += [waits.eq(0), address.eq(address + 1), count.eq(count - 1)]
+                with m.Elif(waits == host_read_cycles(cfg)):
+                    m.d.sync += waits.eq(waits)
+
+            # Only a STOP is taken now; it ends a RUN after the token in progress.
+            with m.State("TOKENS"):
+                stop = Signal()
+                m.d.comb += [take.eq((byte == Request.STOP.value) & ~stop), self.record.ready.eq(free)]
+                m.d.sync += reply.eq(Request.STOP.value)
+                with m.If(self.go):
+                    m.d.sync += tokens.eq(tokens - 1)
+                with m.If(taken):
+                    m.d.sync += [stop.eq(1), tokens.eq(0)]
+                with m.If(self.record.valid & free):
+                    m.d.sync += answer(self.record.payload, RECORD_BYTES)
+                with m.If((tokens == 0) & self.ready & ~taken):
+                    m.d.sync += stop.eq(0)
+                    m.next = "REQUEST"
+                    with m.If(stop):
+                        m.next = "REPLY"
+
+            with m.State("REPLY"):
+                with m.If(free):
+                    m.d.sync += answer(reply, 1)
+                    with m.If(request == Request.STATUS.value):
+                        m.d.sync += answer(status, STATUS_BYTES)
+                    m.next = "REQUEST"
+
+        with m.If(taken):
+            m.d.sync += buffer.eq(Cat(buffer[8:], byte))
+        return m
+
+
+def _pad(value, bits: int):
+    """A value with zeros above it."""
+    return Cat(value, Const(0, bits - len(value)))

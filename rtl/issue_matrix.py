@@ -1,0 +1,99 @@
+"""Issue logic of the matrix queue: a RUN word to one step a cycle."""
+
+from __future__ import annotations
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import Config, log2
+from rtl.isa import MATRIX
+from rtl.ports import step_layout
+from rtl.sequencer import CurrentSignature, ValuesSignature, total_bits
+
+
+def column_bits(cfg: Config) -> int:
+    """Width of an embedding column's number: a bank row and a tap."""
+    return MATRIX.by_name["row"].bits(cfg) + log2(cfg.taps)
+
+
+class MatrixIssue(wiring.Component):
+    """Counts a RUN word's steps and outputs, and keeps their addresses.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    current : In(CurrentSignature). The word and the loops' offsets.
+    values : In(ValuesSignature), for `outer_value`.
+    column : In(column_bits). The token's embedding column, for `gather`; constant during the token.
+    step : Out(step_layout). Valid in every cycle of a RUN word.
+
+    Latency
+    -------
+    None: a step leaves in the cycle in which it is due, the first one in the word's first cycle after its wait.
+
+    Reset
+    -----
+    No step. The counters need no reset: a word's first step sets them.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        super().__init__({
+            "current": In(CurrentSignature(cfg, MATRIX)), "values": In(ValuesSignature(cfg)),
+            "column": In(column_bits(cfg)), "step": Out(step_layout(cfg))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        cfg, now, step = self.cfg, self.current, self.step
+        word, inner, outer = now.word, now.inner, now.outer
+        row_bits, act_bits, tap_bits = len(word.row), len(word.act), log2(cfg.taps)
+
+        # The first step's place, and that of every later one: where the present output started and what comes next.
+        row, row_start, row_next, row_from = (Signal(row_bits, name=f"row{name}") for name in ("", "_start", "_next", "_from"))
+        act, act_start, act_next, act_from = (Signal(act_bits, name=f"act{name}") for name in ("", "_start", "_next", "_from"))
+        slot, slot_next = Signal(len(word.slot)), Signal(len(word.slot))
+        gather_row, gather_act = Signal(row_bits), Signal(tap_bits)
+        with m.If(word.gather):
+            m.d.comb += [gather_act.eq(self.column[:tap_bits]), gather_row.eq(self.column[tap_bits:])]
+        first_row = word.row + inner.row + (outer.row + gather_row)
+        first_act = word.act + inner.act + gather_act
+        m.d.comb += [
+            row.eq(Mux(now.start, first_row, row_next)), row_from.eq(Mux(now.start, first_row, row_start)),
+            act.eq(Mux(now.start, first_act, act_next)), act_from.eq(Mux(now.start, first_act, act_start)),
+            slot.eq(Mux(now.start, word.slot + inner.slot, slot_next))]
+
+        # Rounds that are left after this one, and whether this is the last: known without an adder in the first cycle.
+        steps_left, outputs_left = Signal(total_bits(cfg)), Signal(total_bits(cfg))
+        steps_now, outputs_now = Signal(total_bits(cfg)), Signal(total_bits(cfg))
+        more_outputs = Signal(total_bits(cfg))
+        opening, output_opens = Signal(), Signal()  # an output's first step
+        last_step, last_output, outer_zero = Signal(), Signal(), Signal()
+        m.d.comb += [
+            output_opens.eq(now.start | opening),
+            more_outputs.eq(word.outer + self.values.value[word.outer_value]),
+            outer_zero.eq((word.outer == 0) & self.values.zero.bit_select(word.outer_value, 1)),
+            steps_now.eq(Mux(output_opens, now.repeat, steps_left)),
+            outputs_now.eq(Mux(now.start, more_outputs, outputs_left)),
+            last_step.eq(Mux(output_opens, now.repeat_zero, steps_left == 0)),
+            last_output.eq(Mux(now.start, outer_zero, outputs_left == 0)),
+            now.done.eq(last_step & last_output)]
+        with m.If(now.run):
+            m.d.sync += [
+                row_start.eq(row_from), act_start.eq(act_from), row_next.eq(row + 1), act_next.eq(act + 1),
+                slot_next.eq(slot), opening.eq(last_step), steps_left.eq(steps_now - 1), outputs_left.eq(outputs_now)]
+            with m.If(last_step):
+                next_row, next_act = row_from + word.row_step, act_from + word.act_step
+                m.d.sync += [
+                    row_start.eq(next_row), row_next.eq(next_row), act_start.eq(next_act), act_next.eq(next_act),
+                    slot_next.eq(slot + 1), outputs_left.eq(outputs_now - 1)]
+
+        m.d.comb += [
+            step.valid.eq(now.run), step.row.eq(row), step.slot.eq(slot), step.clear.eq(word.clear & output_opens),
+            step.act[0].eq(act)]
+        if cfg.groups == 2:
+            m.d.comb += step.act[1].eq(act + word.group_step)
+        return m

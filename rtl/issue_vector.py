@@ -1,0 +1,80 @@
+"""Issue logic of the vector queue: a RUN word to a pass every `pace + 1` cycles."""
+
+from __future__ import annotations
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import Config
+from rtl.isa import VECTOR, Store
+from rtl.ports import pass_layout
+from rtl.sequencer import CurrentSignature, total_bits
+
+MOVING = ("slot", "src", "param", "dst")
+"""Addresses with an `inc_` bit."""
+
+
+class VectorIssue(wiring.Component):
+    """Counts a RUN word's passes and the cycles between them, and keeps their addresses.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    current : In(CurrentSignature). The word and the loops' offsets.
+    rope : In(parameter row's width). position * rope_step; constant during the token.
+    issued : Out(pass_layout). Valid in the cycle of each pass: 0, pace + 1, 2 * (pace + 1) ... cycles after the wait.
+
+    Latency
+    -------
+    None. A word of `rounds` passes takes (rounds - 1) * (pace + 1) + 1 cycles.
+
+    Reset
+    -----
+    No pass. The counters need no reset: a word's first pass sets them.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        super().__init__({
+            "current": In(CurrentSignature(cfg, VECTOR)), "rope": In(VECTOR.by_name["param"].bits(cfg)),
+            "issued": Out(pass_layout(cfg))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        cfg, now, issued = self.cfg, self.current, self.issued
+        word, inner, outer = now.word, now.inner, now.outer
+
+        # Pace: cycles until the next pass is due.
+        pause, due = Signal(len(word.pace)), Signal()
+        m.d.comb += due.eq(now.start | (now.run & (pause == 0)))
+        m.d.sync += pause.eq(Mux(due, word.pace, pause - 1))
+
+        # Passes left after this one, and which of a rotate pair this is.
+        left, left_now, index, odd, moves = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal(len(issued.index)), Signal(), Signal()
+        m.d.comb += [
+            left_now.eq(Mux(now.start, now.repeat, left)), now.done.eq(due & Mux(now.start, now.repeat_zero, left == 0)),
+            issued.index.eq(Mux(now.start, 0, index)), issued.odd.eq(word.rotate & ~now.start & odd),
+            moves.eq(~word.rotate | issued.odd)]
+        with m.If(due):
+            m.d.sync += [left.eq(left_now - 1), index.eq(issued.index + 1), odd.eq(~issued.odd)]
+
+        # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting.
+        for name in issued.shape().members:
+            if name not in ("valid", "index", "odd", *MOVING):
+                m.d.comb += issued[name].eq(word[name])
+        m.d.comb += [
+            issued.valid.eq(due), issued.first.eq(word.first & now.start),
+            issued.scalar.eq(word.scalar + inner.scalar), issued.target.eq(word.target + inner.target)]
+        in_bank = (word.store == Store.KEYS.value) | (word.store == Store.VALUES.value)
+        further = {"param": Mux(word.rope, self.rope, outer.param), "dst": Mux(in_bank, outer.dst, 0)}
+        for name in MOVING:
+            begin, following = Signal(len(word[name]), name=f"{name}_begin"), Signal(len(word[name]), name=f"{name}_next")
+            m.d.comb += [
+                begin.eq(word[name] + inner[name] + further.get(name, 0)), issued[name].eq(Mux(now.start, begin, following))]
+            with m.If(due):
+                m.d.sync += following.eq(issued[name] + (word[f"inc_{name}"] & (1 if name == "param" else moves)))
+        return m

@@ -1,0 +1,219 @@
+"""Sequencer: one queue's program memory and its control; what a RUN word does is the issue logic's business.
+
+```
+            +-----------+  next word   +----+  word     +-------+  step, pass or operation
+  address ->|  program  |------------->| IR |---------->| issue |------------------------>
+            +-----------+              +----+  offsets  +-------+
+                  ^                      |                  |
+                  +---- loops, waits <---+<----- done ------+
+```
+"""
+
+from __future__ import annotations
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from rtl.config import Config
+from rtl.isa import Op, Queue, layout, word_bits
+
+OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
+"""Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
+
+
+def strides(cfg: Config, queue: Queue) -> data.StructLayout:
+    """Offsets of the inner loop: one for every strided field."""
+    return data.StructLayout({item.name: item.bits(cfg) for item in queue.fields if item.strided})
+
+
+def outer_strides(cfg: Config, queue: Queue) -> data.StructLayout:
+    """Offsets of the outer loop."""
+    return data.StructLayout({name: queue.by_name[name].bits(cfg) for name in OUTER[queue.name]})
+
+
+def total_bits(cfg: Config) -> int:
+    """Width of an immediate plus a dynamic value."""
+    return max(cfg.repeat_bits, cfg.wait_bits, cfg.value_bits) + 1
+
+
+class ValuesSignature(wiring.Signature):
+    """The dynamic values of the token in progress, seen from the control unit.
+
+    Members
+    -------
+    value : Out(value_bits) times values. Entry 0 is always 0.
+    zero : Out(values). Which of them are 0: a word that neither waits nor repeats must be known at once.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__({"value": Out(data.ArrayLayout(cfg.value_bits, cfg.values)), "zero": Out(cfg.values)})
+
+
+class CurrentSignature(wiring.Signature):
+    """The word that a queue is at, seen from the sequencer.
+
+    Members
+    -------
+    word : Out(layout). The word itself, as in the program.
+    run : Out(1). It is a RUN word whose wait is over.
+    start : Out(1). This is the first such cycle.
+    repeat : Out. `repeat + values[repeat_value]`; valid while the word is current.
+    repeat_zero : Out(1). That sum is 0; earlier than the sum.
+    inner, outer : Out(struct). Offsets of the two loops.
+    done : In(1). The issue logic's answer, in the same cycle: the word's last round begins. Ignored without `run`.
+    """
+
+    def __init__(self, cfg: Config, queue: Queue) -> None:
+        super().__init__({
+            "word": Out(layout(cfg, queue)), "run": Out(1), "start": Out(1),
+            "repeat": Out(total_bits(cfg)), "repeat_zero": Out(1),
+            "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)), "done": In(1)})
+
+
+class _Loop:
+    """Registers of one loop level. `left` belongs to the word that is fetched, the offsets to the current one."""
+
+    def __init__(self, name: str, offsets: data.StructLayout, address_bits: int, count_bits: int) -> None:
+        self.stride = Signal(offsets, name=f"{name}_stride")
+        self.offset = Signal(offsets, name=f"{name}_offset")
+        self.first = Signal(address_bits, name=f"{name}_first")  # the body's first word
+        self.left = Signal(count_bits, name=f"{name}_left")  # rounds after the one that is being fetched
+        self.back = Signal(name=f"{name}_back")  # the current word ends a round, and another follows
+
+    def fetch(self, m: Module, opens: Signal, count: Signal, none: Signal, address: Signal, wanted):
+        """Statements for the word that becomes current; `opens`: it is the body's first. Returns "back" and where to."""
+        left, first = Mux(opens, count, self.left), Mux(opens, address, self.first)
+        back = Signal(name=f"{self.back.name}_next")
+        m.d.comb += back.eq(wanted & Mux(opens, ~none, self.left.any()))
+        with m.If(opens | back):
+            m.d.sync += self.left.eq(left - back)
+        m.d.sync += [self.first.eq(first), self.back.eq(back)]
+        return back, first
+
+    def open(self, m: Module, word) -> None:
+        """Statements for a LOOP word that completes."""
+        names = self.stride.shape().members
+        m.d.sync += [self.stride[name].eq(word[name]) for name in names]
+
+    def end(self, m: Module) -> None:
+        """Statements for the end of a round."""
+        for name in self.offset.shape().members:
+            m.d.sync += self.offset[name].eq(Mux(self.back, self.offset[name] + self.stride[name], 0))
+
+
+class Sequencer(wiring.Component):
+    """One queue: fetches words, waits, loops, and says when a RUN word runs.
+
+    The instruction register (IR) holds the current word and the program memory's output the next. When the current
+    word completes, the IR takes the next one at the end of that cycle, and the address presented in that same cycle is
+    the one after it. So where a loop goes is decided as its last word moves into the IR, and words of one cycle follow
+    one another without a gap, also around a loop of a single word right after its LOOP word.
+
+    Parameters
+    ----------
+    cfg, queue : the machine and which of its queues.
+
+    Members
+    -------
+    go : In(1). A token starts; only while `idle`. The program's first word is current in the next cycle.
+    classify : In(1). The token has a classifier: END_PROMPT is a NOP. Constant while the queue is busy.
+    values : In(ValuesSignature).
+    current : Out(CurrentSignature), to the issue logic.
+    idle : Out(1). At END (from the cycle in which END is current, after its wait), or after reset.
+    load : In(address, data, en). Writes the program; only while idle.
+
+    Latency
+    -------
+    A word takes `wait + values[wait_value]` cycles and then one, or for RUN until the issue logic says `done`. While
+    idle it keeps reading word 0: what is written in one cycle is executed when `go` comes two cycles later.
+
+    Reset
+    -----
+    Idle, whatever it was doing. The program memory keeps its contents; it is all NOP when configured.
+    """
+
+    def __init__(self, cfg: Config, queue: Queue) -> None:
+        self.cfg, self.queue = cfg, queue
+        self.address_bits = max(1, bits_for(queue.words(cfg) - 1))
+        super().__init__({
+            "go": In(1), "classify": In(1), "values": In(ValuesSignature(cfg)),
+            "current": Out(CurrentSignature(cfg, queue)), "idle": Out(1),
+            "load": In(wiring.Signature({
+                "address": Out(self.address_bits), "data": Out(word_bits(cfg, queue)), "en": Out(1)}))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        cfg, queue, now = self.cfg, self.queue, self.current
+        m.submodules.program = program = Memory(
+            shape=word_bits(cfg, queue), depth=queue.words(cfg), init=[], attrs={"no_rw_check": 1})
+        read, write = program.read_port(), program.write_port()
+        word = Signal(layout(cfg, queue))  # the IR
+        coming = Signal(layout(cfg, queue))
+        address = Signal(self.address_bits)  # of the coming word
+        m.d.comb += [
+            coming.as_value().eq(read.data), write.addr.eq(self.load.address), write.data.eq(self.load.data),
+            write.en.eq(self.load.en)]
+
+        # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
+        fresh, waiting, going = Signal(), Signal(), Signal()
+        wait, wait_left, wait_zero = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
+        start, ending, complete, advance = Signal(), Signal(), Signal(), Signal()
+        value, zero = self.values.value, self.values.zero
+        is_run = word.op == Op.RUN.value
+        m.d.comb += [
+            wait.eq(word.wait + value[word.wait_value]),
+            wait_zero.eq((word.wait == 0) & zero.bit_select(word.wait_value, 1)),
+            start.eq((fresh & wait_zero) | (waiting & (wait_left == 1))),
+            ending.eq(start & ((word.op == Op.END.value) | ((word.op == Op.END_PROMPT.value) & ~self.classify))),
+            complete.eq(Mux(is_run, (start | going) & now.done, start & ~ending)),
+            advance.eq(self.go | complete),
+            self.idle.eq(~(fresh | waiting | going) | ending)]
+        m.d.sync += [
+            fresh.eq(advance),
+            waiting.eq((fresh & ~wait_zero) | (waiting & ~start)),
+            going.eq((start | going) & ~complete & ~ending),
+            wait_left.eq(Mux(fresh, wait, wait_left - 1))]
+
+        # The current word, for the issue logic.
+        m.d.comb += [
+            now.word.eq(word), now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
+            now.repeat.eq(word.repeat + value[word.repeat_value]),
+            now.repeat_zero.eq((word.repeat == 0) & zero.bit_select(word.repeat_value, 1))]
+
+        # Fetch, and where to go after the word that becomes current.
+        inner = _Loop("inner", strides(cfg, queue), self.address_bits, total_bits(cfg))
+        outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, total_bits(cfg))
+        opens_inner, opens_outer = word.op == Op.LOOP_INNER.value, word.op == Op.LOOP_OUTER.value
+        following = Signal(self.address_bits)
+        m.d.comb += [
+            following.eq(address + 1), now.inner.eq(inner.offset), now.outer.eq(outer.offset),
+            read.en.eq((advance | self.idle) & ~write.en), read.addr.eq(Mux(advance, following, 0))]
+        with m.If(advance):
+            m.d.sync += word.eq(coming)
+            back, first = inner.fetch(m, opens_inner, now.repeat, now.repeat_zero, address, coming.end_inner)
+            outer_back, outer_first = outer.fetch(
+                m, opens_outer, now.repeat, now.repeat_zero, address, coming.end_outer & ~back)
+            with m.If(back):
+                m.d.comb += following.eq(first)
+            with m.Elif(outer_back):
+                m.d.comb += following.eq(outer_first)
+            m.d.sync += address.eq(following)
+
+        # What a word that completes does to the offsets; a token never starts with those of a broken program.
+        with m.If(complete):
+            with m.If(opens_inner):
+                inner.open(m, word)
+            with m.If(opens_outer):
+                outer.open(m, word)
+            with m.If(word.end_inner):
+                inner.end(m)
+            with m.If(word.end_outer & ~inner.back):
+                outer.end(m)
+        with m.If(self.idle):
+            m.d.sync += [inner.offset.as_value().eq(0), outer.offset.as_value().eq(0)]
+            with m.If(~advance):
+                m.d.sync += address.eq(0)
+        return m

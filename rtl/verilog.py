@@ -1,0 +1,53 @@
+"""Verilog of a whole machine: one text, the same bytes on every run."""
+
+from __future__ import annotations
+
+from amaranth import Elaboratable, Module, Signal
+from amaranth.back import verilog
+from amaranth.hdl import ClockDomain
+
+from rtl.config import Config
+from rtl.core import Core
+from rtl.ram_verilog import RAM_VERILOG
+
+TOP = "openlpu"
+
+
+class Top(Elaboratable):
+    """Core with plain ports.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    clk : In(1). Rising edge. rst : In(1). Synchronous, high.
+    rx_data : In(8). rx_valid : In(1). rx_ready : Out(1). A byte is taken in a cycle in which both are high.
+    tx_data : Out(8). tx_valid : Out(1). tx_ready : In(1). Likewise.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.clk, self.rst = Signal(name="clk"), Signal(name="rst")
+        self.rx_data, self.rx_valid, self.rx_ready = Signal(8, name="rx_data"), Signal(name="rx_valid"), Signal(name="rx_ready")
+        self.tx_data, self.tx_valid, self.tx_ready = Signal(8, name="tx_data"), Signal(name="tx_valid"), Signal(name="tx_ready")
+        self.ports = [
+            self.clk, self.rst, self.rx_data, self.rx_valid, self.rx_ready, self.tx_data, self.tx_valid, self.tx_ready]
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.domains.sync = sync = ClockDomain()
+        m.submodules.core = core = Core(self.cfg)
+        m.d.comb += [
+            sync.clk.eq(self.clk), sync.rst.eq(self.rst),
+            core.rx.payload.eq(self.rx_data), core.rx.valid.eq(self.rx_valid), self.rx_ready.eq(core.rx.ready),
+            self.tx_data.eq(core.tx.payload), self.tx_valid.eq(core.tx.valid), core.tx.ready.eq(self.tx_ready)]
+        return m
+
+
+def generate(cfg: Config) -> str:
+    """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions."""
+    top = Top(cfg)
+    text = verilog.convert(top, name=TOP, ports=top.ports, emit_src=False, strip_internal_attrs=True)
+    return text + ("\n" + RAM_VERILOG if cfg.external_banks else "")
