@@ -1,0 +1,121 @@
+"""Assembly: a Schedule as the words of three queues, and the cycles they take.
+
+A queue is: prologue, LOOP_OUTER over the layers, one layer (and a NOP that fills the rest of the period), END_PROMPT, epilogue, END.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from compiler.ir import CompileError, Ints, Section
+from compiler.layout import Layout
+from compiler.roll import Word, merge, roll
+from compiler.schedule import QUEUE_NAMES, Placed, Schedule, SectionSchedule, Wait
+from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Insn, Op, Queue, encode
+from rtl.timing import timing
+
+
+@dataclass(frozen=True)
+class Program:
+    """Words of each queue, in order; cycles: (2, buckets), prompt and classified tokens."""
+
+    words: dict[str, list[Word]]
+    cycles: Ints
+
+
+def _words(schedule: Schedule, part: SectionSchedule, queue: str) -> list[Word]:
+    result: list[Word] = []
+    for placed in part.queues[queue]:
+        counts: list[tuple[str, int]] = []
+        insn = placed.operation.insn
+        for name, count in placed.operation.counts.items():
+            column = schedule.columns.exact(np.arange(len(placed.issue)) * count.scale)
+            insn = Insn(insn.queue, {**insn.fields, name: count.scale - 1} if count.scale > 1 else insn.fields)
+            counts.append((name, column))
+        result.append(Word(insn, placed.wait, tuple(counts)))
+    return result
+
+
+def _with_wait(words: list[Word], wait: Wait) -> list[Word]:
+    return [replace(words[0], wait=wait), *words[1:]]
+
+
+def _control(queue: Queue, op: Op, **fields: int) -> Insn:
+    return Insn(queue, {name: value for name, value in {"op": op, **fields}.items() if value is not Op.NOP and value})
+
+
+def _end(placed: list[Placed], bucket: int) -> int:
+    return int(placed[-1].issue[bucket]) + placed[-1].operation.accesses(bucket).duration if placed else 0
+
+
+def _settled(part: SectionSchedule, queue: str) -> int:
+    """Cycles after the queue's last word until everything the section wrote is visible, the worst bucket."""
+    worst = 0
+    for bucket in range(len(part.queues[queue][0].issue)):
+        end = _end(part.queues[queue], bucket)
+        for placed in part.queues[queue]:
+            for touch in placed.operation.accesses(bucket).writes:
+                worst = max(worst, int(placed.issue[bucket]) + int(touch.cycles.max()) - end)
+    return worst
+
+
+def assemble(schedule: Schedule, layout: Layout) -> Program:
+    """The program of a schedule."""
+    config, layers = layout.geometry.config, layout.geometry.shape.layers
+    t = timing(config)
+    sections, start, period, after = schedule.sections, schedule.body_start, schedule.period, schedule.epilogue_start
+    prologue, body, epilogue = (sections[section] for section in Section)
+    strides: dict[str, dict[str, int]] = {
+        "matrix": {"row": layout.layer_rows}, "vector": {"param": layout.layer_params, "dst": layout.layer_rows}, "scalar": {"constant": 1}}
+    words: dict[str, list[Word]] = {}
+    ends = np.zeros((2, len(period)), np.int64)
+    for queue, name in zip((MATRIX, VECTOR, SCALAR), QUEUE_NAMES, strict=True):
+        first = int(body.queues[name][0].issue[0])
+        loop_wait = start + first - _end(prologue.queues[name], 0) - 1
+        loop = _control(queue, Op.LOOP_OUTER, repeat=layers - 1, **(strides[name] if layers > 1 else {}))
+        head = _words(schedule, prologue, name)
+        if head:
+            head = _with_wait(head, Wait(int(prologue.queues[name][0].issue[0])))
+        inside = roll(config, merge(config, _words(schedule, body, name)))
+        back = schedule.back_waits[name]
+        if back is not None:
+            inside.append(Word(_control(queue, Op.NOP), back))
+        inside[-1] = replace(inside[-1], end_outer=True)
+        gap = int(after[0] + epilogue.queues[name][0].issue[0] - period[0] - first)  # END_PROMPT and the wait around it
+        prompt_wait = min(gap - 1, max(0, _settled(body, name) - t.token_overhead))
+        tail = _with_wait(_words(schedule, epilogue, name), Wait(gap - 1 - prompt_wait))
+        final = max(0, _settled(epilogue, name) - t.token_overhead)
+        words[name] = [
+            *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside, Word(_control(queue, Op.END_PROMPT), Wait(prompt_wait)),
+            *roll(config, merge(config, tail)), Word(_control(queue, Op.END), Wait(final))]
+        body_end = 1 + start + (layers - 1) * period + period + first
+        ends[0] = np.maximum(ends[0], body_end + prompt_wait)
+        epilogue_at = 1 + start + (layers - 1) * period + after
+        ends[1] = np.maximum(ends[1], epilogue_at + _end(epilogue.queues[name], 0) + final)
+    return Program(words, ends + t.token_overhead)
+
+
+def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
+    """Encoded words. Raises CompileError where a queue is longer than its memory."""
+    config = layout.geometry.config
+    result: dict[str, list[int]] = {}
+    for queue in QUEUES:
+        encoded: list[int] = []
+        for word in program.words[queue.name]:
+            wait = word.wait
+            while wait.cycles >= 1 << config.wait_bits:  # too long for one word: a NOP takes its wait and one cycle more
+                most = (1 << config.wait_bits) - 1
+                encoded.append(encode(config, _control(queue, Op.NOP, wait=most)))
+                wait = Wait(wait.cycles - most - 1, wait.value)
+            fields: dict[str, int | enum.Enum] = dict(word.insn.fields)
+            extra = {"wait": wait.cycles, "wait_value": wait.value, "end_inner": int(word.end_inner), "end_outer": int(word.end_outer)}
+            extra |= {f"{name}_value": column for name, column in word.counts}
+            fields |= {name: value for name, value in extra.items() if value}
+            encoded.append(encode(config, Insn(queue, fields)))
+        if len(encoded) > queue.words(config):
+            raise CompileError(f"{len(encoded)} {queue.name} words; {config.name} has room for {queue.words(config)}")
+        result[queue.name] = encoded
+    return result

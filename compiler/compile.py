@@ -1,0 +1,75 @@
+"""compile_model: quantised model -> image, through the passes in reading order: lay out, lower, schedule, assemble, place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compiler.assemble import assemble, encode_program
+from compiler.errors import InputError
+from compiler.image import Image, Registers
+from compiler.ir import CompileError
+from compiler.layout import Layout, check_fit, misfits, lay_out
+from compiler.lower import lower
+from compiler.place import activations, banks, check_accumulators, constants, params
+from compiler.quantised import QuantisedModel
+from compiler.schedule import schedule
+from compiler.tensors import tensor_map
+from rtl.config import Config
+
+
+def largest_context(model: QuantisedModel, config: Config) -> int:
+    """The longest context of the model that fits the machine. 0 when none does."""
+    low, high = 0, min(model.shape.context, 1 << config.position_bits)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if misfits(model, lay_out(model, config, middle)):
+            high = middle - 1
+        else:
+            low = middle
+    return low
+
+
+def compile_model(model: QuantisedModel, config: Config, *, context: int | None = None, tokenizer: bytes = b"",
+                  provenance: dict[str, Any] | None = None) -> Image:
+    """Compile a model for a machine.
+
+    context: positions to provide for; without it, as many as the model has and the machine holds.
+    Raises InputError when the model does not fit, saying by how much and where it would.
+    """
+    wanted = context
+    if wanted is None:
+        wanted = largest_context(model, config) or model.shape.context
+    if not 1 <= wanted <= model.shape.context:
+        raise InputError(f"context {wanted} is not possible: this model has positions for 1 to {model.shape.context}")
+    layout = check_fit(model, config, wanted)
+    check_accumulators(model, layout)
+    buckets = layout.geometry.attention_blocks
+    plan = schedule(lower(model, layout), config, buckets)
+    program = assemble(plan, layout)
+    try:
+        words = encode_program(program, layout)
+    except CompileError as error:
+        raise InputError(f"the program does not fit {config.name}: {error}") from None
+    values = np.zeros((config.buckets, config.values), np.uint16)
+    for number, column in enumerate(plan.columns.columns):
+        values[:buckets, number] = column
+    bucket = np.arange(wanted) // config.bucket_positions
+    shape = model.shape
+    macs = np.array([[shape.macs(position, classify=classify) for position in range(wanted)] for classify in (False, True)])
+    return Image(
+        config=config, programs=words, banks=banks(model, layout), act=activations(layout), params=params(model, layout),
+        constants=constants(model, layout), values=values, context=wanted, cycles=program.cycles[:, bucket], useful_macs=macs,
+        registers=Registers(key_step=layout.geometry.head_steps, rope_step=2 * layout.geometry.rope_period,
+                            embed_step=layout.geometry.embed_columns),
+        tensors=tensor_map(layout), provenance={**(provenance or {}), **usage(layout, words)}, tokenizer=tokenizer)
+
+
+def usage(layout: Layout, words: dict[str, list[int]]) -> dict[str, Any]:
+    """Memory used and free by kind, in rows, and words of program a queue."""
+    config = layout.geometry.config
+    depths = {"matrix": config.matrix_words, "vector": config.vector_words, "scalar": config.scalar_words}
+    return {
+        "memory": {memory.name: {"used": memory.used, "free": memory.depth - memory.used} for memory in layout.memories},
+        "program": {name: {"used": len(queue), "free": depths[name] - len(queue)} for name, queue in words.items()}}

@@ -1,0 +1,89 @@
+"""The compiler's intermediate form: operations of one unit each, in an order that is correct if each finished before the next.
+
+An operation is one instruction word without its wait. Counts that depend on the position are `Count(scale)`: rounds =
+scale x blocks, where blocks = bucket + 1 is how many attention blocks (`Config.bucket_positions` positions) are in use.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rtl.isa import Insn
+
+Ints = npt.NDArray[np.int64]
+
+
+class CompileError(AssertionError):
+    """A pass broke its own promise: a defect of the compiler, never of the input."""
+
+
+class Section(enum.Enum):
+    """Where an operation stands in the program: before, in, or after the loop over layers."""
+
+    PROLOGUE = 0
+    BODY = 1
+    EPILOGUE = 2
+
+
+class Space(enum.Enum):
+    """Storage whose hazards the scheduler watches; cells are numbered as in the comments."""
+
+    BANK = 0  # rows of the K and V caches (weights are never written)
+    ACT = 1  # pieces of min(lanes, taps) bytes
+    VECTOR = 2  # rows
+    ACC = 3  # slots
+    SCALAR = 4  # registers
+    REDUCE = 5  # registers; one more for ARGMAX
+
+
+class Touch(NamedTuple):
+    """Cells read or written and the cycle of each, from the operation's issue. For writes: the visible cycle."""
+
+    space: Space
+    cells: Ints
+    cycles: Ints
+
+
+class Accesses(NamedTuple):
+    """All that an operation reads and writes, the cycles it occupies its queue, and those of the bank write port."""
+
+    reads: tuple[Touch, ...]
+    writes: tuple[Touch, ...]
+    duration: int
+    bank_reads: int  # the bank's read port is busy for this many cycles from the first read
+    bank_writes: Ints  # cycles from issue in which the bank's write port is used
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Rounds of an operation: `scale` times the attention blocks in use."""
+
+    scale: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Operation:
+    """One instruction of one queue, unscheduled.
+
+    insn: the word (its repeat/outer fields hold the static part); counts: field name ("repeat" or "outer") -> Count
+    for dynamic ones; accesses(bucket): what it touches there. partner: this operation issues exactly `lag` cycles
+    after that one (a score block leaves its accumulator as fast as it is made).
+    """
+
+    name: str
+    section: Section
+    insn: Insn
+    accesses: Callable[[int], Accesses]
+    counts: dict[str, Count] = field(default_factory=dict[str, Count])
+    partner: Operation | None = None
+    lag: int = 0
+
+    @property
+    def queue(self) -> str:
+        return self.insn.queue.name

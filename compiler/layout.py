@@ -1,0 +1,310 @@
+"""Layout: which output channel is in which lane, and where everything lies in the machine's memories.
+
+The model's own order is kept nowhere by accident: each vector has an index map (element of the machine's vector -> channel of the
+model, -1 for padding), and weights are permuted once, here and in place.py, so that no data ever moves at run time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.errors import InputError
+from compiler.quantised import QuantisedModel, Shape
+from rtl.config import PRESETS, Config
+
+Index = npt.NDArray[np.int64]
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def pad_to(index: Index, multiple: int) -> Index:
+    """The index map with -1 appended up to a multiple."""
+    return np.concatenate([index, np.full(-len(index) % multiple, -1, np.int64)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """One matrix in the banks: `blocks` outputs of `lanes` channels, `steps` rows each, from row `row` (of the first layer)."""
+
+    name: str
+    outputs: Index  # (blocks * lanes,) output channel or -1
+    inputs: Index  # (steps * taps,) input channel or -1
+    row: int
+    param: int  # parameter row of the first block (of the first layer)
+    row_pitch: int  # rows from one block to the next
+    blocks: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A named piece of a memory, in that memory's own units."""
+
+    name: str
+    start: int
+    size: int
+
+
+@dataclass
+class Memory:
+    """Bump allocation in one memory; `used` tells how much was asked for, fitting or not."""
+
+    name: str
+    depth: int
+    regions: list[Region] = field(default_factory=list[Region])
+    used: int = 0
+
+    def take(self, name: str, size: int) -> int:
+        self.regions.append(Region(name=name, start=self.used, size=size))
+        self.used += size
+        return self.used - size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Derived sizes of a shape on a machine; everything the lowering counts with."""
+
+    shape: Shape
+    config: Config
+    context: int
+
+    @property
+    def x_blocks(self) -> int:
+        return ceil_div(self.shape.dim, self.config.lanes)
+
+    @property
+    def hidden_blocks(self) -> int:
+        return ceil_div(self.shape.hidden, self.config.lanes)
+
+    @property
+    def vocab_blocks(self) -> int:
+        return ceil_div(self.shape.vocab, self.config.lanes)
+
+    @property
+    def head_steps(self) -> int:
+        """Matrix steps of one score: activation words of a head of q, bank rows of a head of k for `lanes` positions."""
+        return ceil_div(self.shape.head_dim, self.config.taps)
+
+    @property
+    def padded_head(self) -> int:
+        return self.head_steps * self.config.taps
+
+    @property
+    def units_per_head(self) -> int:
+        """Lane groups that one head of v fills."""
+        return ceil_div(self.shape.head_dim, self.config.group_lanes)
+
+    @property
+    def value_blocks(self) -> int:
+        return ceil_div(self.shape.kv_heads * self.units_per_head, self.config.groups)
+
+    @property
+    def attention_blocks(self) -> int:
+        """Most attention blocks (bucket_positions positions each)."""
+        return ceil_div(self.context, self.config.bucket_positions)
+
+    @property
+    def padded_context(self) -> int:
+        return self.attention_blocks * self.config.bucket_positions
+
+    @property
+    def key_rows(self) -> int:
+        """Bank rows of one head's K cache."""
+        return self.padded_context // self.config.lanes * self.head_steps
+
+    @property
+    def value_rows(self) -> int:
+        """Bank rows of one V block."""
+        return self.padded_context // self.config.taps
+
+    @property
+    def rope_period(self) -> int:
+        """Blocks after which the RoPE pattern of the lanes repeats."""
+        return int(np.lcm(self.padded_head, self.config.lanes)) // self.config.lanes
+
+    @property
+    def embed_columns(self) -> int:
+        """Embedding columns of a token: a divisor or a multiple of taps, so that a token never straddles a row."""
+        blocks, taps = self.x_blocks, self.config.taps
+        if blocks >= taps:
+            return ceil_div(blocks, taps) * taps
+        return 1 << (blocks - 1).bit_length()
+
+    def head_map(self, heads: int) -> Index:
+        """q or k: each head padded to whole words, then whole vectors."""
+        d = self.shape.head_dim
+        one = np.concatenate([np.arange(d), np.full(self.padded_head - d, -1)])
+        every = [np.where(one < 0, -1, one + head * d) for head in range(heads)]
+        return pad_to(np.concatenate(every).astype(np.int64), self.config.lanes)
+
+    def value_map(self) -> Index:
+        """v: each head in whole lane groups, then whole vectors."""
+        d, unit = self.shape.head_dim, self.config.group_lanes
+        one = np.concatenate([np.arange(d), np.full(self.units_per_head * unit - d, -1)])
+        every = [np.where(one < 0, -1, one + head * d) for head in range(self.shape.kv_heads)]
+        return pad_to(np.concatenate(every).astype(np.int64), self.config.lanes)
+
+    def attention_map(self) -> Index:
+        """Output of A.V: for each of the queries that share a KV head, the lanes of v with that query head's channels."""
+        d, share = self.shape.head_dim, self.shape.queries_per_kv
+        v = self.value_map()
+        kv, within = v // d, v % d
+        parts = [np.where(v < 0, -1, (kv * share + rep) * d + within) for rep in range(share)]
+        return pad_to(np.concatenate(parts), self.config.act_width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Addresses of everything. Bank rows and parameter rows of a layer are the first layer's; the next layers' are `layer_rows`
+    and `layer_params` further."""
+
+    geometry: Geometry
+    matrices: dict[str, Matrix]  # wq wk wv wo gate up down0..; classifier
+    bank: Memory
+    param: Memory
+    vector: Memory
+    act: Memory  # in vectors of `lanes` bytes
+    constant: Memory
+    layer_rows: int
+    layer_params: int
+    key_row: int  # head h at + h * key_rows
+    value_row: int  # block b at + b * value_rows
+    embed_row: int
+    embed_param: int
+    attention_param: int
+    rope_param: int
+    hidden_chunks: tuple[tuple[int, int], ...]  # (first, end) in hidden blocks
+    wave: int  # KV heads whose queries are in flight together
+    wide: int  # vector rows of the wide q and k
+    silu: int
+    hidden: int
+    scores: int  # head i of a wave at + i * score_rows
+    score_rows: int
+    q_act: int
+    probs_act: int  # head i of a wave at + i * score_rows
+    attention_act: int
+    hidden_act: int
+    onehot_act: int
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        return (self.bank, self.param, self.vector, self.act, self.constant)
+
+
+FIXED_SCALARS = 4
+"""Scalar registers besides those of the heads and chunks: two inverse norms and two x shifts."""
+
+
+def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
+    """Place a model. Never fails for lack of room: `check_fit` says what does not fit, and by how much."""
+    g = Geometry(shape=model.shape, config=config, context=context)
+    shape, lanes, taps = model.shape, config.lanes, config.taps
+    act_scale = config.act_width // lanes  # vectors in a row of activation memory
+    bank, param = Memory("bank rows", config.bank_rows), Memory("parameter rows", config.param_rows)
+    vector, act = Memory("vector rows", config.vector_rows), Memory("activation vectors", config.act_vectors)
+    constant = Memory("constants", config.constants)
+    matrices: dict[str, Matrix] = {}
+
+    def act_take(name: str, vectors: int) -> int:
+        return act.take(name, ceil_div(vectors, act_scale) * act_scale)
+
+    def matrix(name: str, outputs: Index, inputs: Index, *, row: int | None = None, pitch: int | None = None,
+               param_row: int | None = None) -> None:
+        outputs, inputs = pad_to(outputs, lanes), pad_to(inputs, taps)
+        blocks, steps = len(outputs) // lanes, len(inputs) // taps
+        matrices[name] = Matrix(
+            name=name, outputs=outputs, inputs=inputs, blocks=blocks, steps=steps, row_pitch=pitch or steps,
+            row=bank.take(name, blocks * steps) if row is None else row,
+            param=param.take(name, blocks) if param_row is None else param_row)
+
+    x = np.arange(shape.dim, dtype=np.int64)
+    hidden = pad_to(np.arange(shape.hidden, dtype=np.int64), lanes)
+    embed_row = bank.take("embedding", ceil_div(shape.vocab * g.embed_columns, taps))
+    embed_param = param.take("embedding", g.x_blocks)
+    matrix("classifier", np.arange(shape.vocab, dtype=np.int64), x)
+    rope_param = param.take("RoPE", context * 2 * g.rope_period)
+
+    layer_row, layer_param = bank.used, param.used
+    matrix("wk", g.head_map(shape.kv_heads), x)
+    matrix("wq", g.head_map(shape.heads), x)
+    matrix("wv", g.value_map(), x)
+    attention_param = param.take("attention", shape.queries_per_kv * g.value_blocks)
+    matrix("wo", x, g.attention_map())
+    steps = ceil_div(shape.dim, taps)
+    gate = bank.take("gate and up", 2 * g.hidden_blocks * steps)
+    matrix("gate", hidden, x, row=gate, pitch=2 * steps)
+    matrix("up", hidden, x, row=gate + steps, pitch=2 * steps)
+    down_param = param.take("down", g.x_blocks)
+    ends = [ceil_div(end, lanes) for end in model.hidden_chunks]
+    chunks = tuple(zip([0, *ends[:-1]], ends, strict=True))
+    for number, (first, end) in enumerate(chunks):
+        matrix(f"down{number}", x, hidden[first * lanes:end * lanes], param_row=down_param)
+    key_row = bank.take("K cache", shape.kv_heads * g.key_rows)
+    value_row = bank.take("V cache", g.value_blocks * g.value_rows)
+    layer_rows, layer_params = bank.used - layer_row, param.used - layer_param
+    if shape.layers > 1:
+        bank.take("further layers", layer_rows * (shape.layers - 1))
+        param.take("further layers", layer_params * (shape.layers - 1))
+
+    free_scalars = config.scalars - FIXED_SCALARS - len(chunks) * 2
+    most_heads = min(free_scalars, config.reduces - 1 - len(chunks))
+    even = config.groups // int(np.gcd(config.groups, g.units_per_head))  # KV heads after which no V block is shared
+    wave = next((n for n in range(shape.kv_heads, 0, -1) if n * shape.queries_per_kv <= most_heads
+                 and (n == shape.kv_heads or n % even == 0)), even)
+    wave_heads = wave * shape.queries_per_kv
+    score_rows = g.padded_context // lanes
+    vector.take("x", g.x_blocks)
+    act_take("x8", g.x_blocks)
+    q_vectors = len(g.head_map(shape.heads)) // lanes
+    k_vectors = len(g.head_map(shape.kv_heads)) // lanes
+    constant.take("x shifts", 1 + 2 * shape.layers)
+    return Layout(
+        geometry=g, matrices=matrices, bank=bank, param=param, vector=vector, act=act, constant=constant,
+        layer_rows=layer_rows, layer_params=layer_params,
+        key_row=key_row, value_row=value_row, embed_row=embed_row, embed_param=embed_param,
+        attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks, wave=wave,
+        wide=vector.take("wide q and k", q_vectors + k_vectors),
+        silu=vector.take("silu", g.hidden_blocks), hidden=vector.take("hidden", g.hidden_blocks),
+        scores=vector.take("scores", wave_heads * score_rows), score_rows=score_rows,
+        q_act=act_take("q", q_vectors), probs_act=act_take("probabilities", wave_heads * score_rows),
+        attention_act=act_take("attention", ceil_div(len(g.attention_map()), lanes)),
+        hidden_act=act_take("hidden", g.hidden_blocks), onehot_act=act_take("one-hot", ceil_div(taps * taps, lanes)))
+
+
+def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
+    """What does not fit the machine, in words; empty when all fits."""
+    config, shape = layout.geometry.config, model.shape
+    found: list[str] = []
+    unit = {"bank rows": config.lanes * config.taps, "parameter rows": config.lanes, "vector rows": 2 * config.lanes,
+            "activation vectors": config.lanes, "constants": 1}
+    for memory in layout.memories:
+        if memory.used > memory.depth:
+            found.append(f"{(memory.used - memory.depth) * unit[memory.name]} bytes too many in {memory.name} "
+                         f"({memory.used} of {memory.depth})")
+    if layout.geometry.context > 1 << config.position_bits:
+        found.append(f"context {layout.geometry.context} exceeds {1 << config.position_bits} positions")
+    if shape.vocab > 1 << config.token_bits:
+        found.append(f"vocabulary {shape.vocab} exceeds {1 << config.token_bits} tokens")
+    chunks = len(layout.hidden_chunks)
+    room = min(config.scalars - FIXED_SCALARS - 2 * chunks, config.reduces - 1 - chunks)
+    heads = layout.wave * shape.queries_per_kv
+    if heads > room:
+        found.append(f"{heads} query heads work at once, the scalar and reduce registers hold {room}")
+    return found
+
+
+def check_fit(model: QuantisedModel, config: Config, context: int) -> Layout:
+    """The layout, if it fits. Raises InputError naming what does not, and the presets that would hold the model."""
+    layout = lay_out(model, config, context)
+    found = misfits(model, layout)
+    if found:
+        holding = [name for name, other in PRESETS.items()
+                   if name != config.name and not misfits(model, lay_out(model, other, context))]
+        fit = f"presets that hold it: {', '.join(holding)}" if holding else "no preset holds it"
+        raise InputError(f"the model with context {context} does not fit {config.name}: {'; '.join(found)}; {fit}")
+    return layout

@@ -1,0 +1,202 @@
+"""Rolling: a queue's straight list of timed words, made short again.
+
+Two steps, neither of which moves anything in time: neighbouring words that differ only by constant address steps become one word with
+rounds of its own (`merge`), and repeated runs of words become inner loops (`roll`).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from compiler.schedule import Wait
+from rtl.config import Config
+from rtl.isa import MATRIX, SCALAR, VECTOR, Addend, Factor1, Factor2, Insn, Mask, Op, Reduce, ScalarFunction, Source, Store
+
+Value = int | enum.Enum
+NO_WAIT = Wait(0)
+_LONGEST_BODY = 48
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and its wait; `counts` names its dynamic count fields and the columns they use."""
+
+    insn: Insn
+    wait: Wait = NO_WAIT
+    counts: tuple[tuple[str, int], ...] = ()
+    end_inner: bool = False
+    end_outer: bool = False
+
+
+def used_strides(insn: Insn) -> frozenset[str]:
+    """The strided fields that matter to a RUN word; in the others any offset is harmless."""
+    if insn["op"] is not Op.RUN:
+        return frozenset()
+    if insn.queue is MATRIX:
+        return frozenset({"row", "act", "slot"})
+    if insn.queue is SCALAR:
+        match insn["function"]:
+            case ScalarFunction.CONST:
+                return frozenset({"constant", "dst"})
+            case ScalarFunction.COMBINE:
+                return frozenset({"dst"})
+            case _:
+                return frozenset({"reduce", "dst"})
+    used: set[str] = set()
+    if insn["source"] is Source.ACC:
+        used.add("slot")
+    if insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM:
+        used.add("src")
+    if insn["factor1"] is not Factor1.ONE:
+        used.add("param")
+    if insn.number("write") or insn["store"] is not Store.NONE:
+        used.add("dst")
+    if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early"):
+        used.add("scalar")
+    if insn["reduce"] not in (Reduce.NONE, Reduce.ARGMAX):
+        used.add("target")
+    return frozenset(used)
+
+
+def _rest(word: Word) -> tuple[object, ...]:
+    """All that must be the same in two words of which one is a shifted copy of the other."""
+    strided = {item.name for item in word.insn.queue.fields if item.strided}
+    fields = tuple((name, value) for name, value in sorted(word.insn.fields.items()) if name not in strided)
+    return (fields, word.counts, used_strides(word.insn))
+
+
+def _modulus(cfg: Config, word: Word, name: str) -> int:
+    return 1 << word.insn.queue.by_name[name].bits(cfg)
+
+
+def _set(insn: Insn, **changes: Value) -> Insn:
+    fields = {**insn.fields, **changes}
+    return Insn(insn.queue, {n: v for n, v in fields.items() if (v.value if isinstance(v, enum.Enum) else v)})
+
+
+def merge(cfg: Config, words: list[Word]) -> list[Word]:
+    """Neighbours made into one word: matrix outputs (`outer`) and vector passes (`repeat`, with `pace` between)."""
+    result: list[Word] = []
+    at = 0
+    while at < len(words):
+        run = _matrix_run(cfg, words, at) or _vector_run(words, at)
+        if run is None:
+            result.append(words[at])
+            at += 1
+            continue
+        word, length = run
+        result.append(word)
+        at += length
+    return result
+
+
+def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | None:
+    first = words[at].insn
+    if first.queue is not MATRIX or first["op"] is not Op.RUN or words[at].counts or first.number("outer") or at + 1 >= len(words):
+        return None
+
+    def step(name: str, a: Insn, b: Insn) -> int:
+        return (b.number(name) - a.number(name)) % (1 << MATRIX.by_name[name].bits(cfg))
+
+    length, rows, acts = 1, step("row", first, words[at + 1].insn), step("act", first, words[at + 1].insn)
+    while at + length < len(words):
+        before, here = words[at + length - 1], words[at + length]
+        if here.insn["op"] is not Op.RUN or here.wait != NO_WAIT or here.counts or _rest(here) != _rest(before):
+            break
+        if (step("row", before.insn, here.insn), step("act", before.insn, here.insn)) != (rows, acts):
+            break
+        if step("slot", before.insn, here.insn) != 1 % cfg.slots or length >= 1 << cfg.repeat_bits:
+            break
+        length += 1
+    if length == 1:
+        return None
+    return replace(words[at], insn=_set(first, outer=length - 1, row_step=rows, act_step=acts)), length
+
+
+_STEPS = (("slot", "inc_slot"), ("src", "inc_src"), ("param", "inc_param"), ("dst", "inc_dst"))
+
+
+def _vector_run(words: list[Word], at: int) -> tuple[Word, int] | None:
+    first = words[at].insn
+    if first.queue is not VECTOR or first["op"] is not Op.RUN or words[at].counts or first.number("repeat") or at + 1 >= len(words):
+        return None
+    if first["mask"] is not Mask.NONE or first["source"] is Source.ACC:
+        return None
+    plain = replace(words[at], insn=_set(first, first=0))
+    pace = words[at + 1].wait
+    steps: dict[str, int] | None = None
+    length = 1
+    while at + length < len(words):
+        before, here = words[at + length - 1].insn, words[at + length]
+        if here.wait != pace or pace.value or pace.cycles > 31 or here.counts or here.insn["op"] is not Op.RUN or _rest(here) != _rest(plain):
+            break
+        used = used_strides(here.insn)
+        moved = {name: here.insn.number(name) - before.number(name) for name in used}
+        allowed = {name for name, _ in _STEPS}
+        if any(move not in (0, 1) or (move and name not in allowed) for name, move in moved.items()):
+            break
+        if steps is not None and moved != steps:
+            break
+        steps = moved
+        length += 1
+    if length == 1 or steps is None:
+        return None
+    increments = {inc: steps[name] for name, inc in _STEPS if name in steps}
+    return replace(words[at], insn=_set(first, repeat=length - 1, pace=pace.cycles, **increments)), length
+
+
+def roll(cfg: Config, words: list[Word]) -> list[Word]:
+    """Repeated runs made into inner loops. A LOOP word takes a cycle, which must be free before the first round."""
+    result: list[Word] = []
+    at = 0
+    while at < len(words):
+        best: tuple[int, int, int, dict[str, int]] | None = None
+        for length in range(1, min(_LONGEST_BODY, (len(words) - at) // 2) + 1):
+            found = _rounds(cfg, words, at, length)
+            if found is None:
+                continue
+            count, strides = found
+            saved = count * length - length - 1
+            if saved > 0 and (best is None or saved > best[0]):
+                best = (saved, length, count, strides)
+        if best is None:
+            result.append(words[at])
+            at += 1
+            continue
+        _, length, count, strides = best
+        lead, steady = words[at].wait, words[at + length].wait
+        loop = Insn(words[at].insn.queue, {k: v for k, v in {"op": Op.LOOP_INNER, "repeat": count - 1, **strides}.items() if v})
+        result.append(Word(loop, Wait(lead.cycles - steady.cycles - 1, lead.value)))
+        body = [replace(words[at], wait=Wait(steady.cycles)), *words[at + 1:at + length]]
+        body[-1] = replace(body[-1], end_inner=True)
+        result += body
+        at += count * length
+    return result
+
+
+def _rounds(cfg: Config, words: list[Word], at: int, length: int) -> tuple[int, dict[str, int]] | None:
+    """How often the run of `length` words at `at` repeats with constant strides, and the strides."""
+    lead, steady = words[at].wait, words[at + length].wait
+    if steady.value or lead.cycles < steady.cycles + 1:
+        return None
+    if any(word.insn["op"] is not Op.RUN for word in words[at:at + length]):
+        return None
+    strides: dict[str, int] = {}
+    count = 1
+    while at + (count + 1) * length <= len(words) and count < 1 << cfg.repeat_bits:
+        moved: dict[str, int] = {}
+        for offset in range(length):
+            before, here = words[at + (count - 1) * length + offset], words[at + count * length + offset]
+            if _rest(before) != _rest(here) or here.wait != words[at + length + offset if offset == 0 else at + offset].wait:
+                return (count, strides) if count > 1 else None
+            for name in used_strides(here.insn):
+                step = (here.insn.number(name) - before.insn.number(name)) % _modulus(cfg, here, name)
+                if moved.setdefault(name, step) != step:
+                    return (count, strides) if count > 1 else None
+        if count == 1:
+            strides = moved
+        elif moved != strides:
+            return count, strides
+        count += 1
+    return (count, strides) if count > 1 else None

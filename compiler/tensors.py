@@ -1,0 +1,32 @@
+"""Where named tensors lie in the machine after a token, for comparisons between devices.
+
+A tensor is a list of (space, first, index): `first` is a row (vector memory) or a vector (activation memory), `index` maps the
+machine's elements to the model's channels, -1 for padding. Layers share their buffers: after a token they hold the last layer's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compiler.layout import Index, Layout
+
+
+def tensor_map(layout: Layout) -> dict[str, Any]:
+    """name -> {"space": "vector" | "act", "first": address, "index": channels}, plain JSON values. Names are the golden model's."""
+    g = layout.geometry
+    last = g.shape.layers - 1
+    x: Index = np.arange(g.x_blocks * g.config.lanes)
+    x = np.where(x < g.shape.dim, x, -1)
+    hidden: Index = np.arange(g.hidden_blocks * g.config.lanes)
+    hidden = np.where(hidden < g.shape.hidden, hidden, -1)
+    heads = g.head_map(g.shape.heads)
+    keys = g.head_map(g.shape.kv_heads)
+    entries = {
+        "x": ("vector", 0, x), "x8": ("act", 0, x), "q": ("vector", layout.wide, heads), "q8": ("act", layout.q_act, heads),
+        "k": ("vector", layout.wide + layout.matrices["wq"].blocks, keys), "silu": ("vector", layout.silu, hidden),
+        "h": ("vector", layout.hidden, hidden), "h8": ("act", layout.hidden_act, hidden),
+        "attention": ("act", layout.attention_act, g.attention_map())}
+    return {f"layer{last}.{name}": {"space": space, "first": first, "index": index.tolist()}
+            for name, (space, first, index) in entries.items()}
