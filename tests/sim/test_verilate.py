@@ -13,7 +13,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from sim.toolchain import BuildFailed
-from sim.verilate import CoreTimeout, VerilatedCore, build
+from sim.verilate import CoreTimeout, VerilatedCore, build, cached_verilog
 
 PORTS = {
     "rx_data": In(8), "rx_valid": In(1), "rx_ready": Out(1), "tx_data": Out(8), "tx_valid": Out(1), "tx_ready": In(1),
@@ -189,6 +189,28 @@ def test_a_trace_shows_the_ports(tmp_path: Path) -> None:
 def test_a_trace_needs_a_build_for_it(summer: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="trace=True"):
         VerilatedCore(summer, trace=tmp_path / "run.vcd")
+
+
+def test_verilog_is_remembered_until_the_facts_or_the_code_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENLPU_CACHE", str(tmp_path / "cache"))
+    code = tmp_path / "code" / "unit.py"
+    code.parent.mkdir()
+    code.write_text("lanes = 1")
+    made: list[int] = []
+
+    def make() -> str:
+        made.append(len(made))
+        return f"module m{made[-1]}; endmodule"
+
+    def verilog_of(facts: str) -> str:
+        return cached_verilog(make, facts=facts, sources=code.parent)
+
+    assert verilog_of("4 lanes") == verilog_of("4 lanes") == "module m0; endmodule"
+    assert verilog_of("8 lanes") == "module m1; endmodule"
+    code.write_text("lanes = 2")
+    assert verilog_of("4 lanes") == "module m2; endmodule"
 
 
 def test_a_design_without_the_ports_is_refused_by_name() -> None:
