@@ -4,40 +4,48 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 
-def shift_doubled(x: Value, amount: Value) -> Value:
+def node(m: Module, value: Value, name: str) -> Signal:
+    """A named wire. Amaranth writes an expression out at each use; what is used twice goes through a wire."""
+    wire = Signal(value.shape(), name=name)
+    m.d.comb += wire.eq(value)
+    return wire
+
+
+def shift_doubled(m: Module, x: Value, amount: Value) -> Value:
     """floor(2 * x / 2**amount): rshift's result in the upper bits, and in bit 0 what rounding still adds to it."""
-    return Cat(Const(0, 1), x).as_signed() >> amount
+    return node(m, Cat(Const(0, 1), x).as_signed() >> amount, "doubled")
 
 
-def rshift(x: Value, amount: Value) -> Value:
+def rshift(m: Module, x: Value, amount: Value) -> Value:
     """x * 2**-amount, rounded half up; as wide as x. x is signed, amount unsigned and of any size."""
-    doubled = shift_doubled(x, amount)
-    return (doubled[1:].as_signed() + doubled[0])[:len(x)].as_signed()
+    doubled = shift_doubled(m, x, amount)
+    return node(m, (doubled[1:].as_signed() + doubled[0])[:len(x)].as_signed(), "shifted")
 
 
-def rshift_add(x: Value, amount: Value, addend: Value, bits: int) -> Value:
+def rshift_add(m: Module, x: Value, amount: Value, addend: Value, bits: int) -> Value:
     """rshift(x, amount) + addend in `bits` bits, with one carry chain: the rounding bit is its carry in."""
-    doubled = shift_doubled(x, amount)
+    doubled = shift_doubled(m, x, amount)
     return (doubled + Cat(doubled[0], addend).as_signed())[1:bits + 1].as_signed()
 
 
-def saturate(x: Value, bits: int) -> Value:
-    """x clamped to a signed number of that many bits."""
-    top = x[bits - 1:]
-    fits = ~top.any() | top.all()
-    limit = Cat((~x[-1]).replicate(bits - 1), x[-1])
-    return Mux(fits, x[:bits], limit).as_signed()
+def saturate(m: Module, x: Value, bits: int) -> Value:
+    """x, a signal, clamped to a signed number of that many bits."""
+    top, sign = x[bits - 1:], x[-1]
+    opposite = node(m, ~sign, "opposite")
+    limits = Cat(opposite.replicate(bits - 1), sign)
+    return node(m, Mux(~top.any() | top.all(), x[:bits], limits).as_signed(), f"clamped{bits}")
 
 
-def limit(x: Value, most: int) -> Value:
+def limit(m: Module, x: Value, most: int) -> Value:
     """The smaller of an unsigned x and a constant, as narrow as the constant."""
-    return Mux(x > most, most, x)[:most.bit_length()]
+    whole = node(m, x, "unlimited")
+    return node(m, Mux(whole > most, most, whole)[:most.bit_length()], "limited")
 
 
-def register(m, value, name: str):
+def register(m: Module, value, name: str):
     """The value a cycle later; a list of values as a list."""
     if isinstance(value, list):
         return [register(m, item, f"{name}_{index}") for index, item in enumerate(value)]
@@ -46,7 +54,7 @@ def register(m, value, name: str):
     return held
 
 
-def pipe(m, cut: bool, stage: str, **values) -> SimpleNamespace:
+def pipe(m: Module, cut: bool, stage: str, **values) -> SimpleNamespace:
     """A bundle of named values that enters a stage: through registers where there is a cut, else as they are.
 
     All registers are reset: without a reset, DSP blocks are mapped wrongly on iCE40.
@@ -60,10 +68,10 @@ def number(value: int, bits: int) -> Const:
     return Const(value, signed(bits))
 
 
-def bit_length(x: Value) -> Value:
+def bit_length(m: Module, x: Value) -> Value:
     """Position of the highest set bit of an unsigned x, counted from 1; 0 for 0. In a tree, not in a chain."""
     if len(x) == 1:
         return x
     half = 1 << (len(x) - 1).bit_length() - 1
     low, high = x[:half], x[half:]
-    return Mux(high.any(), bit_length(high) + half, bit_length(low))
+    return node(m, Mux(high.any(), bit_length(m, high) + half, bit_length(m, low)), f"length{len(x)}")

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl import isa
-from rtl.arithmetic import number, pipe
+from rtl.arithmetic import node, number, pipe
 from rtl.config import Config, log2
 from rtl.isa import VECTOR
 from rtl.ports import field_bits, row_layout
@@ -57,7 +57,7 @@ class Reduce(wiring.Component):
             size = Mux(absolute & result[15], -result, result)
             lowest = Mux(absolute, 0, number(-32768, PEAK_BITS))
             peak = Mux(self.masked[lane], lowest, size)[:PEAK_BITS].as_signed()
-            values.append(Mux(adds, self.terms[lane], peak)[:32].as_signed())
+            values.append(node(m, Mux(adds, self.terms[lane], peak)[:32].as_signed(), f"operand_{lane}"))
         state = SimpleNamespace(
             kind=self.kind, first=self.first, target=self.target, values=values, indices=[Const(0, 0)] * cfg.lanes)
 
@@ -68,7 +68,7 @@ class Reduce(wiring.Component):
             values, indices = [], []
             for low in range(0, len(state.values), 2):
                 value, wins = combine(
-                    state.kind == isa.Reduce.SUM.value, state.values[low], state.values[low + 1], PEAK_BITS)
+                    m, state.kind == isa.Reduce.SUM.value, state.values[low], state.values[low + 1], PEAK_BITS)
                 values.append(value)
                 indices.append(Cat(Mux(wins, state.indices[low + 1], state.indices[low]), wins))
             state.values, state.indices = values, indices
@@ -84,7 +84,7 @@ class Reduce(wiring.Component):
         writer = registers.write_port()
         current = registers.read_port(transparent_for=[writer])
         other = registers.read_port(transparent_for=[writer])
-        merged, _ = combine(state.kind == isa.Reduce.SUM.value, current.data, value)
+        merged, _ = combine(m, state.kind == isa.Reduce.SUM.value, current.data, value)
         writes = (state.kind != isa.Reduce.NONE.value) & (state.kind != isa.Reduce.ARGMAX.value)
         m.d.comb += [
             current.addr.eq(early_target), writer.addr.eq(state.target), writer.en.eq(writes),
@@ -101,7 +101,7 @@ class Reduce(wiring.Component):
         return m
 
 
-def combine(adds, a, b, bits=32):
+def combine(m: Module, adds, a, b, bits=32):
     """a + b, or the larger of their low bits; and whether that is b (not if both are the same)."""
-    wins = b[:bits].as_signed() > a[:bits].as_signed()
-    return Mux(adds, a + b, Mux(wins, b, a))[:32].as_signed(), wins
+    wins = node(m, b[:bits].as_signed() > a[:bits].as_signed(), "wins")
+    return node(m, Mux(adds, a + b, Mux(wins, b, a))[:32].as_signed(), "combined"), wins

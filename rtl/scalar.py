@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import bit_length, pipe, saturate
+from rtl.arithmetic import bit_length, node, pipe, saturate
 from rtl.config import Config
 from rtl.isa import SCALAR, ScalarFunction
 from rtl.ports import EXPONENT_BITS, field_bits, host_signature, operation_layout, scalar_layout
@@ -60,8 +60,8 @@ class Scalar(wiring.Component):
 
         # Read: reduce register with its bias, scalar registers; the constant arrives with the next stage.
         constant, a, b = constants.read_port(), registers.read_port(domain="comb"), registers.read_port(domain="comb")
-        biased = self.reduce_value + asked.bias
-        operand = Mux(biased[32], 0xFFFF_FFFF, biased[:32])
+        biased = node(m, self.reduce_value + asked.bias, "biased")
+        operand = node(m, Mux(biased[32], 0xFFFF_FFFF, biased[:32]), "operand")
         read = pipe(
             m, True, "read", valid=asked.valid, function=asked.function, dst=asked.dst, adjust=asked.adjust,
             a=a.data, b_exponent=b.data.exponent, reduce=self.reduce_value,
@@ -73,9 +73,10 @@ class Scalar(wiring.Component):
         def is_(function: ScalarFunction):
             return read.function == function.value
 
-        length = bit_length(Mux(is_(ScalarFunction.BLOCK), read.reduce, read.operand))
+        negated = node(m, -read.reduce.as_signed(), "negated")
+        length = bit_length(m, node(m, Mux(is_(ScalarFunction.BLOCK), read.reduce, read.operand), "measured"))
         even = is_(ScalarFunction.RSQRT)
-        rounded = length + (even & length[0])  # RSQRT: up to even
+        rounded = node(m, length + (even & length[0]), "rounded")  # RSQRT: up to even
         leading = (read.operand << (32 - rounded)[:5])[24:32]
         mantissa, exponent = Signal(signed(16)), Signal(signed(9))
         with m.Switch(read.function):
@@ -84,7 +85,7 @@ class Scalar(wiring.Component):
             with m.Case(ScalarFunction.RECIP.value):
                 m.d.comb += exponent.eq(14 + rounded + read.adjust)
             with m.Case(ScalarFunction.NEGATE.value):
-                m.d.comb += mantissa.eq(saturate(-read.reduce.as_signed(), 16))
+                m.d.comb += mantissa.eq(saturate(m, negated, 16))
             with m.Case(ScalarFunction.BLOCK.value):
                 m.d.comb += [mantissa.eq(UNIT), exponent.eq(Mux(length > 7, length - 7, 0) + read.adjust)]
             with m.Case(ScalarFunction.COMBINE.value):

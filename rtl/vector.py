@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl import isa
-from rtl.arithmetic import limit, number, pipe, rshift, rshift_add, saturate
+from rtl.arithmetic import limit, node, number, pipe, rshift, rshift_add, saturate
 from rtl.config import VECTOR_STEPS, Config, log2
 from rtl.isa import MATRIX, VECTOR, Addend, Factor1, Factor2, Function, Mask, Source, Store
 from rtl.memories import vector_address_bits
@@ -87,28 +87,28 @@ class Vector(wiring.Component):
         early, late, mantissas = [], [], []
         for group in range(cfg.groups):
             exponent = self.scalars[group].exponent
-            early.append(limit(asked.s0 + Mux(asked.early, exponent, 0), SHIFT_MOST))
-            late.append(limit(asked.s2 + Mux(from_scalar & ~asked.early, exponent, 0), SHIFT_MOST))
+            early.append(limit(m, asked.s0 + Mux(asked.early, exponent, 0), SHIFT_MOST))
+            late.append(limit(m, asked.s2 + Mux(from_scalar & ~asked.early, exponent, 0), SHIFT_MOST))
             mantissas.append(self.scalars[group].mantissa)
 
         # Of a rotate pair the first pass only makes the held value.
         second = asked.rotate & asked.odd
-        effective = asked.valid & (~asked.rotate | asked.odd)
+        effective = node(m, asked.valid & (~asked.rotate | asked.odd), "effective")
         return pipe(
             m, True, "select", valid=asked.valid, source=asked.source, slot=asked.slot, second=second,
             factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
-            shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(asked),
-            shift3=limit(asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
+            shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(m, asked),
+            shift3=limit(m, asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
             dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target,
             write=effective & asked.write,
             store=Mux(effective, asked.store, Store.NONE.value),
             reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
 
-    def mask(self, asked):
+    def mask(self, m: Module, asked):
         """A bit a lane: it yields zero and takes no part in reductions."""
         lanes = range(self.cfg.lanes)
         past, last = self.position >> log2(self.cfg.lanes), self.position[:log2(self.cfg.lanes)]
-        beyond, within = asked.index > past, asked.index == past
+        beyond, within = node(m, asked.index > past, "beyond"), node(m, asked.index == past, "within")
         by_position = Cat(beyond | (within & (lane > last)) for lane in lanes)
         by_tail = Cat(lane >= asked.tail for lane in lanes)
         return Mux(asked.mask == Mask.POSITION.value, by_position, Mux(asked.mask == Mask.TAIL.value, by_tail, 0))
@@ -121,7 +121,7 @@ class Vector(wiring.Component):
         for lane in range(cfg.lanes):
             group = lane // cfg.group_lanes
             plain, swapped = self.memory_read_data[lane], self.memory_read_data[lane ^ 1]
-            requantised = saturate(rshift(self.acc[lane], state.shift0[group]), 16)
+            requantised = saturate(m, rshift(m, self.acc[lane], state.shift0[group]), 16)
             from_memory = Mux(state.second, swapped, plain)
             a.append(Mux(state.source == Source.MEM.value, from_memory, requantised).as_signed())
 
@@ -141,7 +141,7 @@ class Vector(wiring.Component):
 
     def round(self, m: Module, state):
         """b, rounded to 16 bits; it may be the second factor too."""
-        b = [saturate(rshift(scaled, state.shift1), 16) for scaled in state.scaled]
+        b = [saturate(m, rshift(m, scaled, state.shift1), 16) for scaled in state.scaled]
         f2 = [Mux(state.square, own, other).as_signed() for own, other in zip(b, state.f2, strict=True)]
         return self.cut(m, "round", state, b=b, f2=f2, drop=("scaled", "shift1", "square"))
 
@@ -154,10 +154,10 @@ class Vector(wiring.Component):
         """d: the product rounded, and the addend. The register keeps d until the next pass: that is the held value."""
         kept = [Signal(signed(32), name=f"kept_{lane}") for lane in range(self.cfg.lanes)]
         for lane, held in enumerate(kept):
-            addend = Mux(state.second, saturate(held, 16), state.addend[lane]).as_signed()
+            addend = Mux(state.second, saturate(m, held, 16), state.addend[lane]).as_signed()
             with m.If(state.valid):
                 m.d.sync += held.eq(
-                    rshift_add(state.product[lane], state.shift2[lane // self.cfg.group_lanes], addend, 32))
+                    rshift_add(m, state.product[lane], state.shift2[lane // self.cfg.group_lanes], addend, 32))
         state = self.cut(m, "add", state, drop=("product", "addend", "shift2", "second", "valid"))
         state.d = kept
         return state
@@ -167,9 +167,9 @@ class Vector(wiring.Component):
         results, terms = [], []
         table = state.function != Function.IDENTITY.value
         for lane, d in enumerate(state.d):
-            short = saturate(d, 16)
-            looked_up = {Function.SILU: silu(m, lane, saturate(d, 8)), Function.EXP2: exp2(m, lane, short)}
-            f = Mux(state.masked[lane], 0, choose(state.function, looked_up, short))[:16].as_signed()
+            short = saturate(m, d, 16)
+            looked_up = {Function.SILU: silu(m, lane, saturate(m, d, 8)), Function.EXP2: exp2(m, lane, short)}
+            f = node(m, Mux(state.masked[lane], 0, choose(state.function, looked_up, short)), f"f_{lane}")
             results.append(f)
             terms.append(Mux(table | state.masked[lane], f, d)[:32].as_signed())
         state = self.cut(m, "function", state, results=results, terms=terms, drop=("d", "function"))
@@ -188,9 +188,9 @@ class Vector(wiring.Component):
     def output(self, m: Module, state):
         """o: 8 bits, to activation memory or into the banks as a K row or a V column."""
         cfg = self.cfg
-        outputs = [saturate(rshift(f, state.shift3), 8) for f in state.results]
+        outputs = [saturate(m, rshift(m, f, state.shift3), 8) for f in state.results]
         keys = state.store == Store.KEYS.value
-        offset = Mux(keys, self.key_offset, self.position >> log2(cfg.taps))
+        offset = node(m, Mux(keys, self.key_offset, self.position >> log2(cfg.taps)), "offset")
         state = self.cut(
             m, "output", state, o=outputs, row=(state.dst + offset)[:len(self.bank_row)],
             drop=("results", "terms", "masked", "shift3", "write", "reduce", "first", "target"))
@@ -200,8 +200,8 @@ class Vector(wiring.Component):
             Cat(self.act_data).eq(Cat(state.o)), self.bank_row.eq(state.row)]
 
         # K: part of the vector to the bytes of one lane. V: a byte to each lane.
-        keys, values = state.store == Store.KEYS.value, state.store == Store.VALUES.value
-        value_byte = (1 << self.position[:log2(cfg.taps)])[:cfg.taps]
+        keys, values = node(m, state.store == Store.KEYS.value, "keys"), state.store == Store.VALUES.value
+        value_bytes = node(m, Mux(values, (1 << self.position[:log2(cfg.taps)])[:cfg.taps], 0), "value_bytes")
         key_lane, key_bytes = self.position[:log2(cfg.lanes)], Const(-1, cfg.taps)
         chunk = Signal(row_layout(8, cfg.taps), name="key_chunk")
         if cfg.lanes > cfg.taps:
@@ -212,7 +212,7 @@ class Vector(wiring.Component):
                 key_bytes = Cat((state.chunk == tap // cfg.lanes) for tap in range(cfg.taps))
         for lane in range(cfg.lanes):
             m.d.comb += self.bank_enable[lane].eq(
-                Mux(keys & (key_lane == lane), key_bytes, 0) | Mux(values, value_byte, 0))
+                Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)
             for tap in range(cfg.taps):
                 m.d.comb += self.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))
         return state

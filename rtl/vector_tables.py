@@ -11,7 +11,7 @@ from decimal import Decimal
 from amaranth.hdl import Cat, Const, Module, Mux, Value, unsigned
 from amaranth.lib.memory import Memory
 
-from rtl.arithmetic import rshift
+from rtl.arithmetic import limit, node, rshift
 
 SILU_IN_BITS, SILU_OUT_BITS = 4, 11
 EXP2_ROWS, EXP2_MOST = 32, 15
@@ -40,7 +40,7 @@ def silu(m: Module, lane: int, x: Value) -> Value:
     """SILU of a signed 8-bit x: 16 bits signed."""
     gaps = [silu_gap(index) for index in range(128)]
     negative = x[7]
-    size = Mux(negative, -x, x)[:8]  # 0 to 128
+    size = node(m, Mux(negative, -x, x)[:8], "size")  # 0 to 128
     gap = look_up(m, f"silu_{lane}", max(gaps).bit_length(), gaps, size[:7])
     gap = Mux(size[7], silu_gap(128), gap)
     line = Mux(negative, 0, size) << SILU_OUT_BITS - SILU_IN_BITS
@@ -49,8 +49,8 @@ def silu(m: Module, lane: int, x: Value) -> Value:
 
 def exp2(m: Module, lane: int, x: Value) -> Value:
     """EXP2 of a signed 16-bit x: 0 to 127, 8 bits signed."""
-    size = Mux(x[15], -x, 0)[:16]
+    size = node(m, Mux(x[15], -x, 0)[:16], "size")
     part, whole = size[:5], size[5:]
     mantissa = look_up(m, f"exp2_{lane}", 7, [exp2_mantissa(index) for index in range(EXP2_ROWS)], part)
-    amount = Mux(whole > EXP2_MOST, EXP2_MOST, whole)[:4]
-    return rshift(Cat(mantissa, Const(0, 1)).as_signed(), amount)
+    amount = limit(m, whole, EXP2_MOST)
+    return rshift(m, Cat(mantissa, Const(0, 1)).as_signed(), amount)

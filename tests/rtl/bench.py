@@ -1,0 +1,42 @@
+"""Running one unit in Amaranth's simulator, a cycle at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+
+from amaranth.sim import Simulator
+
+from rtl.config import PRESETS, Config
+
+SMALL = {name: dataclasses.replace(
+    config, external_banks=False, bank_rows=min(config.bank_rows, 64), vector_rows=min(config.vector_rows, 64),
+    act_rows=min(config.act_rows, 64), param_rows=min(config.param_rows, 64)) for name, config in PRESETS.items()}
+"""The presets with memories shallow enough for Python. Nothing that decides a latency is changed."""
+
+
+def run(dut, body: Callable) -> None:
+    """Simulate `body`, an async function of the simulator's context."""
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(body)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        simulator.run()
+
+
+def pack(values: list[int], bits: int) -> int:
+    """A vector as one number, element 0 lowest."""
+    return sum((value & (1 << bits) - 1) << index * bits for index, value in enumerate(values))
+
+
+def unpack(word: int, bits: int, count: int, *, signed: bool = True) -> list[int]:
+    """The elements of a vector."""
+    values = [word >> index * bits & (1 << bits) - 1 for index in range(count)]
+    return [value - (value >> bits - 1 << bits) if signed else value for value in values]
+
+
+def small(config: Config, **changes) -> Config:
+    """A config with some sizes changed."""
+    return dataclasses.replace(config, **changes)

@@ -1,0 +1,166 @@
+"""docs/numerics.md, section 1, in plain Python integers: what the datapath units must compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import exp, isqrt
+
+from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source
+
+
+def signed(value: int, bits: int) -> int:
+    """The low bits of a number, read as two's complement."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> bits - 1 else value
+
+
+def rshift(x: int, s: int) -> int:
+    s = min(s, 47)
+    return x if s == 0 else (x + 2 ** (s - 1)) >> s
+
+
+def sat(x: int, bits: int) -> int:
+    return max(-(1 << bits - 1), min((1 << bits - 1) - 1, x))
+
+
+def silu(i: int) -> int:
+    return round(2**11 * (i / 16) / (1 + exp(-i / 16)))
+
+
+def exp2(d: int) -> int:
+    n = max(0, -d)
+    return rshift(round(127 * 2 ** (-(n % 32) / 32)), min(n // 32, 15))
+
+
+def nearest(x: Fraction) -> int:
+    """Round; no table entry is a tie."""
+    return (2 * x.numerator + x.denominator) // (2 * x.denominator)
+
+
+def rsqrt_mantissa(i: int) -> int:
+    # round(2**18 / sqrt(i + 1/2)) = floor(sqrt(2**37 / (2 i + 1)) + 1/2), exactly: twice the root, floored, plus one, halved
+    return min(32767, (isqrt(2**39 // (2 * i + 1)) + 1) // 2)
+
+
+def recip_mantissa(i: int) -> int:
+    return nearest(Fraction(2**23, 2 * i + 1))
+
+
+def leading8(v: int, bits: int) -> int:
+    """v shifted so that `bits` bits become 8."""
+    return v >> (bits - 8) if bits >= 8 else v << (8 - bits)
+
+
+def scalar(
+    function: ScalarFunction, *, reduce: int = 0, bias: int = 0, adjust: int = 0, constant: int = 0,
+    a: tuple[int, int] = (0, 0), b: tuple[int, int] = (0, 0),
+) -> tuple[int, int]:
+    """(mantissa, exponent) of one scalar operation; `reduce` is the register's 32 bits, unsigned."""
+    v = max(1, min(reduce + bias, 2**32 - 1))
+    n = v.bit_length()
+    match function:
+        case ScalarFunction.RSQRT:
+            k = n + n % 2
+            mantissa, exponent = rsqrt_mantissa(leading8(v, k)), 14 + k // 2 + adjust
+        case ScalarFunction.RECIP:
+            mantissa, exponent = recip_mantissa(leading8(v, n)), 14 + n + adjust
+        case ScalarFunction.NEGATE:
+            mantissa, exponent = sat(-signed(reduce, 32), 16), 0
+        case ScalarFunction.BLOCK:
+            mantissa, exponent = 16384, max(0, reduce.bit_length() - 7) + adjust
+        case ScalarFunction.COMBINE:
+            mantissa, exponent = a[0], a[1] - b[1] + adjust
+        case ScalarFunction.CONST:
+            mantissa, exponent = 16384, constant
+    return mantissa, max(0, min(63, exponent))
+
+
+@dataclass
+class Pass:
+    """A vector pass with its operands: one entry a lane, scalars already by lane."""
+
+    fields: dict[str, int]
+    acc: list[int]
+    memory: list[int]
+    params: list[int]
+    mantissas: list[int]
+    exponents: list[int]
+    out_exponent: int
+    position: int
+
+
+@dataclass
+class VectorOracle:
+    """What the vector unit keeps from pass to pass: the held values, reduce registers, and ARGMAX."""
+
+    lanes: int
+    reduces: int
+    token_bits: int
+    held: list[int] = field(default_factory=list)
+    registers: list[int] = field(default_factory=list)
+    best: int = 0
+    token: int = 0
+    block: int = 0
+
+    def __post_init__(self) -> None:
+        self.held = [0] * self.lanes
+        self.registers = [0] * self.reduces
+
+    def run(self, given: Pass) -> tuple[list[int], list[int]]:
+        """f and o of a pass."""
+        p = given.fields
+        second = bool(p["rotate"] and p["odd"])
+        table = Function(p["function"]) is not Function.IDENTITY
+        results, outputs, terms, masked, sums = [], [], [], [], []
+        for lane in range(self.lanes):
+            exponent, mantissa = given.exponents[lane], given.mantissas[lane]
+            if Source(p["source"]) is Source.ACC:
+                a = sat(rshift(given.acc[lane], p["s0"] + (exponent if p["early"] else 0)), 16)
+            else:
+                a = given.memory[lane ^ 1 if second else lane]
+            f1 = {Factor1.ONE: 1, Factor1.UNSIGNED: given.params[lane],
+                  Factor1.SIGNED: signed(given.params[lane], 8)}[Factor1(p["factor1"])]
+            b = sat(rshift(a * f1, p["s1"]), 16)
+            f2 = {Factor2.ONE: 1, Factor2.SCALAR: mantissa, Factor2.MEM: given.memory[lane],
+                  Factor2.SQUARE: b}[Factor2(p["factor2"])]
+            late = exponent if Factor2(p["factor2"]) is Factor2.SCALAR and not p["early"] else 0
+            addend = {Addend.ZERO: 0, Addend.MEM: given.memory[lane], Addend.SCALAR: mantissa}[Addend(p["addend"])]
+            if second:
+                addend = self.held[lane]
+            d = rshift(b * f2, p["s2"] + late) + addend
+            f = {Function.IDENTITY: sat(d, 16), Function.SILU: silu(sat(d, 8)),
+                 Function.EXP2: exp2(sat(d, 16))}[Function(p["function"])]
+            hidden = {Mask.NONE: False, Mask.POSITION: p["index"] * self.lanes + lane > given.position,
+                      Mask.TAIL: lane >= p["tail"]}[Mask(p["mask"])]
+            f = 0 if hidden else f
+            masked.append(hidden)
+            sums.append(d)
+            terms.append(0 if hidden else f if table else d)
+            results.append(f)
+            outputs.append(sat(rshift(f, p["s3"] + (given.out_exponent if p["out_scaled"] else 0)), 8))
+        self.held = [sat(d, 16) for d in sums]
+        if not p["rotate"] or second:
+            self.reduce(p, results, terms, masked)
+        return results, outputs
+
+    def reduce(self, p: dict[str, int], results: list[int], terms: list[int], masked: list[bool]) -> None:
+        shown = [f for f, hidden in zip(results, masked, strict=True) if not hidden]
+        target, first = p["target"], p["first"]
+        kept = self.registers[target]
+        match Reduce(p["reduce"]):
+            case Reduce.MAX:
+                self.registers[target] = max([-32768 if first else kept, *shown])
+            case Reduce.MAXABS:
+                self.registers[target] = max([0 if first else kept, *map(abs, shown)])
+            case Reduce.SUM:
+                self.registers[target] = signed((0 if first else kept) + sum(terms), 32)
+            case Reduce.ARGMAX:
+                block = 0 if first else self.block
+                self.block = block + 1
+                peaks = [-32768 if hidden else f for f, hidden in zip(results, masked, strict=True)]
+                if first or max(peaks) > self.best:
+                    self.best = max(peaks)
+                    self.token = (block * self.lanes + peaks.index(self.best)) % (1 << self.token_bits)
+            case Reduce.NONE:
+                pass

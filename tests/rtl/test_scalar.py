@@ -1,0 +1,124 @@
+"""The scalar unit: each function at its corners, and each access in its cycle."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from rtl.config import PRESETS, Config
+from rtl.isa import ScalarFunction
+from rtl.scalar import Scalar
+from rtl.scalar_tables import TABLE_ROWS, root_and_reciprocal
+from rtl.timing import timing
+from tests.rtl import oracle
+from tests.rtl.bench import run
+
+POWERS = [1 << bit for bit in range(32)]
+VALUES = sorted({0, 2**32 - 1, *POWERS, *(p - 1 for p in POWERS), *(p + 1 for p in POWERS)})
+
+
+def simulate(cfg: Config, operations: list[dict], constants: dict[int, int], rng: random.Random) -> None:
+    """One operation a cycle with pauses; the reduce register is right in its one cycle; all read ports, each cycle."""
+    times, dut = timing(cfg), Scalar(cfg)
+    schedule, cycle = {}, len(constants) + 1
+    for operation in operations:
+        cycle += rng.choice([1, 1, 1, 3])
+        schedule[cycle] = operation
+
+    async def body(ctx):
+        registers = [(0, 0)] * cfg.scalars
+        pending: dict[int, tuple] = {}
+        ctx.set(dut.host.active, 1)
+        ctx.set(dut.host.write, 1)
+        for address, value in constants.items():
+            ctx.set(dut.host.address, address)
+            ctx.set(dut.host.data, value)
+            await ctx.tick()
+        ctx.set(dut.host.active, 0)
+        ctx.set(dut.host.data, 99)
+        for cycle in range(len(constants), max(schedule) + times.scalar_visible + 2):
+            registers = pending.get(cycle, registers)
+            operation = schedule.get(cycle)
+            fields = {name: value for name, value in (operation or {}).items() if name != "value"}
+            idle = {name: rng.getrandbits(3) for name in ("reduce", "dst", "a", "b", "bias")}
+            ctx.set(dut.issue, {"valid": 1, **fields} if operation else {"valid": 0, **idle})
+            if operation:
+                assert ctx.get(dut.reduce_index) == operation["reduce"]
+            reading = schedule.get(cycle - times.scalar_read)
+            ctx.set(dut.reduce_value, reading["value"] if reading else 0x1234_5678)
+            if reading:
+                result = oracle.scalar(
+                    ScalarFunction(reading["function"]), reduce=reading["value"], bias=reading["bias"],
+                    adjust=reading["adjust"], constant=constants.get(reading["constant"], 0),
+                    a=registers[reading["a"]], b=registers[reading["b"]])
+                visible = cycle - times.scalar_read + times.scalar_visible
+                latest = pending[max(pending)] if pending else registers
+                pending[visible] = [result if index == reading["dst"] else old for index, old in enumerate(latest)]
+            index, out = rng.randrange(cfg.scalars), rng.randrange(cfg.scalars)
+            ctx.set(dut.scalar_index, index)
+            ctx.set(dut.out_index, out)
+            for group in range(cfg.groups):
+                found = dut.scalars[group]
+                expected = registers[(index + group) % cfg.scalars]
+                assert (ctx.get(found.mantissa), ctx.get(found.exponent)) == expected, reading
+            assert ctx.get(dut.out_exponent) == registers[out][1]
+            await ctx.tick()
+
+    run(dut, body)
+
+
+def operation(function: ScalarFunction, **fields) -> dict:
+    """An operation with its fields, `value` being what the reduce register holds."""
+    names = ("reduce", "dst", "a", "b", "constant", "bias", "adjust", "value")
+    return {"function": function.value} | dict.fromkeys(names, 0) | fields
+
+
+@pytest.mark.parametrize("function", [
+    ScalarFunction.RSQRT, ScalarFunction.RECIP, ScalarFunction.NEGATE, ScalarFunction.BLOCK])
+def test_functions_of_a_reduce_register_at_zero_powers_of_two_and_the_ends(function):
+    """Results are read through few registers so that each is seen."""
+    cfg = PRESETS["tiny"]
+    operations = [operation(function, value=value, dst=index % 2) for index, value in enumerate(VALUES)]
+    operations += [operation(function, value=value, adjust=adjust, bias=bias) for value, adjust, bias in itertools.product(
+        (0, 1, 300, 2**31, 2**32 - 1), (-64, -21, 63), (0, 1, 65535))]
+    simulate(dataclass_two(cfg), operations, {}, random.Random(1))
+
+
+def dataclass_two(cfg: Config) -> Config:
+    """The same machine with two scalar registers: random reads see every result."""
+    from tests.rtl.bench import small
+    return small(cfg, scalars=2, groups=2)
+
+
+def test_combine_and_const_clamp_their_exponents():
+    cfg = PRESETS["tiny"]
+    constants = {0: 0, 1: 1, 2: 40, 3: 63, 4: 64, 5: 255}
+    operations = [operation(ScalarFunction.CONST, constant=place, dst=place) for place in constants]
+    operations += [operation(ScalarFunction.NEGATE, value=value, dst=6 + index)
+                   for index, value in enumerate((0, 1, 2**31, 2**31 - 1, 2**32 - 1, 2**32 - 32769))]
+    operations += [operation(ScalarFunction.CONST, constant=0, dst=15)] * 6  # until all can be read
+    operations += [operation(ScalarFunction.COMBINE, a=a, b=b, adjust=adjust, dst=13)
+                   for a in (0, 2, 3, 5, 8) for b in (0, 2, 3, 7) for adjust in (-64, -1, 0, 63)]
+    simulate(cfg, operations, constants, random.Random(2))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_random_operations_in_their_cycles(name):
+    cfg, seed = PRESETS[name], random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    constants = {address: rng.choice([0, 5, 63, 200]) for address in range(8)}
+    operations = [operation(
+        rng.choice(list(ScalarFunction)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4), a=rng.randrange(4),
+        b=rng.randrange(4), constant=rng.randrange(8), bias=rng.choice([0, rng.getrandbits(16)]),
+        adjust=rng.randint(-64, 63), value=rng.getrandbits(rng.randint(1, 32))) for _ in range(150)]
+    simulate(cfg, operations, constants, rng)
+
+
+def test_tables_are_those_of_the_specification():
+    table = root_and_reciprocal()
+    assert table[64:256] == [oracle.rsqrt_mantissa(index) for index in range(64, 256)]
+    assert table[TABLE_ROWS + 128:] == [oracle.recip_mantissa(index) for index in range(128, 256)]
+    assert max(table) < 1 << 15

@@ -1,0 +1,260 @@
+"""The vector unit against docs/numerics.md, each access in the cycle that rtl.timing gives."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from rtl.config import PRESETS, Config, log2
+from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, Source, Store
+from rtl.ports import index_bits
+from rtl.timing import timing
+from rtl.vector import Vector
+from tests.rtl.bench import pack, run, small, unpack
+from tests.rtl.oracle import Pass, VectorOracle
+
+CORNERS = (0, 1, -1, 127, 128, -128, -129, 255, 256, 16384, 32767, -32768)
+FIELDS = ("source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function", "early", "scalar",
+          "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce", "first",
+          "target")
+
+
+def number(rng: random.Random, bits: int) -> int:
+    """A signed operand: a corner, small or anything."""
+    top = 1 << bits - 1
+    value = rng.choice([rng.choice(CORNERS), rng.choice([-top, top - 1]), rng.randint(-200, 200),
+                        rng.randrange(-top, top), rng.randrange(-top, top)])
+    return max(-top, min(top - 1, value))
+
+
+def random_fields(rng: random.Random, cfg: Config) -> dict[str, int]:
+    """Fields of a pass; shifts mostly small, so that values survive to the end."""
+    table = {item.name: item for item in VECTOR.own}
+    fields = {name: rng.choice(list(table[name].enum)).value if table[name].enum else rng.getrandbits(table[name].bits(cfg))
+              for name in FIELDS}
+    for name, usual in (("s0", 8), ("s1", 8), ("s2", 16), ("s3", 8)):
+        if rng.random() < 0.8:
+            fields[name] = rng.randrange(usual)
+    if rng.random() < 0.5:
+        fields["early"] = fields["out_scaled"] = 0
+    if fields["reduce"] and rng.random() < 0.8:
+        fields["target"] = rng.randrange(2)  # the same registers again and again
+    return fields | {"odd": 0, "rotate": 0, "index": rng.getrandbits(index_bits(cfg))}
+
+
+def random_pass(rng: random.Random, cfg: Config, fields: dict[str, int], position: int) -> Pass:
+    groups = [(number(rng, 16), rng.choice([0, 1, 7, 16, 40, 63])) for _ in range(cfg.groups)]
+    by_lane = [groups[lane // cfg.group_lanes] for lane in range(cfg.lanes)]
+    return Pass(
+        fields, [number(rng, cfg.acc_bits) for _ in range(cfg.lanes)], [number(rng, 16) for _ in range(cfg.lanes)],
+        [rng.choice([0, 1, 127, 128, 255, rng.randrange(256)]) for _ in range(cfg.lanes)],
+        [mantissa for mantissa, _ in by_lane], [exponent for _, exponent in by_lane],
+        rng.choice([0, 1, 5, 40, 63]), position)
+
+
+def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: int, rng: random.Random) -> None:
+    """Issue the passes in their cycles, operands present in their one right cycle, and check every output of every cycle."""
+    times, lanes, taps = timing(cfg), cfg.lanes, cfg.taps
+    oracle = VectorOracle(lanes, cfg.reduces, cfg.token_bits)
+    written: dict[int, tuple] = {}
+    stored: dict[int, tuple] = {}
+    registers: dict[int, tuple] = {}
+    for cycle, given in sorted(schedule.items()):
+        results, outputs = oracle.run(given)
+        quiet = given.fields["rotate"] and not given.fields["odd"]
+        if given.fields["write"] and not quiet:
+            written[cycle + times.memory_visible - 1] = (given.fields["dst"], results)
+        if given.fields["store"] and not quiet:
+            stored[cycle + times.act_visible - 1] = (given.fields, outputs)
+        registers[cycle + times.reduce_visible] = (list(oracle.registers), oracle.token)
+    assert times.act_visible - 1 == times.bank_write and times.reduce_visible == times.token_visible
+
+    dut = Vector(cfg)
+    junk = random_pass(rng, cfg, random_fields(rng, cfg), position)
+
+    async def body(ctx):
+        shown, token, asked = [0] * cfg.reduces, 0, 0
+        ctx.set(dut.position, position)
+        ctx.set(dut.key_offset, key_offset)
+        for cycle in range(max(schedule) + times.reduce_visible + 3):
+            # Operands: right in one cycle, wrong in all others.
+            issued = schedule.get(cycle)
+            ctx.set(dut.issue, {"valid": 1, **issued.fields} if issued else {"valid": 0, **junk.fields})
+            addressed = schedule.get(cycle - times.vector_read, junk)
+            ctx.set(dut.scalars, [
+                {"mantissa": addressed.mantissas[lane], "exponent": addressed.exponents[lane]}
+                for lane in range(0, lanes, cfg.group_lanes)])
+            ctx.set(dut.out_exponent, addressed.out_exponent)
+            read = schedule.get(cycle - times.vector_read - 1, junk)
+            ctx.set(dut.memory_read_data.as_value(), pack(read.memory, 16))
+            ctx.set(dut.param_data.as_value(), pack(read.params, 8))
+            ctx.set(dut.acc.as_value(), pack(schedule.get(cycle - times.acc_read, junk).acc, cfg.acc_bits))
+            ctx.set(dut.reduce_index, (index := rng.randrange(cfg.reduces)))
+
+            # Addresses.
+            assert ctx.get(dut.memory_read_enable) == ctx.get(dut.param_enable) == (addressed is not junk)
+            if addressed is not junk:
+                names = {"src": dut.memory_read_row, "param": dut.param_row, "scalar": dut.scalar_index,
+                         "out_scalar": dut.out_index}
+                assert {name: ctx.get(port) for name, port in names.items()} == {
+                    name: addressed.fields[name] for name in names}
+            if cycle - times.acc_read in schedule:
+                assert ctx.get(dut.acc_slot) == schedule[cycle - times.acc_read].fields["slot"]
+
+            # Results.
+            assert ctx.get(dut.memory_write_enable) == (cycle in written)
+            if cycle in written:
+                row, results = written[cycle]
+                assert ctx.get(dut.memory_write_row) == row % (1 << len(dut.memory_write_row))
+                assert unpack(ctx.get(dut.memory_write_data.as_value()), 16, lanes) == results
+            fields, outputs = stored.get(cycle, ({"store": 0}, []))
+            assert ctx.get(dut.act_enable) == (fields["store"] == Store.ACT.value)
+            if ctx.get(dut.act_enable):
+                assert ctx.get(dut.act_vector) == fields["dst"] % (1 << len(dut.act_vector))
+                assert unpack(ctx.get(dut.act_data.as_value()), 8, lanes) == outputs
+            check_bank(ctx, dut, fields, outputs)
+
+            # Reduce registers and winner.
+            assert ctx.get(dut.reduce_value.as_signed()) == shown[asked]
+            shown, token = registers.get(cycle + 1, (shown, token))
+            assert ctx.get(dut.token) == registers.get(cycle, (0, before_token(registers, cycle)))[1]
+            asked = index
+            await ctx.tick()
+
+    def check_bank(ctx, dut, fields, outputs):
+        enables = unpack(ctx.get(dut.bank_enable.as_value()), taps, lanes, signed=False)
+        match Store(fields["store"]):
+            case Store.KEYS:
+                row = fields["dst"] + key_offset
+                if lanes >= taps:
+                    part = fields["chunk"] % (lanes // taps)
+                    bytes_ = dict(enumerate(outputs[part * taps:(part + 1) * taps]))
+                else:
+                    bytes_ = {fields["chunk"] * lanes + lane: outputs[lane] for lane in range(lanes)}
+                expected = {(position % lanes, tap): value for tap, value in bytes_.items()}
+            case Store.VALUES:
+                row = fields["dst"] + position // taps
+                expected = {(lane, position % taps): outputs[lane] for lane in range(lanes)}
+            case _:
+                row, expected = 0, {}
+        assert {(lane, tap) for lane in range(lanes) for tap in range(taps) if enables[lane] >> tap & 1} == set(expected)
+        if expected:
+            assert ctx.get(dut.bank_row) == row % (1 << len(dut.bank_row))
+            data = unpack(ctx.get(dut.bank_data.as_value()), 8, lanes * taps)
+            assert {(lane, tap): data[lane * taps + tap] for lane, tap in expected} == expected
+
+    run(dut, body)
+
+
+def before_token(registers: dict[int, tuple], cycle: int) -> int:
+    """The winner as of the last cycle that changed one."""
+    past = [when for when in registers if when <= cycle]
+    return registers[max(past)][1] if past else 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_random_passes_give_what_numerics_says_in_their_cycles(name):
+    cfg, seed = PRESETS[name], random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    position = rng.randrange(1 << cfg.position_bits)
+    schedule, cycle = {}, 0
+    for _ in range(400 // cfg.lanes):
+        cycle += rng.choice([1, 1, 1, 2, 5])
+        fields = random_fields(rng, cfg)
+        if rng.random() < 0.2:  # a pair, with a pause between or without
+            pair = fields | {"rotate": 1, "source": Source.MEM.value}
+            schedule[cycle] = random_pass(rng, cfg, pair, position)
+            cycle += rng.choice([1, 3])
+            fields = random_fields(rng, cfg) | {"rotate": 1, "odd": 1, "source": Source.MEM.value}
+        if rng.random() < 0.3:  # around the edge of the mask
+            fields |= {"mask": Mask.POSITION.value, "index": position // cfg.lanes}
+        schedule[cycle] = random_pass(rng, cfg, fields, position)
+    simulate(cfg, schedule, position, rng.getrandbits(6), rng)
+
+
+PLAIN = dict.fromkeys((*FIELDS, "odd", "index"), 0)
+
+
+def passes(cfg: Config, cases: list[tuple[dict[str, int], dict]]) -> dict[int, Pass]:
+    """Cases back to back: fields, and operands that are not zero."""
+    schedule = {}
+    for cycle, (fields, operands) in enumerate(cases):
+        zeros = [0] * cfg.lanes
+        schedule[cycle] = Pass(**({
+            "fields": PLAIN | fields, "acc": zeros, "memory": zeros, "params": zeros, "mantissas": zeros, "exponents": zeros,
+            "out_exponent": 0, "position": 0} | operands))
+    return schedule
+
+
+def test_every_silu_and_exp2_argument():
+    """All 256 of SILU, and the ends, the knees and a sample of EXP2, four lanes at a time."""
+    cfg = PRESETS["tiny"]
+    arguments = list(range(-128, 128))
+    cases = [({"source": 1, "write": 1, "function": Function.SILU.value}, {"memory": arguments[i:i + 4]})
+             for i in range(0, 256, 4)]
+    arguments = [*range(-299, 9), *range(-32768, 0, 263), -32768, -32767, -512, -511, -480, 32767, 1]
+    arguments += [0] * (-len(arguments) % 4)
+    cases += [({"source": 1, "write": 1, "function": Function.EXP2.value}, {"memory": arguments[i:i + 4]})
+              for i in range(0, len(arguments), 4)]
+    simulate(cfg, passes(cfg, cases), 0, 0, random.Random(1))
+
+
+def test_each_member_at_saturation():
+    """Every factor, addend, store and reduction with the largest operands of both signs."""
+    cfg = PRESETS["tiny"]
+    ends = [32767, -32768, -1, 1]
+    big = {"memory": ends, "acc": [2**21 - 1, -(2**21), 2**20, -1], "params": [255, 128, 127, 1], "mantissas": [-32768] * 4}
+    cases = []
+    for source in Source:
+        for factor1 in Factor1:
+            for factor2 in Factor2:
+                for addend in Addend:
+                    cases.append(({"source": source.value, "factor1": factor1.value, "factor2": factor2.value,
+                                   "addend": addend.value, "write": 1, "store": 1 + len(cases) % 3, "s2": 16 * (len(cases) % 2),
+                                   "reduce": 1 + len(cases) % 4, "first": int(len(cases) < 4)}, big))
+    for shift in (*range(32), 63):  # every amount, with the exponents on top
+        operands = big | {"exponents": [shift] * 4, "out_exponent": shift}
+        cases.append(({"s0": min(shift, 31), "early": 1, "write": 1}, operands))
+        cases.append(({"source": 1, "s1": min(shift, 31), "factor1": 1, "s2": shift, "factor2": 1, "write": 1}, operands))
+        cases.append(({"source": 1, "s3": shift % 16, "out_scaled": 1, "store": 1, "write": 1}, operands))
+    simulate(cfg, passes(cfg, cases), 5, 3, random.Random(2))
+
+
+def test_sum_of_squares_wraps_and_all_lanes_masked_leaves_the_register():
+    cfg = PRESETS["tiny"]
+    top = {"memory": [-32768] * 4}
+    square = {"source": 1, "factor2": Factor2.SQUARE.value, "reduce": Reduce.SUM.value}
+    cases = [(square | {"first": 1}, top), (square, top), (square, top)]
+    for reduce in (Reduce.MAX, Reduce.MAXABS, Reduce.SUM):
+        hidden = {"source": 1, "mask": Mask.TAIL.value, "reduce": reduce.value, "tail": 0}
+        cases += [(hidden | {"first": 1}, top), (hidden | {"first": 1, "mask": 0}, {"memory": [-5, -7, -9, -32768]}),
+                  (hidden, top), (hidden | {"tail": 1}, {"memory": [-4, 9, 9, 9]})]
+    simulate(cfg, passes(cfg, cases), 0, 0, random.Random(3))
+
+
+def test_argmax_keeps_the_lowest_index_of_a_tie_and_counts_blocks_from_first():
+    cfg = PRESETS["tiny"]
+    base = {"source": 1, "reduce": Reduce.ARGMAX.value}
+    rows = [[-9, -7, -7, -8], [-7, -7, -6, -6], [-6, -6, -6, -5], [-32768] * 4, [-5, -5, -5, -5]]
+    cases = [(base | {"first": int(index in (0, 3))}, {"memory": row}) for index, row in enumerate(rows)]
+    simulate(cfg, passes(cfg, cases), 0, 0, random.Random(4))
+
+
+@pytest.mark.parametrize("store", [Store.KEYS, Store.VALUES])
+@pytest.mark.parametrize(("lanes", "taps"), [(4, 4), (2, 8), (8, 2)])
+def test_cache_stores_reach_their_bytes(lanes, taps, store):
+    cfg = small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1)
+    rng = random.Random(5)
+    row = [rng.randint(-128, 127) for _ in range(cfg.lanes)]
+    for position in rng.sample(range(1 << cfg.position_bits), 3):
+        cases = [({"source": 1, "store": store.value, "chunk": chunk, "dst": 9}, {"memory": row})
+                 for chunk in range(cfg.chunks)]
+        schedule = passes(cfg, cases)
+        simulate(cfg, schedule, position, position // cfg.lanes * 2, rng)
+
+
+def test_position_bits_cover_the_mask_index():
+    for cfg in PRESETS.values():
+        assert index_bits(cfg) + log2(cfg.lanes) >= cfg.position_bits
