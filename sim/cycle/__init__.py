@@ -1,0 +1,11 @@
+"""The cycle simulator: runs an encoded image cycle by cycle and rejects what the hardware would not forgive.
+
+In reading order: `program` walks the words of a queue, `timeline` makes of them what each unit does in which cycle,
+`access` lists what that touches, `check` rejects what is illegal, `plan` puts it in order and `execute` computes the
+values. `simulator` joins them.
+"""
+
+from sim.cycle.program import IllegalProgram
+from sim.cycle.simulator import CycleSimulator
+
+__all__ = ["CycleSimulator", "IllegalProgram"]

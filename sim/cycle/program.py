@@ -1,0 +1,220 @@
+"""A queue's words as its sequencer walks them: waits, loops, dynamic values, and the cycle of each RUN word.
+
+The rules are those of rtl/isa.py. A token starts in cycle 0; word 0 of each queue is the current one in cycle 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from rtl.config import Config
+from rtl.isa import Addend, EncodingError, Factor2, Insn, Op, Queue, Source, Store, decode, disassemble
+
+MOST_CYCLES = 1 << 26
+"""A token that takes longer than this is a mistake in a loop count, not a program."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A decoded word. `fields` holds every field of its queue as a plain number."""
+
+    queue: Queue
+    index: int
+    insn: Insn
+    fields: dict[str, int]
+
+    @cached_property
+    def op(self) -> Op:
+        return Op(self.fields["op"])
+
+    def __str__(self) -> str:
+        return f"{self.queue.name} word {self.index} ({disassemble(self.insn)})"
+
+
+class IllegalProgram(Exception):
+    """A program does what the machine cannot do.
+
+    Members:
+        cycle: cycle of the token in which it happens; None where no cycle is meant.
+        words: the words that take part, the offender first.
+    """
+
+    def __init__(self, cycle: int | None, text: str, *words: Word) -> None:
+        self.cycle = cycle
+        self.words = words
+        when = "" if cycle is None else f"cycle {cycle}: "
+        super().__init__(f"{when}{text.format(*words)}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a RUN word.
+
+    Members:
+        cycle: of its first round. rounds: how many. outputs: of a matrix word, each with `rounds` steps.
+        address: strided fields with the loops' offsets, modulo the field's width; "bank" is `dst` of K and V stores.
+    """
+
+    word: Word
+    cycle: int
+    rounds: int
+    outputs: int
+    address: dict[str, int]
+
+
+@dataclass
+class _Loop:
+    word: Word
+    start: int
+    left: int
+    offsets: dict[str, int] = field(default_factory=dict[str, int])
+
+    def again(self) -> bool:
+        """End of a round: whether there is another one."""
+        self.left -= 1
+        for name in self.offsets:
+            self.offsets[name] += self.word.fields[name]
+        return self.left > 0
+
+
+# Addresses that the outer loop moves; "bank" stands for dst of K and V stores.
+_OUTER = {"matrix": {"row"}, "vector": {"param", "bank"}, "scalar": {"constant"}}
+_OUTER_STRIDES = {"matrix": {"row"}, "vector": {"param", "dst"}, "scalar": {"constant"}}
+_LOOPS = {Op.LOOP_OUTER: "end_outer", Op.LOOP_INNER: "end_inner"}
+
+
+def _strided(queue: Queue) -> list[str]:
+    return [item.name for item in queue.own if item.strided]
+
+
+def decode_program(cfg: Config, queue: Queue, program: Sequence[int]) -> list[Word]:
+    """The words of a queue. Raises IllegalProgram for one that is no legal instruction, wherever it stands."""
+    if len(program) > queue.words(cfg):
+        raise IllegalProgram(
+            None, f"{queue.name} program has {len(program)} words; {cfg.name} holds {queue.words(cfg)}")
+    words: list[Word] = []
+    for index, bits in enumerate(program):
+        try:
+            insn = decode(cfg, queue, bits)
+        except EncodingError as error:
+            raise IllegalProgram(None, f"{queue.name} word {index} is no instruction: {error}") from None
+        word = Word(queue, index, insn, {item.name: insn.number(item.name) for item in queue.fields})
+        _check_word(cfg, word)
+        words.append(word)
+    return words
+
+
+def _check_word(cfg: Config, word: Word) -> None:
+    """What a single word may not say."""
+    def need(condition: bool, text: str) -> None:
+        if not condition:
+            raise IllegalProgram(None, "{}: " + text, word)
+
+    f, op, queue = word.fields, word.op, word.queue.name
+    for name in ("wait_value", "repeat_value", "outer_value"):
+        need(f.get(name, 0) < cfg.values, f"{name} names no dynamic value")
+    if op is not Op.RUN:
+        allowed = {"op", "wait", "wait_value", "end_inner", "end_outer"}
+        if op in _LOOPS:
+            strides = set(_strided(word.queue))
+            allowed = (allowed | {"repeat", "repeat_value"} | strides) - {"end_inner", "end_outer"}
+            if op is Op.LOOP_OUTER:
+                allowed -= strides - _OUTER_STRIDES[queue]
+        if op is Op.END:
+            allowed -= {"end_inner", "end_outer"}
+        for name, value in f.items():
+            need(name in allowed or value == 0, f"{op.name} has no use for {name}")
+    elif queue == "scalar":
+        need(f["repeat"] == 0 and f["repeat_value"] == 0, "a scalar word runs once; repeat must be 0")
+    elif queue == "vector":
+        need(f["store"] != Store.KEYS.value or f["chunk"] < cfg.chunks, f"chunk must be below {cfg.chunks}")
+        if f["rotate"]:
+            need(f["source"] == Source.MEM.value, "rotate reads vector memory: source must be MEM")
+            need(f["addend"] == Addend.ZERO.value, "rotate adds the held value: addend must be ZERO")
+            need(f["factor2"] != Factor2.MEM.value, "rotate reads swapped lanes: factor2 cannot be MEM")
+            need(not (f["first"] and f["reduce"]), "the first pass of rotate reduces nothing: first must be 0")
+
+
+def walk(
+    cfg: Config, words: Sequence[Word], values: Sequence[int], *, classify: bool, values_ready: int
+) -> tuple[list[Run], int]:
+    """RUN words in the order of their issue, and the cycle in which the queue ends.
+
+    Parameters
+    ----------
+    values: dynamic values of the position's bucket. classify: whether END_PROMPT is a NOP.
+    values_ready: first cycle in which a word that uses one of them may be the current one.
+    """
+    runs: list[Run] = []
+    outer: _Loop | None = None
+    inner: _Loop | None = None
+    cycle, index = 1, 0
+    while True:
+        if index >= len(words):
+            raise IllegalProgram(cycle, f"the program runs off its end after {len(words)} words without END",
+                                 *words[-1:])
+        word = words[index]
+        f, op = word.fields, word.op
+        if cycle < values_ready and (f["wait_value"] or f["repeat_value"] or f.get("outer_value", 0)):
+            raise IllegalProgram(
+                cycle, f"{{}} uses a dynamic value, and those are ready from cycle {values_ready} on", word)
+        start = cycle + f["wait"] + values[f["wait_value"]]
+        rounds = f["repeat"] + values[f["repeat_value"]] + 1
+        cycle, index = start + 1, index + 1
+        if cycle > MOST_CYCLES:
+            raise IllegalProgram(cycle, "{} is still running: a wait or a loop count must be wrong", word)
+        if op is Op.END or (op is Op.END_PROMPT and not classify):
+            if open_loop := inner or outer:
+                raise IllegalProgram(start, "{} ends the queue inside the loop of {}", word, open_loop.word)
+            return runs, start
+        if op is Op.LOOP_OUTER:
+            if open_loop := inner or outer:
+                raise IllegalProgram(start, "{} opens an outer loop inside the loop of {}", word, open_loop.word)
+            outer = _Loop(word, index, rounds, dict.fromkeys(_OUTER_STRIDES[word.queue.name], 0))
+            continue
+        if op is Op.LOOP_INNER:
+            if inner:
+                raise IllegalProgram(start, "{} opens an inner loop inside that of {}", word, inner.word)
+            inner = _Loop(word, index, rounds, dict.fromkeys(_strided(word.queue), 0))
+            continue
+        if op is Op.RUN:
+            run = _run(cfg, word, start, rounds, values, inner, outer)
+            runs.append(run)
+            cycle = start + run.outputs * rounds if word.queue.name == "matrix" else (
+                start + (rounds - 1) * (f.get("pace", 0) + 1) + 1)
+        if f["end_inner"]:
+            if inner is None:
+                raise IllegalProgram(start, "{} ends an inner loop that is not open", word)
+            if inner.again():
+                index = inner.start
+                continue
+            inner = None
+        if f["end_outer"]:
+            if outer is None:
+                raise IllegalProgram(start, "{} ends an outer loop that is not open", word)
+            if inner is not None:
+                raise IllegalProgram(start, "{} ends the outer loop inside the inner loop of {}", word, inner.word)
+            if outer.again():
+                index = outer.start
+            else:
+                outer = None
+
+
+def _run(cfg: Config, word: Word, cycle: int, rounds: int, values: Sequence[int],
+         inner: _Loop | None, outer: _Loop | None) -> Run:
+    """A RUN word with its addresses."""
+    f = word.fields
+    if f.get("rotate") and rounds % 2:
+        raise IllegalProgram(cycle, f"{{}} has {rounds} passes; those of rotate come in pairs", word)
+    address: dict[str, int] = {}
+    by_name = word.queue.by_name
+    for name in _strided(word.queue) + (["bank"] if "rope" in f else []):
+        stride = "dst" if name == "bank" else name
+        total = f[stride] + (inner.offsets[stride] if inner else 0)
+        if outer and name in _OUTER[word.queue.name] and not (name == "param" and f["rope"]):
+            total += outer.offsets[stride]
+        address[name] = total & (1 << by_name[stride].bits(cfg)) - 1
+    outputs = f["outer"] + values[f["outer_value"]] + 1 if "outer" in f else 1
+    return Run(word, cycle, rounds, outputs, address)

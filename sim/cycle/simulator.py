@@ -1,0 +1,159 @@
+"""The machine as a whole: an image, its state, and one token after another."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.image import Image
+from rtl.config import Config
+from rtl.isa import QUEUES, Store
+from sim.cycle.access import Accesses, Flags, Space, collect
+from sim.cycle.check import OVERLAP, Loaded, check_position, check_timeline
+from sim.cycle.execute import Execution, State
+from sim.cycle.plan import Plan, make_plan
+from sim.cycle.program import IllegalProgram, Word, decode_program
+from sim.cycle.timeline import Timeline, expand
+
+
+class Step(NamedTuple):
+    """What a token gave: the winner (for a token without classifier the token itself) and its cycles."""
+
+    token: int
+    cycles: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    timeline: Timeline
+    accesses: Accesses
+    plan: Plan
+
+
+class CycleSimulator:
+    """Runs an image cycle by cycle.
+
+    Parameters
+    ----------
+    image: what a machine would be loaded with.
+    overlap: spaces in which an old value may be read while a write to its cell is on its way, see `sim.cycle.check`.
+    poison: seed of noise for all memory that no correct program depends on; None leaves it zero.
+
+    Members
+    -------
+    position: of the next token. state: every memory and register, see `sim.cycle.execute.State`.
+
+    Raises
+    ------
+    IllegalProgram: at once for words that are no instructions, at `step` for what goes wrong in that token.
+    """
+
+    def __init__(self, image: Image, *, overlap: Collection[Space] = OVERLAP, poison: int | None = None) -> None:
+        self.image, self.config = image, image.config
+        self._overlap, self._poison = frozenset(overlap), poison
+        _check_shapes(image)
+        self.programs: dict[str, list[Word]] = {
+            queue.name: decode_program(image.config, queue, image.programs[queue.name]) for queue in QUEUES}
+        self._prepared: dict[tuple[int, bool], _Prepared] = {}
+        self._checked: set[tuple[int, bool]] = set()
+        self._loaded: Loaded | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to position 0 with the memories as the image has them."""
+        self.state = State(self.image)
+        if self._poison is not None:
+            self.state.poison(self._memories().cache, self._poison)
+        self.position = 0
+
+    def timeline(self, position: int, *, classify: bool) -> Timeline:
+        """The work of a token at a position, checked."""
+        return self._prepare(position, classify=classify).timeline
+
+    def step(self, token: int, *, classify: bool = True) -> Step:
+        """Run one token at the current position."""
+        if not 0 <= token < 1 << self.config.token_bits:
+            raise ValueError(f"token {token} does not fit {self.config.token_bits} bits")
+        if self.position >= self.image.context:
+            raise ValueError(f"position {self.position} is past the context of {self.image.context}")
+        prepared = self._prepare(self.position, classify=classify)
+        Execution(self.state, position=self.position, token=token).run(prepared.plan)
+        self.position += 1
+        winner = self.state.winner[1] if self.state.winner else 0
+        return Step(winner if classify else token, prepared.timeline.cycles)
+
+    def _prepare(self, position: int, *, classify: bool) -> _Prepared:
+        cfg, bucket = self.config, position // self.config.bucket_positions
+        if (bucket, classify) not in self._prepared:
+            timeline, accesses = self._expand(bucket, classify=classify)
+            check_timeline(cfg, timeline, accesses, self._memories(), classify=classify, overlap=self._overlap)
+            self._prepared[bucket, classify] = _Prepared(timeline, accesses, make_plan(cfg, timeline))
+        prepared = self._prepared[bucket, classify]
+        if (position, classify) not in self._checked:
+            registers = self.image.registers
+            check_position(cfg, prepared.timeline, prepared.accesses, self._memories(), position=position,
+                           key_step=registers.key_step, rope_step=registers.rope_step)
+            self._checked.add((position, classify))
+        return prepared
+
+    def _expand(self, bucket: int, *, classify: bool) -> tuple[Timeline, Accesses]:
+        values = [int(value) for value in self.image.values[bucket]]
+        timeline = expand(self.config, self.programs, values, classify=classify)
+        return timeline, collect(self.config, timeline)
+
+    def _memories(self) -> Loaded:
+        """What is loaded, and which rows are cache: where the K and V stores lead at any position."""
+        if self._loaded is None:
+            cfg, image = self.config, self.image
+            cache = np.zeros(cfg.bank_rows, bool)
+            for one in self._expand(0, classify=False)[1].stores:
+                # Stores do not move with the bucket but by the position. The last block is read whole.
+                step = cfg.lanes if one.mode.store is Store.KEYS else cfg.taps
+                end = -(-image.context // cfg.bucket_positions) * cfg.bucket_positions
+                for position in range(0, end, step):
+                    row = one.bank + (position // cfg.lanes * image.registers.key_step if one.mode.store is Store.KEYS
+                                      else position // cfg.taps)
+                    if row < cfg.bank_rows:
+                        cache[row] = True
+            self._loaded = Loaded(
+                # Weights may end in rows of padding zeros, but what lies between two used rows is used.
+                bank_rows=max(_used_rows(image.banks), _used_rows(cache)), param_rows=_used_rows(image.params),
+                act=_act_cells(cfg, image.act), cache=cache)
+        return self._loaded
+
+
+def _used_rows(memory: npt.NDArray[np.generic]) -> int:
+    """Rows up to the last one that is not all zero."""
+    used = np.flatnonzero(memory.reshape(len(memory), -1).any(axis=1))
+    return int(used[-1]) + 1 if len(used) else 0
+
+
+def _act_cells(cfg: Config, act: npt.NDArray[np.int8]) -> Flags:
+    """Whether each activation cell lies in a row with anything in it."""
+    rows = np.zeros(cfg.act_rows, bool)
+    rows[: len(act)] = act.any(axis=1)
+    return np.repeat(rows, cfg.act_width // min(cfg.lanes, cfg.taps))
+
+
+def _check_shapes(image: Image) -> None:
+    """The image's memories are those of its machine."""
+    cfg = image.config
+
+    def need(condition: bool, text: str) -> None:
+        if not condition:
+            raise IllegalProgram(None, f"image for {cfg.name}: {text}")
+
+    for name, memory, rows, row in (("banks", image.banks, cfg.bank_rows, (cfg.lanes, cfg.taps)),
+                                    ("act", image.act, cfg.act_rows, (cfg.act_width,)),
+                                    ("params", image.params, cfg.param_rows, (cfg.lanes,))):
+        need(memory.shape[1:] == row and len(memory) <= rows, f"{name} is {memory.shape}; at most {(rows, *row)}")
+    need(len(image.constants) <= cfg.constants, f"{len(image.constants)} constants; there are {cfg.constants}")
+    need(image.values.shape[1:] == (cfg.values,), f"dynamic values are {image.values.shape}")
+    need(not image.values[:, 0].any(), "dynamic value 0 is not zero")
+    need(int(image.values.max(initial=0)) < 1 << cfg.value_bits, f"a dynamic value exceeds {cfg.value_bits} bits")
+    need(image.context <= len(image.values) * cfg.bucket_positions and image.context <= 1 << cfg.position_bits,
+         f"{image.context} positions are more than its values or its position counter hold")
