@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from sim.toolchain import (
 
 # A large translation unit is where one processor still compiles while the others are done.
 UNIT_BYTES = 1_000_000
+# Several designs live in one process, each with its own copy of Verilator's library: nothing of one may reach another.
+HIDDEN = "-fvisibility=hidden"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +112,11 @@ def generate(verilog: str, top: str, folder: Path, *, prefix: str, flags: Sequen
     )
 
 
-def definitions(*, trace: bool, vpi: bool = False) -> tuple[str, ...]:
-    """The macros that the design, the harness and Verilator's own library must agree on."""
+def definitions(*, trace: bool) -> tuple[str, ...]:
+    """The macros that Verilator's makefile would give: the features that the design was verilated with."""
     names = ("COVERAGE", "SC", "TIMING", "TRACE_FST", "TRACE_SAIF")
     values = {**{f"VM_{name}": 0 for name in names}, "VM_TRACE": int(trace), "VM_TRACE_VCD": int(trace)}
-    return ("-DVERILATOR=1", *(f"-D{name}={value}" for name, value in values.items()), *(["-DVM_VPI=1"] if vpi else []))
+    return ("-DVERILATOR=1", *(f"-D{name}={value}" for name, value in values.items()))
 
 
 def compile_flags(verilator: Verilator, compiler: Compiler) -> tuple[str, ...]:
@@ -125,25 +128,29 @@ def compile_flags(verilator: Verilator, compiler: Compiler) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def library_objects(names: Sequence[str], defines: Sequence[str]) -> tuple[Path, ...]:
-    """Verilator's own library, compiled; the same for every design, so it is compiled once.
+def library_objects(names: Sequence[str]) -> tuple[Path, ...]:
+    """Verilator's own library, compiled; the same for every design and both uses, so it is compiled once.
 
     Optimised little: a cycle spends its time in the design's code, not here.
     """
     verilator, compiler = find_verilator(), find_compiler()
-    flags = (*compile_flags(verilator, compiler), *defines, "-O1")
 
-    def fill(folder: Path) -> None:
-        commands = [
-            [*compiler.command, *flags, "-c", str(verilator.root / "include" / f"{name}.cpp"), "-o", f"{name}.o"]
-            for name in names
-        ]
-        run_all(commands, what="compiling Verilator's library", cwd=folder, environment=compiler_environment())
+    def one(name: str) -> Path:
+        # Hidden, for `HIDDEN`'s reason; but cocotb, a shared library, must find the functions of the VPI.
+        defines = (*definitions(trace="vcd" in name), *(() if "vpi" in name else (HIDDEN,)))
+        flags = (*compile_flags(verilator, compiler), *defines, "-O1")
 
-    # Paths of an installation are no part of what is compiled; two environments share the result.
-    portable = [flag for flag in flags if not flag.startswith("-I")]
-    folder = cached("library", digest(verilator.version, compiler.identity, *portable, *names), fill)
-    return tuple(folder / f"{name}.o" for name in names)
+        def fill(folder: Path) -> None:
+            source = str(verilator.root / "include" / f"{name}.cpp")
+            command = [*compiler.command, *flags, "-c", source, "-o", f"{name}.o"]
+            run_all([command], what=f"compiling {name}", cwd=folder, environment=compiler_environment())
+
+        # Paths of an installation are no part of what is compiled; two environments share the result.
+        portable = [flag for flag in flags if not flag.startswith("-I")]
+        return cached("library", digest(verilator.version, compiler.identity, *portable, name), fill) / f"{name}.o"
+
+    with ThreadPoolExecutor(max_workers=processors()) as pool:
+        return tuple(pool.map(one, names))
 
 
 def compile_objects(

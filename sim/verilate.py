@@ -42,8 +42,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     BuildFailed : the design does not build, or lacks one of the ports.
     """
     verilator, compiler = find_verilator(), find_compiler()
-    # Hidden: several designs live in one process, and each has its own copy of Verilator's library.
-    defines = (*cxx.definitions(trace=trace), "-fvisibility=hidden")
+    defines = (*cxx.definitions(trace=trace), cxx.HIDDEN)
     flags = (*VERILATOR_FLAGS, *(["--trace-vcd"] if trace else []))
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []))
     harness = HARNESS.read_text()
@@ -57,7 +56,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
         macro = f"-DOPENLPU_PROBES(X)={' '.join(f'X({name})' for name in probes)}"
         objects = [
             *cxx.compile_objects(generated, extra=[HARNESS], defines=[*defines, macro], optimise=OPTIMISE),
-            *cxx.library_objects(library, defines),
+            *cxx.library_objects(library),
         ]
         link = [*compiler.command, *compiler.flags, "-shared", "-pthread", *map(str, objects), "-o", "core.so"]
         run_all([link], what="linking the design", cwd=folder, environment=compiler_environment())

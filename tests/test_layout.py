@@ -66,7 +66,7 @@ def test_imports_follow_the_arrows() -> None:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {path.parts[0] for path in sources()} == set(ALLOWED)
+    assert {path.parts[0] for path in sources()} >= {"rtl", "compiler", "sim", "verification"}
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def build(text: str, top: str, *, trace: bool = False, optimise: Sequence[str] =
         generated = cxx.generate(text, top, folder / "cpp", prefix=PREFIX, flags=flags)
         objects = [
             *cxx.compile_objects(generated, extra=[main], defines=defines, optimise=optimise),
-            *cxx.library_objects(names, defines),
+            *cxx.library_objects(names),
         ]
         link = [
             *compiler.command, *compiler.flags, "-pthread", *map(str, objects), "-o", "bench",
