@@ -1,0 +1,201 @@
+"""The host's side of the byte protocol, over anything that carries bytes: a Verilated core today, a serial port as well.
+
+`Driver` knows requests and answers; `memory_writes` turns an image into what has to be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.image import Image
+from rtl.config import Config
+from rtl.protocol import ERROR, READABLE, RECORD_BYTES, STATUS_BYTES, VERSION, Request, Space, word_bytes
+
+BLOCK_BYTES = 1024  # granularity in which zeros are left out of a load
+MARK_BYTES = 8  # bytes that are no request; more FF in a row than any record can hold
+RUN_LIMIT = 0xFFFF  # tokens of one RUN request
+
+
+class Transport(Protocol):
+    """A way to a machine: bytes in order, none lost."""
+
+    def send(self, data: bytes) -> None:
+        """Hand over all of the data."""
+        ...
+
+    def receive(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+        ...
+
+
+class ProtocolError(RuntimeError):
+    """The machine answered something that the protocol does not allow: wrong bitstream, lost bytes, another version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What STATUS tells: next position, the last record's token, cycles since RESET modulo 2**32."""
+
+    position: int
+    token: int
+    cycles: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """Words of one space, from an address on."""
+
+    space: Space
+    address: int
+    data: bytes
+
+
+def memory_writes(image: Image, *, skip_zeros: bool) -> Iterator[Write]:
+    """What loads an image.
+
+    Parameters
+    ----------
+    image : the compiled model.
+    skip_zeros : leave out what is zero anyway in a machine that has just been configured.
+    """
+    cfg = image.config
+    contents = {
+        Space.BANK: image.banks.astype(np.int8).tobytes(),
+        Space.ACT: image.act.astype(np.int8).tobytes(),
+        Space.PARAM: image.params.astype(np.uint8).tobytes(),
+        Space.CONSTANT: image.constants.astype(np.uint8).tobytes(),
+        Space.VALUES: image.values.astype("<u2").tobytes(),
+        Space.REGISTER: np.array(
+            [image.registers.key_step, image.registers.rope_step, image.registers.embed_step], "<u2").tobytes(),
+    }
+    for name, space in (
+        ("matrix", Space.MATRIX_PROGRAM), ("vector", Space.VECTOR_PROGRAM), ("scalar", Space.SCALAR_PROGRAM)
+    ):
+        size = word_bytes(cfg, space)
+        contents[space] = b"".join(word.to_bytes(size, "little") for word in image.programs[name])
+    for space, data in contents.items():
+        if not skip_zeros:
+            yield Write(space=space, address=0, data=data)
+            continue
+        size = word_bytes(cfg, space)
+        block = max(1, BLOCK_BYTES // size) * size
+        for start, end in _busy(data, block):
+            yield Write(space=space, address=start // size, data=data[start:end])
+
+
+def _busy(data: bytes, block: int) -> Iterator[tuple[int, int]]:
+    """Stretches of whole blocks that are not all zero."""
+    start: int | None = None
+    for at in range(0, len(data), block):
+        if any(data[at:at + block]):
+            start = at if start is None else start
+        elif start is not None:
+            yield start, at
+            start = None
+    if start is not None:
+        yield start, len(data)
+
+
+class Driver:
+    """A machine that can be loaded, stepped and read.
+
+    Parameters
+    ----------
+    cfg : which machine it is.
+    transport : the way to it.
+    """
+
+    def __init__(self, cfg: Config, transport: Transport) -> None:
+        self._cfg, self._transport = cfg, transport
+        self._running = False  # records of a RUN are still to come
+
+    def load(self, image: Image, *, skip_zeros: bool = False) -> None:
+        """Write everything the image holds."""
+        for write in memory_writes(image, skip_zeros=skip_zeros):
+            self.write(write.space, write.address, write.data)
+
+    def write(self, space: Space, address: int, data: bytes) -> None:
+        """Write whole words from an address on."""
+        count, rest = divmod(len(data), word_bytes(self._cfg, space))
+        if rest:
+            raise ValueError(f"{len(data)} bytes are no whole words of {space.name}")
+        self._send(Request.WRITE, bytes([space]), address.to_bytes(4, "little"), count.to_bytes(4, "little"), data)
+        self._expect(bytes([Request.WRITE]))
+
+    def read(self, space: Space, address: int, count: int) -> npt.NDArray[np.int8] | npt.NDArray[np.int16]:
+        """Words from an address on: (count, taps) int8 of BANK, (count,) int16 of VECTOR, (count,) int8 of ACT."""
+        if space not in READABLE:
+            raise ValueError(f"{space.name} cannot be read back; {', '.join(item.name for item in READABLE)} can")
+        self._send(Request.READ, bytes([space]), address.to_bytes(4, "little"), count.to_bytes(4, "little"))
+        data = self._transport.receive(count * word_bytes(self._cfg, space))
+        if space is Space.VECTOR:
+            return np.frombuffer(data, "<i2").astype(np.int16)
+        words = np.frombuffer(data, np.int8)
+        return words.reshape(count, self._cfg.taps) if space is Space.BANK else words
+
+    def reset(self) -> None:
+        """Back to position 0."""
+        self._send(Request.RESET)
+        self._expect(bytes([Request.RESET]))
+
+    def step(self, token: int, *, classify: bool) -> tuple[int, int]:
+        """Run one token at the current position; returns the next token (without classifier: this one) and its cycles."""
+        self._send(Request.STEP, bytes([classify]), token.to_bytes(2, "little"))
+        return self._record()
+
+    def run(self, count: int) -> Generator[tuple[int, int]]:
+        """Generate: each token is the winner of the one before. Yields winners and cycles.
+
+        The machine runs on between two of them. Closing the generator, or any other request, stops it.
+        """
+        while count:
+            part = min(count, RUN_LIMIT)
+            self._send(Request.RUN, part.to_bytes(2, "little"))
+            self._running = True
+            try:
+                for left in reversed(range(part)):
+                    if not self._running:
+                        raise ProtocolError("this run was ended by another request")
+                    record = self._record()
+                    self._running = left > 0
+                    yield record
+            finally:
+                self.settle()
+            count -= part
+
+    def status(self) -> Status:
+        """Position, token and cycle count."""
+        self._send(Request.STATUS)
+        data = self._transport.receive(STATUS_BYTES)
+        if data[0] != VERSION:
+            raise ProtocolError(f"the machine speaks version {data[0]} of the protocol; this driver speaks {VERSION}")
+        return Status(
+            position=int.from_bytes(data[1:3], "little"), token=int.from_bytes(data[3:5], "little"),
+            cycles=int.from_bytes(data[5:9], "little"))
+
+    def settle(self) -> None:
+        """End a RUN that is under way and drop its records."""
+        if self._running:
+            self._running = False
+            # How many records are on their way is unknown; what follows STOP's answer marks the end.
+            self._transport.send(bytes([Request.STOP]) + bytes(MARK_BYTES))
+            tail = b""
+            while not tail.endswith(bytes([Request.STOP]) + bytes([ERROR]) * MARK_BYTES):
+                tail = (tail + self._transport.receive(1))[-2 * MARK_BYTES:]
+
+    def _send(self, request: Request, *parts: bytes) -> None:
+        self.settle()
+        self._transport.send(b"".join([bytes([request]), *parts]))
+
+    def _record(self) -> tuple[int, int]:
+        data = self._transport.receive(RECORD_BYTES)
+        return int.from_bytes(data[:2], "little"), int.from_bytes(data[2:], "little")
+
+    def _expect(self, answer: bytes) -> None:
+        if (got := self._transport.receive(len(answer))) != answer:
+            raise ProtocolError(f"the machine answered {got.hex()} where the protocol has {answer.hex()}")

@@ -1,0 +1,88 @@
+"""The RTL device: the Verilated machine, loaded with an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.image import Image
+from rtl.config import Config
+from rtl.protocol import Space
+from rtl.verilog import generate
+from sim.driver import Driver, Status
+from sim.verilate import VerilatedCore, build, cached_verilog
+
+
+def build_core(cfg: Config, *, trace: bool = False) -> Path:
+    """The compiled machine, from the cache where it was built before.
+
+    Raises
+    ------
+    ToolMissing, BuildFailed : see `sim.verilate.build`.
+    """
+    return build(cached_verilog(lambda: generate(cfg), facts=repr(cfg)), trace=trace)
+
+
+class RtlDevice:
+    """A machine that runs an image, cycle by cycle as the gateware does.
+
+    Parameters
+    ----------
+    image : the compiled model; its memories and programs are loaded.
+    trace : a VCD file to write; slow.
+
+    Raises
+    ------
+    ToolMissing, BuildFailed : see `sim.verilate.build`.
+    """
+
+    name = "rtl"
+
+    def __init__(self, image: Image, *, trace: Path | None = None) -> None:
+        self.image = image
+        self._core = VerilatedCore(build_core(image.config, trace=trace is not None), trace=trace)
+        self._driver = Driver(image.config, self._core)
+        self._driver.load(image, skip_zeros=True)
+        self._driver.reset()
+
+    @property
+    def clocks(self) -> int:
+        """Clocks since the machine was made, loading included: what simulation speed is measured with."""
+        return self._core.cycles
+
+    def reset(self) -> None:
+        """The next token is at position 0."""
+        self._driver.reset()
+
+    def step(self, token: int, classify: bool) -> tuple[int, int]:
+        """Run one token at the current position; returns the next token (without classifier: this one) and its cycles."""
+        return self._driver.step(token, classify=classify)
+
+    def run(self, count: int) -> Iterator[tuple[int, int]]:
+        """Generate on chip from the last token on; yields each winner with its cycles. Close it to stop early."""
+        return self._driver.run(count)
+
+    def read(self, space: Space, address: int, count: int) -> npt.NDArray[np.int8] | npt.NDArray[np.int16]:
+        """Words of a readable memory, see `sim.driver.Driver.read`."""
+        return self._driver.read(space, address, count)
+
+    def status(self) -> Status:
+        """Position, token and cycle count."""
+        return self._driver.status()
+
+    def close(self) -> None:
+        """Release the machine, and finish its VCD file."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
