@@ -29,8 +29,7 @@ class Scalar(wiring.Component):
     -------
     issue: the operation of this cycle, see rtl.ports.operation_layout.
     reduce_index: reduce register to read, in the issue cycle; reduce_value: its 32 bits, a cycle later.
-    scalar_index: first of `groups` consecutive registers (modulo `scalars`); scalars: (groups) their contents, in the
-        same cycle.
+    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle.
     out_index, out_exponent: one further read port, of an exponent.
     host: writes constant memory, see rtl.ports.host_signature.
 
@@ -43,7 +42,8 @@ class Scalar(wiring.Component):
         shapes = field_bits(cfg, SCALAR, "reduce", "dst")
         super().__init__({
             "issue": In(operation_layout(cfg)), "reduce_index": Out(shapes["reduce"]), "reduce_value": In(32),
-            "scalar_index": In(shapes["dst"]), "scalars": Out(data.ArrayLayout(scalar_layout(), cfg.groups)),
+            "scalar_index": In(data.ArrayLayout(shapes["dst"], cfg.groups)),
+            "scalars": Out(data.ArrayLayout(scalar_layout(), cfg.groups)),
             "out_index": In(shapes["dst"]), "out_exponent": Out(scalar_layout()["exponent"].shape),
             "host": In(host_signature(cfg, Space.CONSTANT))})
 
@@ -114,7 +114,7 @@ class Scalar(wiring.Component):
         # The vector unit's read ports.
         for group in range(cfg.groups):
             port = registers.read_port(domain="comb")
-            m.d.comb += [port.addr.eq(self.scalar_index + group), self.scalars[group].eq(port.data)]
+            m.d.comb += [port.addr.eq(self.scalar_index[group]), self.scalars[group].eq(port.data)]
         out = registers.read_port(domain="comb")
         m.d.comb += [out.addr.eq(self.out_index), self.out_exponent.eq(out.data.exponent)]
 

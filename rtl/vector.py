@@ -35,7 +35,7 @@ class Vector(wiring.Component):
     position: the token's position, key_offset: (position // lanes) * key_step; both steady during a token.
     memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory.
     param_row, param_enable, param_data: read port of ParamMemory.
-    scalar_index: first of `groups` scalar registers; scalars: (groups) their contents, in the same cycle.
+    scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle.
     out_index: scalar register of the output shift; out_exponent: its exponent, in the same cycle.
     acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle.
     memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory.
@@ -57,7 +57,8 @@ class Vector(wiring.Component):
             "memory_read_row": Out(shapes["src"]), "memory_read_enable": Out(1),
             "memory_read_data": In(row_layout(16, cfg.lanes)),
             "param_row": Out(shapes["param"]), "param_enable": Out(1), "param_data": In(data.ArrayLayout(8, cfg.lanes)),
-            "scalar_index": Out(shapes["scalar"]), "scalars": In(data.ArrayLayout(scalar_layout(), cfg.groups)),
+            "scalar_index": Out(data.ArrayLayout(shapes["scalar"], cfg.groups)),
+            "scalars": In(data.ArrayLayout(scalar_layout(), cfg.groups)),
             "out_index": Out(shapes["scalar"]), "out_exponent": In(scalar_layout()["exponent"].shape),
             "acc_slot": Out(shapes["slot"]), "acc": In(row_layout(cfg.acc_bits, cfg.lanes)),
             "memory_write_row": Out(shapes["src"]), "memory_write_enable": Out(1),
@@ -81,7 +82,9 @@ class Vector(wiring.Component):
         m.d.comb += [
             self.memory_read_row.eq(asked.src), self.memory_read_enable.eq(asked.valid),
             self.param_row.eq(asked.param), self.param_enable.eq(asked.valid),
-            self.scalar_index.eq(asked.scalar), self.out_index.eq(asked.out_scalar)]
+            self.out_index.eq(asked.out_scalar)]
+        for group in range(cfg.groups):
+            m.d.comb += self.scalar_index[group].eq(asked.scalar + Mux(asked.grouped, group, 0))
 
         from_scalar = asked.factor2 == Factor2.SCALAR.value
         early, late, mantissas = [], [], []

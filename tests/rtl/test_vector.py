@@ -16,7 +16,7 @@ from tests.rtl.oracle import Pass, VectorOracle
 
 CORNERS = (0, 1, -1, 127, 128, -128, -129, 255, 256, 16384, 32767, -32768)
 FIELDS = ("source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function", "early", "scalar",
-          "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce", "first",
+          "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce", "first",
           "target")
 
 
@@ -95,8 +95,10 @@ def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: 
             # Addresses.
             assert ctx.get(dut.memory_read_enable) == ctx.get(dut.param_enable) == (addressed is not junk)
             if addressed is not junk:
-                names = {"src": dut.memory_read_row, "param": dut.param_row, "scalar": dut.scalar_index,
-                         "out_scalar": dut.out_index}
+                names = {"src": dut.memory_read_row, "param": dut.param_row, "out_scalar": dut.out_index}
+                for group in range(cfg.groups):
+                    step = group if addressed.fields["grouped"] else 0
+                    assert ctx.get(dut.scalar_index[group]) == (addressed.fields["scalar"] + step) % cfg.scalars
                 assert {name: ctx.get(port) for name, port in names.items()} == {
                     name: addressed.fields[name] for name in names}
             if cycle - times.acc_read in schedule:
