@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from compiler.quantised import QuantisedModel
 from rtl.config import Config
 
 
@@ -43,6 +44,7 @@ class Image:
         useful_macs: (2, context) int64.
         provenance: where the model came from, checksums, tool version: plain JSON values.
         tokenizer: bytes of the llama2.c tokenizer file, so that an image speaks for itself.
+        model: the integers that the image was compiled from, so that the golden model can run it too.
     """
 
     config: Config
@@ -59,3 +61,4 @@ class Image:
     tensors: dict[str, Any] = field(default_factory=dict[str, Any])
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     tokenizer: bytes = b""
+    model: QuantisedModel | None = None

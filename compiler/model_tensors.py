@@ -1,0 +1,76 @@
+"""A quantised model as flat tensors and plain JSON, and back: how it travels in an image file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.quantised import Layer, Linear, QuantisedModel, Shape, Shifts
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+_ARRAYS = ("embed", "embed_multiplier", "rope_cos", "rope_sin")
+_SIGNED = ("embed", "rope_cos", "rope_sin")
+_PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
+_LAYER_SHIFTS = ("attention_x_shift", "ffn_x_shift")
+_LINEARS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LAYER_SHIFTS))
+
+
+def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
+    """Description and tensors."""
+    tensors: Tensors = {name: getattr(model, name) for name in _ARRAYS}
+
+    def linear(name: str, one: Linear) -> None:
+        tensors[f"{name}.weights"], tensors[f"{name}.multiplier"] = one.weights, one.multiplier
+
+    linear("classifier", model.classifier)
+    for number, layer in enumerate(model.layers):
+        tensors[f"layer{number}.attention"] = layer.attention
+        for name in _LINEARS:
+            linear(f"layer{number}.{name}", getattr(layer, name))
+    description: dict[str, Any] = {name: getattr(model, name) for name in _PLAIN}
+    description |= {
+        "shape": asdict(model.shape), "shifts": asdict(model.shifts), "hidden_chunks": list(model.hidden_chunks),
+        "layers": [{name: getattr(layer, name) for name in _LAYER_SHIFTS} for layer in model.layers]}
+    return description, tensors
+
+
+def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedModel:
+    """The model of a description and its tensors. Raises KeyError, TypeError or ValueError where they do not fit."""
+    shape = Shape(**description["shape"])
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    pairs = (shape.context, shape.head_dim // 2)
+    sizes: dict[str, tuple[int, ...]] = {
+        "embed": (shape.vocab, shape.dim), "embed_multiplier": (shape.dim,), "rope_cos": pairs, "rope_sin": pairs}
+    linears = {
+        "wq": (q, shape.dim), "wk": (kv, shape.dim), "wv": (kv, shape.dim), "wo": (shape.dim, q),
+        "w1": (shape.hidden, shape.dim), "w3": (shape.hidden, shape.dim), "w2": (shape.dim, shape.hidden)}
+
+    def take(name: str, signed: bool, size: tuple[int, ...]) -> npt.NDArray[Any]:
+        tensor = tensors[name]
+        if tensor.shape != size or tensor.dtype != (np.int8 if signed else np.uint8):
+            raise ValueError(f"model.{name} is {tensor.dtype} {tensor.shape}, its shape says {size}")
+        return tensor
+
+    def linear(name: str, size: tuple[int, int]) -> Linear:
+        return Linear(
+            weights=take(f"{name}.weights", True, size), multiplier=take(f"{name}.multiplier", False, size[:1]))
+
+    if len(description["layers"]) != shape.layers:
+        raise ValueError(f"{len(description['layers'])} layers, its shape says {shape.layers}")
+    layers: list[Layer] = []
+    for number, shifts in enumerate(description["layers"]):
+        members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
+        layers.append(Layer(attention=take(f"layer{number}.attention", False, (q,)), **shifts, **members))
+    values: dict[str, Any] = description["shifts"]
+    every: dict[str, Any] = {  # JSON knows no tuples
+        name: tuple(value) if str(Shifts.__annotations__.get(name)).startswith("tuple") else value
+        for name, value in values.items()}
+    return QuantisedModel(
+        shape=shape, layers=tuple(layers), classifier=linear("classifier", (shape.vocab, shape.dim)),
+        shifts=Shifts(**every), hidden_chunks=tuple(description["hidden_chunks"]),
+        **{name: take(name, name in _SIGNED, sizes[name]) for name in _ARRAYS},
+        **{name: description[name] for name in _PLAIN})

@@ -1,0 +1,154 @@
+"""One interface to everything that runs a model: the golden model, the cycle simulator, the Verilated RTL, a board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.errors import InputError
+from compiler.image import Image
+from rtl.config import Config
+from rtl.protocol import Space
+from sim.cycle import CycleSimulator
+from sim.golden import Golden
+
+Int = npt.NDArray[np.int64]
+
+
+class Record(NamedTuple):
+    """What a token gave.
+
+    Members:
+        token: the winner; for a token without classifier the token itself.
+        cycles: that it took, as the device counted them; None on a device that has no cycles.
+    """
+
+    token: int
+    cycles: int | None
+
+
+class Device(Protocol):
+    """Runs one token after another. `name` is what the command line calls it."""
+
+    name: str
+
+    def reset(self) -> None:
+        """The next token is at position 0."""
+        ...
+
+    def step(self, token: int, *, classify: bool) -> Record:
+        """Run one token at the next position."""
+        ...
+
+    def tensor(self, name: str) -> Int | None:
+        """A tensor after the last token, in the model's own order; None where the device cannot tell."""
+        ...
+
+
+def tensor_cells(cfg: Config, entry: dict[str, Any]) -> tuple[str, range]:
+    """Where a tensor of `Image.tensors` lies: its space ("vector" or "act"), and the elements (lanes of rows) in it."""
+    start = int(entry["first"]) * cfg.lanes
+    return str(entry["space"]), range(start, start + len(entry["index"]))
+
+
+def tensor_order(entry: dict[str, Any], elements: npt.NDArray[Any]) -> Int:
+    """The machine's elements of a tensor in the model's order, padding left out."""
+    index = np.array(entry["index"], np.int64)
+    made = np.zeros(int(index.max(initial=-1)) + 1, np.int64)
+    made[index[index >= 0]] = elements[index >= 0]
+    return made
+
+
+class GoldenDevice:
+    """The golden model. It has no cycles."""
+
+    name = "golden"
+
+    def __init__(self, image: Image) -> None:
+        if image.model is None:
+            raise InputError("this image does not carry its model, which the golden device runs; compile it again")
+        self._golden = Golden(image.model)
+        self._context = image.context
+        self._trace: dict[str, Int] | None = None
+
+    def reset(self) -> None:
+        self._golden.reset()
+
+    def keep_tensors(self) -> None:
+        """From now on, keep every tensor of the last token."""
+        self._trace = {}
+
+    def step(self, token: int, *, classify: bool) -> Record:
+        if self._golden.position >= self._context:
+            raise ValueError(f"position {self._golden.position} is past the context of {self._context}")
+        if self._trace is not None:
+            self._trace.clear()
+        winner = self._golden.step(token, classify=classify, trace=self._trace)
+        return Record(token if winner is None else winner, None)
+
+    def tensor(self, name: str) -> Int | None:
+        """Under the golden model's names, once `keep_tensors` was called."""
+        found = (self._trace or {}).get(name)
+        return None if found is None else found.reshape(-1)
+
+
+class CycleDevice:
+    """The cycle simulator."""
+
+    name = "cycle"
+
+    def __init__(self, image: Image) -> None:
+        self.simulator = CycleSimulator(image)
+
+    def reset(self) -> None:
+        self.simulator.reset()
+
+    def step(self, token: int, *, classify: bool) -> Record:
+        return Record(*self.simulator.step(token, classify=classify))
+
+    def tensor(self, name: str) -> Int | None:
+        entry = self.simulator.image.tensors.get(name)
+        if entry is None:
+            return None
+        space, cells = tensor_cells(self.simulator.config, entry)
+        state = self.simulator.state
+        memory = state.memory.reshape(-1) if space == "vector" else state.act
+        return tensor_order(entry, memory[cells.start:cells.stop])
+
+
+class VerilatedDevice:
+    """The Verilated RTL, see `sim.rtl_device`."""
+
+    name = "rtl"
+
+    def __init__(self, image: Image) -> None:
+        from sim.rtl_device import RtlDevice  # generates the gateware, which the other devices do without
+        self.rtl = RtlDevice(image)
+
+    def reset(self) -> None:
+        self.rtl.reset()
+
+    def step(self, token: int, *, classify: bool) -> Record:
+        return Record(*self.rtl.step(token, classify))
+
+    def tensor(self, name: str) -> Int | None:
+        entry = self.rtl.image.tensors.get(name)
+        if entry is None:
+            return None
+        space, cells = tensor_cells(self.rtl.image.config, entry)
+        elements = self.rtl.read(Space.VECTOR if space == "vector" else Space.ACT, cells.start, len(cells))
+        return tensor_order(entry, elements)
+
+
+_DEVICES: dict[str, Callable[[Image], Device]] = {"golden": GoldenDevice, "cycle": CycleDevice, "rtl": VerilatedDevice}
+DEVICES = tuple(_DEVICES)
+
+
+def open_device(name: str, image: Image) -> Device:
+    """A device with an image in it. Raises InputError for a name that is none of `DEVICES`."""
+    if name not in _DEVICES:
+        raise InputError(f"unknown device {name!r}; known devices: {', '.join(DEVICES)}")
+    return _DEVICES[name](image)
