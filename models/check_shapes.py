@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-FEMALE: Final = frozenset({"Anna", "Daisy", "Ella", "Emma", "Ivy", "Lily", "Lucy", "Mia", "Molly", "Nora", "Rose",
-                           "Ruby", "Sara", "Zoe"})
-MALE: Final = frozenset({"Ben", "Felix", "Finn", "Hugo", "Jack", "Leo", "Max", "Noah", "Oscar", "Peter", "Sam", "Tim",
-                         "Tom", "Will"})
+FEMALE: Final = frozenset({"Anna", "Daisy", "Ella", "Lily", "Mia", "Nora", "Rose", "Zoe"})
+MALE: Final = frozenset({"Ben", "Finn", "Jack", "Leo", "Max", "Oscar", "Sam", "Tom"})
 
 _KIND = "bear|boy|cat|dog|duck|fox|frog|girl|goat|hen|mouse|owl|pig|pony|rabbit|sheep"
 _TRAIT = "brave|busy|clever|curious|funny|gentle|kind|little|merry|quiet|shy|young"

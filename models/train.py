@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from models import bpe, checkpoint
 from models.grammar import Story, tell_many
+from models.muon import Muon
 from models.network import Network, export
 from models.presets import PRESETS, Preset
 
@@ -34,6 +35,7 @@ WARMUP_STEPS = 200
 FINAL_FRACTION = 0.01
 WEIGHT_DECAY = 0.1
 AVERAGE_DECAY = 0.995
+GRADIENT_CLIP = 1.0
 IGNORED = -100
 
 
@@ -93,66 +95,96 @@ def held_out(net: Network, preset: Preset, tokenizer: bpe.Tokenizer, count: int)
             "tokens_per_story": tokens / count}
 
 
-def train(preset: Preset, args: argparse.Namespace) -> None:
-    """Run the training loop and leave model.bin, tokenizer.bin, state.pt and log.jsonl in ``args.out``."""
-    out: Path = args.out
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(args.seed)
-    tokenizer = tokenizer_of(preset, out)
-    net = Network(preset.shape)
-    # The running average of the weights is what is kept: good at any time, equal to the weights once the rate is small.
-    average = Network(preset.shape)
-    average.requires_grad_(False)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    kept = [p for p in net.parameters() if p.ndim == 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": kept, "weight_decay": 0.0}],
-        lr=0.0, betas=(0.9, 0.98), fused=True)
-    done, chunk = 0, 0
-    if args.resume:
-        state = torch.load(args.resume)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state.get("average", state["net"]))
-        optimiser.load_state_dict(state["optimiser"])
-        done, chunk = state["steps"], state["chunk"] + 1
-    peak = args.learning_rate or preset.learning_rate
-    source = batches(preset, tokenizer, args.batch, chunk)
-    begun, total, tokens, step = time.monotonic(), 0.0, 0, 0
+class Run:
+    """One training run: the network, its running average, the optimisers, and where they are in the data.
+
+    Parameters
+    ----------
+    preset: the checkpoint to train.
+    out: folder for model.bin, tokenizer.bin, state.pt and log.jsonl.
+    resume: the state of an earlier run to go on from.
+    """
+
+    def __init__(self, preset: Preset, out: Path, resume: Path | None) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.preset, self.out = preset, out
+        self.tokenizer = tokenizer_of(preset, out)
+        self.net = Network(preset.shape)
+        # The running average of the weights is what is kept: good at any time, and the weights themselves in the end.
+        self.average = Network(preset.shape)
+        self.average.requires_grad_(False)
+        matrices = [p for p in self.net.blocks.parameters() if p.ndim == 2]
+        norms = [p for p in self.net.parameters() if p.ndim == 1]
+        self.optimisers: tuple[torch.optim.Optimizer, ...] = (
+            Muon(matrices, lr=0.0, momentum=0.95, weight_decay=WEIGHT_DECAY),
+            torch.optim.AdamW([{"params": [self.net.embedding], "weight_decay": WEIGHT_DECAY},
+                               {"params": norms, "weight_decay": 0.0}], lr=0.0, betas=(0.9, 0.98), fused=True))
+        self.steps, self.chunk = 0, 0
+        if resume:
+            state = torch.load(resume)
+            self.net.load_state_dict(state["net"])
+            self.average.load_state_dict(state["average"])
+            for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(kept)
+            self.steps, self.chunk = state["steps"], state["chunk"] + 1
+
+    def save(self) -> None:
+        """Write the checkpoint and the state."""
+        shape = self.preset.shape
+        checkpoint.save(self.out / "model.bin", shape, export(shape, self.average.state_dict()))
+        state = {"net": self.net.state_dict(), "average": self.average.state_dict(), "steps": self.steps,
+                 "chunk": self.chunk, "optimisers": [optimiser.state_dict() for optimiser in self.optimisers]}
+        torch.save(state, self.out / "state.pt")
+
+    def report(self, record: dict[str, float]) -> None:
+        """Add a record to the log."""
+        line = json.dumps({"step": self.steps} | record)
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(line + "\n")
+        print(line, flush=True)
+
+    def step(self, inputs: Tensor, targets: Tensor, matrix_rate: float, rate: float) -> float:
+        """One update; gives the loss of the batch before it."""
+        for optimiser, own in zip(self.optimisers, (matrix_rate, rate), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = own
+        loss = functional.cross_entropy(self.net(inputs).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_CLIP)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        self.steps += 1
+        keep = min(AVERAGE_DECAY, self.steps / (self.steps + 10))  # forgets the initial weights quickly
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+        return loss.item()
+
+
+def train(run: Run, args: argparse.Namespace) -> None:
+    """Train until the steps are made or the minutes are over."""
+    peak = args.learning_rate or run.preset.learning_rate
+    source = batches(run.preset, run.tokenizer, args.batch, run.chunk)
+    begun, first = time.monotonic(), run.steps
+    losses: list[float] = []
     while True:
-        minutes = (time.monotonic() - begun) / 60
+        step, minutes = run.steps - first, (time.monotonic() - begun) / 60
         progress = max(minutes / args.minutes, step / args.steps)
         last = progress >= 1
         if step % args.report == 0 or last:
-            record: dict[str, float] = {"step": done + step, "minutes": round(minutes, 2), "tokens": tokens}
-            if step:
-                record["loss"] = total / (args.report if step % args.report == 0 else max(step % args.report, 1))
+            record = {"minutes": round(minutes, 2)} | ({"loss": sum(losses) / len(losses)} if losses else {})
+            losses.clear()
             if step % (5 * args.report) == 0 or last:
-                record |= held_out(average, preset, tokenizer, 1000 if last else 200)
-                checkpoint.save(out / "model.bin", preset.shape, export(preset.shape, average.state_dict()))
-                torch.save({"net": net.state_dict(), "average": average.state_dict(), "steps": done + step,
-                            "optimiser": optimiser.state_dict(), "chunk": chunk}, out / "state.pt")
-            total = 0.0
-            with (out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
+                record |= held_out(run.average, run.preset, run.tokenizer, 1000 if last else 100)
+                run.save()
+            run.report(record)
         if last:
             return
-        rate = peak * min(1.0, (step + 1) / WARMUP_STEPS)
-        rate *= FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * progress))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        chunk, inputs, targets = next(source)
-        loss = functional.cross_entropy(net(inputs).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        keep = min(AVERAGE_DECAY, (done + step) / (done + step + 10))  # forgets the initial weights at once
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
-        total += loss.item()
-        tokens += int((targets != IGNORED).sum())
-        step += 1
+        cosine = FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * progress))
+        rate = peak * cosine * min(1.0, (run.steps + 1) / WARMUP_STEPS)
+        run.chunk, inputs, targets = next(source)
+        losses.append(run.step(inputs, targets, args.matrix_rate * rate, rate))
 
 
 def main() -> None:
@@ -164,13 +196,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000, help="end, annealed, after this many steps")
     parser.add_argument("--batch", type=int, default=16, help="stories a step")
     parser.add_argument("--learning-rate", type=float, help="peak; default is the preset's")
+    parser.add_argument("--matrix-rate", type=float, default=0.5, help="learning rate of matrices, times the rest's")
     parser.add_argument("--resume", type=Path, help="state.pt of an earlier run to go on from")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--report", type=int, default=100, help="steps between log records")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(PRESETS[args.preset], args)
+    torch.manual_seed(args.seed)
+    train(Run(PRESETS[args.preset], args.out, args.resume), args)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-GIRLS: Final = ("Lily", "Mia", "Anna", "Rose", "Ella", "Nora", "Ruby", "Sara", "Zoe", "Ivy", "Lucy", "Molly",
-                "Emma", "Daisy")
-BOYS: Final = ("Tom", "Ben", "Max", "Sam", "Jack", "Leo", "Tim", "Finn", "Oscar", "Hugo", "Noah", "Peter", "Will",
-               "Felix")
+GIRLS: Final = ("Lily", "Mia", "Anna", "Rose", "Ella", "Nora", "Zoe", "Daisy")
+BOYS: Final = ("Tom", "Ben", "Max", "Sam", "Jack", "Leo", "Finn", "Oscar")
 ANIMALS: Final = ("fox", "cat", "dog", "bear", "rabbit", "duck", "mouse", "frog", "owl", "pig", "goat", "hen",
                   "sheep", "pony")
 TRAITS: Final = ("little", "brave", "kind", "clever", "shy", "funny", "gentle", "quiet", "young", "merry", "curious",
