@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.arithmetic import register
 from rtl.config import Config, log2
 from rtl.isa import MATRIX, VECTOR
 from rtl.ports import field_bits, host_signature, row_layout
@@ -148,11 +149,13 @@ class ActMemory(wiring.Component):
                 writer.data.eq(Mux(host.active, host.data.replicate(cfg.act_width), Cat(self.write_data).replicate(vectors)))]
 
             read_part, read_row = split(self.read_words[group], words)
-            part = Signal(len(read_part), name=f"part_{group}")
-            m.d.sync += part.eq(read_part)
             m.d.comb += [
                 reader.addr.eq(Mux(host.active, host_row, read_row)), reader.en.eq(host.active | self.read_enable)]
-            domain += self.read_data[group].eq(reader.data.word_select(part, 8 * cfg.taps))
+            word = reader.data
+            if words > 1:
+                part = register(m, read_part, f"part_{group}")
+                word = word.word_select(part, 8 * cfg.taps)
+            domain += self.read_data[group].eq(word)
             if group == 0:
                 m.d.comb += host.value.eq(reader.data.word_select(host_byte, 8))
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -59,7 +59,7 @@ class Reduce(wiring.Component):
             peak = Mux(self.masked[lane], lowest, size)[:PEAK_BITS].as_signed()
             values.append(node(m, Mux(adds, self.terms[lane], peak)[:32].as_signed(), f"operand_{lane}"))
         state = SimpleNamespace(
-            kind=self.kind, first=self.first, target=self.target, values=values, indices=[Const(0, 0)] * cfg.lanes)
+            kind=self.kind, first=self.first, target=self.target, values=values, indices=[[]] * cfg.lanes)
 
         # Tree: neighbours in pairs, a register after every two levels. A tie goes to the lower lane.
         levels = log2(cfg.lanes)
@@ -70,7 +70,8 @@ class Reduce(wiring.Component):
                 value, wins = combine(
                     m, state.kind == isa.Reduce.SUM.value, state.values[low], state.values[low + 1], PEAK_BITS)
                 values.append(value)
-                indices.append(Cat(Mux(wins, state.indices[low + 1], state.indices[low]), wins))
+                left, right = state.indices[low], state.indices[low + 1]
+                indices.append([*(Mux(wins, *bits) for bits in zip(right, left, strict=True)), wins])
             state.values, state.indices = values, indices
             if level % 2 == 1 or level == levels - 1:
                 stage += 1
@@ -97,7 +98,7 @@ class Reduce(wiring.Component):
         with m.If(state.kind == isa.Reduce.ARGMAX.value):
             m.d.sync += next_block.eq(block + 1)
             with m.If(state.first | (value[:16].as_signed() > best)):
-                m.d.sync += [best.eq(value), self.token.eq(Cat(index, block))]
+                m.d.sync += [best.eq(value), self.token.eq(Cat(*index, block))]
         return m
 
 

@@ -152,7 +152,7 @@ class VectorOracle:
             case Reduce.MAX:
                 self.registers[target] = max([-32768 if first else kept, *shown])
             case Reduce.MAXABS:
-                self.registers[target] = max([0 if first else kept, *map(abs, shown)])
+                self.registers[target] = max([0, 0 if first else kept, *map(abs, shown)])
             case Reduce.SUM:
                 self.registers[target] = signed((0 if first else kept) + sum(terms), 32)
             case Reduce.ARGMAX:
