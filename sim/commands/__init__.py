@@ -1,0 +1,1 @@
+"""The subcommands of `lpu`, a file each; `sim.cli` gathers them."""

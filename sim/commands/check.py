@@ -1,0 +1,123 @@
+"""`lpu check`: several devices side by side on the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from compiler.errors import InputError
+from compiler.image import Image
+from sim.commands import common
+from sim.commands.generate import TokenCount, check_request
+from sim.device import DEVICES, Device, GoldenDevice, open_device
+from sim.generate import encode_prompt
+
+Devices = Annotated[str, typer.Option(help="Which, with commas between; the first is the reference.")]
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    """What a device did differently from the first one, and from the compiler's prediction."""
+
+    device: str
+    tokens: list[int] = field(default_factory=list[int])  # positions with another winner
+    cycles: list[int] = field(default_factory=list[int])  # positions with other cycles than predicted
+    tensors: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # name -> positions where it differs
+    compared: set[str] = field(default_factory=set[str])
+
+    @property
+    def good(self) -> bool:
+        return not (self.tokens or self.cycles or any(self.tensors.values()))
+
+
+def compare(devices: list[Device], image: Image, prompt: list[int], positions: int, *,
+            tensors: bool) -> list[Comparison]:
+    """Run the first device freely and the others on its tokens."""
+    found = [Comparison(device=device.name) for device in devices]
+    for device in devices:
+        device.reset()
+        if tensors and isinstance(device, GoldenDevice):
+            device.keep_tensors()
+    token = prompt[0]
+    for position in range(positions):
+        classify = position >= len(prompt) - 1
+        records = [device.step(token, classify=classify) for device in devices]
+        for result, record in zip(found, records, strict=True):
+            if record.token != records[0].token:
+                result.tokens.append(position)
+            if record.cycles is not None and record.cycles != image.cycles[int(classify), position]:
+                result.cycles.append(position)
+        if tensors:
+            _compare_tensors(devices, image, found, position)
+        token = records[0].token if classify else prompt[position + 1]
+    return found
+
+
+def _compare_tensors(devices: list[Device], image: Image, found: list[Comparison], position: int) -> None:
+    for name in image.tensors:
+        expected = devices[0].tensor(name)
+        for device, result in zip(devices[1:], found[1:], strict=True):
+            other = device.tensor(name)
+            if expected is None or other is None:
+                continue
+            result.compared.add(name)
+            if not np.array_equal(expected, other):
+                result.tensors.setdefault(name, []).append(position)
+
+
+def check_command(
+    model: common.ModelOrImage,
+    prompt: common.Prompt = None,
+    tokens: TokenCount = 32,
+    devices: Devices = ",".join(DEVICES),
+    preset: common.ImagePreset = None,
+    context: common.Context = None,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Compare the tensors after each token too.")] = False,
+    as_json: common.Json = False,
+) -> None:
+    """Run the devices side by side: the same tokens, in the cycles that the compiler predicted."""
+    names = [name.strip() for name in devices.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"no devices to check; known devices: {', '.join(DEVICES)}")
+    for name in names:
+        check_request(name, tokens)
+    image = common.open_image(model, preset, context)
+    prompt_tokens = encode_prompt(common.tokenizer_of(image), prompt, image.context)
+    with common.progress(f"preparing {', '.join(names)}"):
+        opened = [open_device(name, image) for name in names]
+    positions = min(image.context, len(prompt_tokens) - 1 + (tokens or image.context))
+    with common.progress(f"running {positions} positions"):
+        found = compare(opened, image, prompt_tokens, positions, tensors=tensors)
+    if as_json:
+        common.print_json(_report(found, image, positions))
+    else:
+        _print(found, image, positions)
+    if not all(result.good for result in found):
+        raise typer.Exit(1)
+
+
+def _report(found: list[Comparison], image: Image, positions: int) -> dict[str, Any]:
+    return {
+        "preset": image.config.name, "positions": positions, "good": all(result.good for result in found),
+        "devices": [{"device": result.device, "other_tokens": result.tokens, "other_cycles": result.cycles,
+                     "other_tensors": result.tensors, "tensors_compared": sorted(result.compared)} for result in found]}
+
+
+def _print(found: list[Comparison], image: Image, positions: int) -> None:
+    def verdict(good: str, wrong: Sequence[object]) -> str:
+        some = ", ".join(map(str, wrong[:8])) + (" ..." if wrong[8:] else "")
+        return f"[red]differ: {some}[/red]" if wrong else good
+
+    table = Table("device", "tokens", "cycles", "tensors", box=None, pad_edge=False)
+    for number, result in enumerate(found):
+        tokens = "reference" if number == 0 else verdict("the same", result.tokens)
+        cycles = "none" if result.device == GoldenDevice.name else verdict("as predicted", result.cycles)
+        same = f"{len(result.compared)} the same" if result.compared else "-"
+        table.add_row(result.device, tokens, cycles, verdict(same, sorted(result.tensors)))
+    common.out.print(f"{positions} positions on {image.config.name}")
+    common.out.print(table)

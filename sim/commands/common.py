@@ -1,0 +1,152 @@
+"""What the subcommands share: opening models and images, JSON, progress, the summary of a generation."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from compiler.compile import compile_model
+from compiler.errors import InputError
+from compiler.image import Image
+from compiler.image_file import load_image, looks_like_image, tool_version
+from compiler.library import open_model
+from compiler.quantise import quantise
+from compiler.quantised import QuantisedModel
+from compiler.tokenizer import Decoder, Tokenizer, parse_tokenizer, tokenizer_bytes
+from rtl.config import preset as find_preset
+from sim.generate import Generation
+
+DEFAULT_PRESET = "ulx3s"
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and notes: nothing of it reaches a pipe."""
+
+Model = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, or its folder.")]
+ModelOrImage = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, its folder, or an image.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Preset = Annotated[str, typer.Option("--preset", help="The machine: tiny, icebreaker, tangnano20k, ulx3s or large.")]
+ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; the image's own, or ulx3s.")]
+Context = Annotated[int | None, typer.Option(help="Positions to provide for; as many as fit.")]
+Prompt = Annotated[str | None, typer.Option(help="How the story begins.")]
+
+
+@contextmanager
+def progress(text: str) -> Generator[None]:
+    """A line on a terminal while something takes its time."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(text):
+        yield
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    json.dump(content, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def compile_named(name_or_path: str, preset: str, context: int | None = None) -> Image:
+    """A model, compiled; its integers and its tokenizer travel along."""
+    config = find_preset(preset)
+    model, tokenizer, provenance = open_model(name_or_path)
+    with progress(f"quantising {provenance.name}"):
+        quantised = quantise(model)
+    with progress(f"compiling {provenance.name} for {preset}"):
+        image = compile_model(quantised, config, context=context, tokenizer=tokenizer_bytes(tokenizer),
+                              provenance={**asdict(provenance), "tool": tool_version()})
+    return with_model(image, quantised)
+
+
+def with_model(image: Image, quantised: QuantisedModel) -> Image:
+    """The image with the integers that it was made from, for the golden device."""
+    return replace(image, model=quantised)
+
+
+def open_image(name_or_path: str, preset: str | None, context: int | None = None) -> Image:
+    """An image file, or a model compiled on the spot. Raises InputError where an image is for another preset."""
+    path = Path(name_or_path).expanduser()
+    config = find_preset(preset) if preset is not None else None
+    if not path.is_file() or not looks_like_image(path):
+        if path.suffix == ".lpu" and not path.exists():
+            raise InputError(f"there is no image {path}; `lpu compile` makes one")
+        return compile_named(name_or_path, preset or DEFAULT_PRESET, context)
+    image = load_image(path, config=config)
+    if context is not None and context != image.context:
+        raise InputError(f"{path} is compiled for a context of {image.context}; compile the model again for {context}")
+    return image
+
+
+def tokenizer_of(image: Image) -> Tokenizer:
+    """The tokenizer in an image."""
+    if not image.tokenizer:
+        raise InputError("this image carries no tokenizer; compile the model again")
+    return parse_tokenizer(image.tokenizer, "the image's tokenizer")
+
+
+class Story:
+    """Prints a story as it comes."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt_tokens: list[int], *, show: bool) -> None:
+        self._decoder = Decoder(tokenizer, after=None)
+        self._show = show
+        self.text = ""
+        for token in prompt_tokens:
+            self.push(token)
+
+    def push(self, token: int) -> None:
+        self._print(self._decoder.push(token))
+
+    def finish(self) -> str:
+        """All of it, prompt included."""
+        self._print(self._decoder.finish())
+        if self._show:
+            sys.stdout.write("\n")
+        return self.text
+
+    def _print(self, text: str) -> None:
+        self.text += text
+        if self._show:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def generation_json(made: Generation, image: Image, device: str, text: str) -> dict[str, Any]:
+    """What `generate --json` prints."""
+    return {
+        "device": device, "preset": image.config.name, "prompt_tokens": made.prompt_tokens, "tokens": made.tokens,
+        "text": text, "cycles": made.cycles, "predicted_cycles": made.predicted_cycles, "useful_macs": made.useful_macs,
+        "peak_macs_per_cycle": made.peak_macs_per_cycle, "utilisation": made.utilisation, "seconds": made.seconds}
+
+
+def print_summary(made: Generation, image: Image, device: str) -> None:
+    """Cycles a token, predicted and measured, utilisation, simulation speed."""
+    positions = made.positions
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("device", f"{device}, machine {image.config.name}")
+    table.add_row("tokens", f"{len(made.prompt_tokens)} given, {len(made.tokens)} generated")
+    table.add_row("cycles a token, predicted", f"{sum(made.predicted_cycles) / positions:.1f}")
+    measured = [count for count in made.cycles if count is not None]
+    if measured:
+        wrong = len(made.mispredicted)
+        verdict = "each as predicted" if not wrong else f"{wrong} of {positions} NOT as predicted"
+        table.add_row("cycles a token, measured", f"{sum(measured) / positions:.1f} ({verdict})")
+    else:
+        table.add_row("cycles a token, measured", f"the {device} device has none")
+    table.add_row("utilisation", f"{made.utilisation:.3f} of {made.peak_macs_per_cycle} multipliers")
+    speed = f"{positions / made.seconds:.0f} tokens a second"
+    if measured:
+        speed += f", {sum(measured) / made.seconds / 1e6:.2f} million cycles a second"
+    table.add_row("simulation speed", speed)
+    out.print()
+    out.print(table)

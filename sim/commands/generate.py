@@ -1,0 +1,52 @@
+"""`lpu generate`: a story on any device, as it comes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from compiler.errors import InputError
+from sim.commands import common
+from sim.device import DEVICES, open_device
+from sim.generate import STOP, encode_prompt, generate
+
+TokenCount = Annotated[int | None, typer.Option("--tokens", help="Most tokens to generate; the context's worth.")]
+
+
+def check_request(device: str, tokens: int | None) -> None:
+    """What can be wrong before anything was opened."""
+    if device not in DEVICES:
+        raise InputError(f"unknown device {device!r}; known devices: {', '.join(DEVICES)}")
+    if tokens is not None and tokens < 1:
+        raise InputError(f"{tokens} tokens cannot be generated; ask for at least 1")
+
+
+def generate_command(
+    model: common.ModelOrImage,
+    prompt: common.Prompt = None,
+    tokens: TokenCount = None,
+    device: Annotated[str, typer.Option(help="golden, cycle or rtl.")] = "golden",
+    preset: common.ImagePreset = None,
+    context: common.Context = None,
+    ignore_stop: Annotated[bool, typer.Option(help="Go on past the end of a story.")] = False,
+    as_json: common.Json = False,
+) -> None:
+    """Generate a story, greedily."""
+    check_request(device, tokens)
+    image = common.open_image(model, preset, context)
+    tokenizer = common.tokenizer_of(image)
+    prompt_tokens = encode_prompt(tokenizer, prompt, image.context)
+    with common.progress(f"preparing the {device} device"):
+        running = open_device(device, image)
+    story = common.Story(tokenizer, prompt_tokens, show=not as_json)
+    made = generate(running, image, prompt_tokens, tokens=tokens, stop=frozenset() if ignore_stop else STOP,
+                    on_token=story.push)
+    text = story.finish()
+    if as_json:
+        common.print_json(common.generation_json(made, image, device, text))
+    else:
+        common.print_summary(made, image, device)
+    if made.mispredicted:
+        common.err.print(f"lpu: cycles at positions {made.mispredicted} are not those that the compiler predicted")
+        raise typer.Exit(1)
