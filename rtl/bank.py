@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config, log2
 from rtl.isa import MATRIX
-from rtl.ports import bank_enables_layout, bank_rows_layout, field_bits, host_signature, row_layout
+from rtl.ports import NEVER_COLLIDES, bank_enables_layout, bank_rows_layout, field_bits, host_signature, row_layout
 from rtl.protocol import Space
 
 
@@ -58,7 +58,7 @@ class Bank(wiring.Component):
         else:
             m.submodules.ram = ram = Memory(
                 shape=unsigned(8 * cfg.taps), depth=cfg.bank_rows, init=[],
-                attrs={"no_rw_check": 1} if cfg.single_port else {})  # the only case in which it cannot happen
+                attrs=NEVER_COLLIDES if cfg.single_port else {})
             reader, writer = ram.read_port(), ram.write_port(granularity=8)
             m.d.comb += [
                 reader.addr.eq(read_row), reader.en.eq(read_enable), found.eq(reader.data),

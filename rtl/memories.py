@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.arithmetic import register
 from rtl.config import Config, log2
 from rtl.isa import MATRIX, VECTOR
-from rtl.ports import field_bits, host_signature, row_layout
+from rtl.ports import NEVER_COLLIDES, field_bits, host_signature, row_layout
 from rtl.protocol import Space
 
 
@@ -91,14 +91,15 @@ class ParamMemory(wiring.Component):
 
     def elaborate(self, platform):
         cfg, host, m = self.cfg, self.host, Module()
-        # The host writes only while nothing reads: no cycle reads and writes one address.
+        # The host writes only while nothing reads.
         m.submodules.ram = ram = Memory(
-            shape=unsigned(8 * cfg.lanes), depth=cfg.param_rows, init=[], attrs={"no_rw_check": 1})
+            shape=unsigned(8 * cfg.lanes), depth=cfg.param_rows, init=[], attrs=NEVER_COLLIDES)
         reader, writer = ram.read_port(), ram.write_port(granularity=8)
         host_lane, host_row = split(host.address, cfg.lanes)
 
         m.d.comb += [
-            reader.addr.eq(self.read_row), reader.en.eq(self.read_enable & ~host.active), self.read_data.eq(reader.data),
+            reader.addr.eq(self.read_row), reader.en.eq(self.read_enable & ~host.active),
+            self.read_data.eq(reader.data),
             writer.addr.eq(host_row), writer.data.eq(host.data.replicate(cfg.lanes)),
             writer.en.eq(Mux(host.active, (host.write << host_lane)[:cfg.lanes], 0))]
         return m
@@ -146,7 +147,8 @@ class ActMemory(wiring.Component):
             m.d.comb += [
                 writer.addr.eq(Mux(host.active, host_row, write_row)),
                 writer.en.eq(Mux(host.active, host_enable, vector_enable)),
-                writer.data.eq(Mux(host.active, host.data.replicate(cfg.act_width), Cat(self.write_data).replicate(vectors)))]
+                writer.data.eq(Mux(
+                    host.active, host.data.replicate(cfg.act_width), Cat(self.write_data).replicate(vectors)))]
 
             read_part, read_row = split(self.read_words[group], words)
             m.d.comb += [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
@@ -9,6 +11,9 @@ from amaranth.lib.wiring import In, Out, Signature
 from rtl.config import Config, log2
 from rtl.isa import MATRIX, SCALAR, VECTOR, Queue
 from rtl.protocol import READABLE, Space, word_bytes
+
+NEVER_COLLIDES: Any = {"no_rw_check": 1}
+"""Attributes of a memory in which no cycle reads and writes one address: spares the logic that would decide."""
 
 EXPONENT_BITS = 6
 """Exponents of scalar registers are 0 to 63."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,6 @@ from rtl.arithmetic import node, number, pipe
 from rtl.config import Config, log2
 from rtl.isa import VECTOR
 from rtl.ports import field_bits, row_layout
-from rtl.timing import reduce_stages
 
 PEAK_BITS = 17
 """MAX and MAXABS: -32768 to 32768."""
@@ -62,8 +61,7 @@ class Reduce(wiring.Component):
             kind=self.kind, first=self.first, target=self.target, values=values, indices=[[]] * cfg.lanes)
 
         # Tree: neighbours in pairs, a register after every two levels. A tie goes to the lower lane.
-        levels = log2(cfg.lanes)
-        stage = 0
+        levels, early_target, stage = log2(cfg.lanes), self.target, 0
         for level in range(levels):
             values, indices = [], []
             for low in range(0, len(state.values), 2):
@@ -74,13 +72,11 @@ class Reduce(wiring.Component):
                 indices.append([*(Mux(wins, *bits) for bits in zip(right, left, strict=True)), wins])
             state.values, state.indices = values, indices
             if level % 2 == 1 or level == levels - 1:
-                stage += 1
-                if stage == reduce_stages(cfg):
-                    early_target = state.target
+                early_target, stage = state.target, stage + 1
                 state = pipe(m, True, f"tree{stage}", **vars(state))
         value, index = state.values[0], state.indices[0]
 
-        # Registers: read a cycle ahead, with the write of that cycle seen, so that read, combine and write is one cycle.
+        # Registers: read a cycle ahead, with the write of that cycle seen, so that combining takes one cycle.
         m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[])
         writer = registers.write_port()
         current = registers.read_port(transparent_for=[writer])

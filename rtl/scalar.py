@@ -121,5 +121,6 @@ class Scalar(wiring.Component):
         # The host's way in; constants are not read meanwhile.
         load = constants.write_port()
         m.d.comb += [
-            load.addr.eq(self.host.address), load.data.eq(self.host.data), load.en.eq(self.host.active & self.host.write)]
+            load.addr.eq(self.host.address), load.data.eq(self.host.data),
+            load.en.eq(self.host.active & self.host.write)]
         return m

@@ -11,6 +11,6 @@ TABLE_ROWS = 256
 def root_and_reciprocal() -> list[int]:
     """RSQRT's mantissas, then RECIP's. Decimal arithmetic: the same integers on every machine."""
     middles = [Decimal(index) + Decimal("0.5") for index in range(TABLE_ROWS)]
-    root = [min(32767, round(Decimal(2**18) / middles[index].sqrt())) if index >= 64 else 0 for index in range(TABLE_ROWS)]
-    reciprocal = [round(Decimal(2**22) / middles[index]) if index >= 128 else 0 for index in range(TABLE_ROWS)]
-    return root + reciprocal
+    root = [min(32767, round(Decimal(2**18) / middle.sqrt())) for middle in middles[64:]]
+    reciprocal = [round(Decimal(2**22) / middle) for middle in middles[128:]]
+    return [0] * 64 + root + [0] * 128 + reciprocal

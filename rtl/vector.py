@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -63,7 +63,8 @@ class Vector(wiring.Component):
             "acc_slot": Out(shapes["slot"]), "acc": In(row_layout(cfg.acc_bits, cfg.lanes)),
             "memory_write_row": Out(shapes["src"]), "memory_write_enable": Out(1),
             "memory_write_data": Out(row_layout(16, cfg.lanes)),
-            "act_vector": Out(vector_address_bits(cfg)), "act_enable": Out(1), "act_data": Out(row_layout(8, cfg.lanes)),
+            "act_vector": Out(vector_address_bits(cfg)), "act_enable": Out(1),
+            "act_data": Out(row_layout(8, cfg.lanes)),
             "bank_row": Out(row), "bank_enable": Out(bank_enables_layout(cfg)), "bank_data": Out(bank_rows_layout(cfg)),
             "reduce_index": In(shapes["target"]), "reduce_value": Out(32), "token": Out(cfg.token_bits)})
 
@@ -226,7 +227,7 @@ class Vector(wiring.Component):
         return pipe(m, step in self.cfg.vector_cuts, f"after_{step}", **(kept | made))
 
 
-def choose(selector: Value, cases: Mapping[enum.Enum, Value], otherwise: Value) -> Value:
+def choose(selector: Value, cases: Mapping[Any, Value], otherwise: Value) -> Value:
     """The 16-bit case whose member the selector names."""
     for member, value in cases.items():
         otherwise = Mux(selector == member.value, value, otherwise)

@@ -39,7 +39,7 @@ def nearest(x: Fraction) -> int:
 
 
 def rsqrt_mantissa(i: int) -> int:
-    # round(2**18 / sqrt(i + 1/2)) = floor(sqrt(2**37 / (2 i + 1)) + 1/2), exactly: twice the root, floored, plus one, halved
+    # Twice the root of 2**36 / (i + 1/2), floored, plus one, halved and floored: rounding without a fraction.
     return min(32767, (isqrt(2**39 // (2 * i + 1)) + 1) // 2)
 
 

@@ -101,7 +101,8 @@ def test_what_is_no_instruction_is_rejected():
 @pytest.mark.parametrize(("line", "complaint"), [
     ("", "does not begin"), ("JUMP row=1", "does not begin"), ("RUN row", "not a new field=value"),
     ("RUN speed=1", "not a new field=value"), ("RUN bias=1 bias=2", "not a new field=value"),
-    ("RUN op=RUN", "not a new field=value"), ("RUN bias=many", "must be a number"), ("RUN function=SINE", "must be one of RSQRT")])
+    ("RUN op=RUN", "not a new field=value"), ("RUN bias=many", "must be a number"),
+    ("RUN function=SINE", "must be one of RSQRT")])
 def test_assembly_names_what_is_wrong(line: str, complaint: str):
     with pytest.raises(EncodingError, match=complaint):
         assemble(SCALAR, line)

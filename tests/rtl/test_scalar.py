@@ -29,7 +29,7 @@ def simulate(cfg: Config, operations: list[dict], constants: dict[int, int], rng
 
     async def body(ctx):
         registers = [(0, 0)] * cfg.scalars
-        pending: dict[int, tuple] = {}
+        pending: dict[int, list[tuple[int, int]]] = {}
         ctx.set(dut.host.active, 1)
         ctx.set(dut.host.write, 1)
         for address, value in constants.items():
@@ -80,8 +80,8 @@ def test_functions_of_a_reduce_register_at_zero_powers_of_two_and_the_ends(funct
     """With two scalar registers, so that random reads see nearly every result."""
     cfg = PRESETS["tiny"]
     operations = [operation(function, value=value, dst=index % 2) for index, value in enumerate(VALUES)]
-    operations += [operation(function, value=value, adjust=adjust, bias=bias) for value, adjust, bias in itertools.product(
-        (0, 1, 300, 2**31, 2**32 - 1), (-64, -21, 63), (0, 1, 65535))]
+    more = itertools.product((0, 1, 300, 2**31, 2**32 - 1), (-64, -21, 63), (0, 1, 65535))
+    operations += [operation(function, value=value, adjust=adjust, bias=bias) for value, adjust, bias in more]
     simulate(small(cfg, scalars=2), operations, {}, random.Random(1))
 
 

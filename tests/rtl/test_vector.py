@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -15,9 +16,10 @@ from tests.rtl.bench import pack, run, small, unpack
 from tests.rtl.oracle import Pass, VectorOracle
 
 CORNERS = (0, 1, -1, 127, 128, -128, -129, 255, 256, 16384, 32767, -32768)
-FIELDS = ("source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function", "early", "scalar",
-          "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce", "first",
-          "target")
+FIELDS = (
+    "source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function", "early", "scalar",
+    "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce",
+    "first", "target")
 
 
 def number(rng: random.Random, bits: int) -> int:
@@ -31,8 +33,10 @@ def number(rng: random.Random, bits: int) -> int:
 def random_fields(rng: random.Random, cfg: Config) -> dict[str, int]:
     """Fields of a pass; shifts mostly small, so that values survive to the end."""
     table = {item.name: item for item in VECTOR.own}
-    fields = {name: rng.choice(list(table[name].enum)).value if table[name].enum else rng.getrandbits(table[name].bits(cfg))
-              for name in FIELDS}
+    fields = {}
+    for name in FIELDS:
+        members = table[name].enum
+        fields[name] = rng.choice(list(members)).value if members else rng.getrandbits(table[name].bits(cfg))
     for name, usual in (("s0", 8), ("s1", 8), ("s2", 16), ("s3", 8)):
         if rng.random() < 0.8:
             fields[name] = rng.randrange(usual)
@@ -54,7 +58,7 @@ def random_pass(rng: random.Random, cfg: Config, fields: dict[str, int], positio
 
 
 def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: int, rng: random.Random) -> None:
-    """Issue the passes in their cycles, operands present in their one right cycle, and check every output of every cycle."""
+    """Issue the passes, with operands present in their one right cycle; check every output in every cycle."""
     times, lanes, taps = timing(cfg), cfg.lanes, cfg.taps
     oracle = VectorOracle(lanes, cfg.reduces, cfg.token_bits)
     written: dict[int, tuple] = {}
@@ -140,7 +144,8 @@ def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: 
                 expected = {(lane, position % taps): outputs[lane] for lane in range(lanes)}
             case _:
                 row, expected = 0, {}
-        assert {(lane, tap) for lane in range(lanes) for tap in range(taps) if enables[lane] >> tap & 1} == set(expected)
+        enabled = {(lane, tap) for lane in range(lanes) for tap in range(taps) if enables[lane] >> tap & 1}
+        assert enabled == set(expected)
         if expected:
             assert ctx.get(dut.bank_row) == row % (1 << len(dut.bank_row))
             data = unpack(ctx.get(dut.bank_data.as_value()), 8, lanes * taps)
@@ -185,8 +190,8 @@ def passes(cfg: Config, cases: list[tuple[dict[str, int], dict]]) -> dict[int, P
     for cycle, (fields, operands) in enumerate(cases):
         zeros = [0] * cfg.lanes
         schedule[cycle] = Pass(**({
-            "fields": PLAIN | fields, "acc": zeros, "memory": zeros, "params": zeros, "mantissas": zeros, "exponents": zeros,
-            "out_exponent": 0, "position": 0} | operands))
+            "fields": PLAIN | fields, "acc": zeros, "memory": zeros, "params": zeros, "mantissas": zeros,
+            "exponents": zeros, "out_exponent": 0, "position": 0} | operands))
     return schedule
 
 
@@ -207,19 +212,19 @@ def test_each_member_at_saturation():
     """Every factor, addend, store and reduction with the largest operands of both signs."""
     cfg = PRESETS["tiny"]
     ends = [32767, -32768, -1, 1]
-    big = {"memory": ends, "acc": [2**21 - 1, -(2**21), 2**20, -1], "params": [255, 128, 127, 1], "mantissas": [-32768] * 4}
+    big = {"memory": ends, "acc": [2**21 - 1, -(2**21), 2**20, -1], "params": [255, 128, 127, 1],
+           "mantissas": [-32768] * 4}
     cases = []
-    for source in Source:
-        for factor1 in Factor1:
-            for factor2 in Factor2:
-                for addend in Addend:
-                    cases.append(({"source": source.value, "factor1": factor1.value, "factor2": factor2.value,
-                                   "addend": addend.value, "write": 1, "store": 1 + len(cases) % 3, "s2": 16 * (len(cases) % 2),
-                                   "reduce": 1 + len(cases) % 4, "first": int(len(cases) < 4)}, big))
+    for index, (source, factor1, factor2, addend) in enumerate(itertools.product(Source, Factor1, Factor2, Addend)):
+        cases.append(({
+            "source": source.value, "factor1": factor1.value, "factor2": factor2.value, "addend": addend.value,
+            "s2": 16 * (index % 2), "write": 1, "store": 1 + index % 3, "reduce": 1 + index % 4,
+            "first": int(index < 4)}, big))
     for shift in (*range(32), 63):  # every amount, with the exponents on top
         operands = big | {"exponents": [shift] * 4, "out_exponent": shift}
         cases.append(({"s0": min(shift, 31), "early": 1, "write": 1}, operands))
-        cases.append(({"source": 1, "s1": min(shift, 31), "factor1": 1, "s2": shift, "factor2": 1, "write": 1}, operands))
+        cases.append((
+            {"source": 1, "s1": min(shift, 31), "factor1": 1, "s2": shift, "factor2": 1, "write": 1}, operands))
         cases.append(({"source": 1, "s3": shift % 16, "out_scaled": 1, "store": 1, "write": 1}, operands))
     simulate(cfg, passes(cfg, cases), 5, 3, random.Random(2))
 
