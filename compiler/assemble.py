@@ -32,7 +32,7 @@ def _words(schedule: Schedule, part: SectionSchedule, queue: str) -> list[Word]:
         counts: list[tuple[str, int]] = []
         insn = placed.operation.insn
         for name, count in placed.operation.counts.items():
-            column = schedule.columns.exact(np.arange(len(placed.issue)) * count.scale)
+            column = schedule.columns.number(np.arange(len(placed.issue)) * count.scale)
             insn = Insn(insn.queue, {**insn.fields, name: count.scale - 1} if count.scale > 1 else insn.fields)
             counts.append((name, column))
         result.append(Word(insn, placed.wait, tuple(counts)))

@@ -45,8 +45,12 @@ def _raise_to(edges: Edges, earlier: int, later: int, separation: int) -> None:
 def _table_reads(table: _Table, edges: Edges, number: int, cells: Ints, cycles: Ints) -> None:
     writers = table.writer[cells]
     gaps = table.visible[cells] - cycles
-    for writer in np.unique(writers[writers >= 0]):
-        _raise_to(edges, int(writer), number, int(gaps[writers == writer].max()))
+    by_writer: dict[int, int] = {}
+    for writer, gap in zip(writers.tolist(), gaps.tolist(), strict=True):
+        if writer >= 0 and by_writer.get(writer, gap) <= gap:
+            by_writer[writer] = gap
+    for writer, gap in by_writer.items():
+        _raise_to(edges, writer, number, gap)
     table.reader[cells] = number
     table.read[cells] = cycles  # ascending, so the last read of a cell stays
 

@@ -7,11 +7,11 @@ and loops come later. Accumulator slots rotate in the order of the matmuls, so c
 from __future__ import annotations
 
 import enum
-from functools import cache, partial
+from functools import partial
 
 
 from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
-from compiler.ir import Count, Operation, Section
+from compiler.ir import Accesses, Count, Operation, Section
 from compiler.layout import Layout, Matrix
 from compiler.quantised import QuantisedModel
 from rtl.isa import (
@@ -64,10 +64,18 @@ class _Lowering:
         insn = _insn(SCALAR, {"function": function, **fields})
         return self._add(name, insn, {}, partial(scalar_accesses, self.cfg, insn))
 
-    def _add(self, name: str, insn: Insn, counts: dict[str, Count], accesses: partial[object],
+    def _add(self, name: str, insn: Insn, counts: dict[str, Count], accesses: partial[Accesses],
              partner: Operation | None = None, lag: int = 0) -> Operation:
-        operation = Operation(name=name, section=self.section, insn=insn, counts=counts, partner=partner, lag=lag,
-                              accesses=cache(accesses))  # type: ignore[arg-type]
+        moving = bool(counts) or insn.queue is VECTOR and insn["store"] in (Store.KEYS, Store.VALUES)
+        known: dict[int, Accesses] = {}
+
+        def at(bucket: int) -> Accesses:
+            key = bucket if moving else 0  # most operations touch the same cells in every bucket
+            if key not in known:
+                known[key] = accesses(key)
+            return known[key]
+
+        operation = Operation(name=name, section=self.section, insn=insn, counts=counts, partner=partner, lag=lag, accesses=at)
         self.operations.append(operation)
         return operation
 

@@ -80,7 +80,7 @@ def merge(cfg: Config, words: list[Word]) -> list[Word]:
     result: list[Word] = []
     at = 0
     while at < len(words):
-        run = _matrix_run(cfg, words, at) or _vector_run(words, at)
+        run = _matrix_run(cfg, words, at) or _vector_run(cfg, words, at)
         if run is None:
             result.append(words[at])
             at += 1
@@ -117,11 +117,11 @@ def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
 _STEPS = (("slot", "inc_slot"), ("src", "inc_src"), ("param", "inc_param"), ("dst", "inc_dst"))
 
 
-def _vector_run(words: list[Word], at: int) -> tuple[Word, int] | None:
+def _vector_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | None:
     first = words[at].insn
     if first.queue is not VECTOR or first["op"] is not Op.RUN or words[at].counts or first.number("repeat") or at + 1 >= len(words):
         return None
-    if first["mask"] is not Mask.NONE or first["source"] is Source.ACC:
+    if first["mask"] is not Mask.NONE:
         return None
     plain = replace(words[at], insn=_set(first, first=0))
     pace = words[at + 1].wait
@@ -133,6 +133,8 @@ def _vector_run(words: list[Word], at: int) -> tuple[Word, int] | None:
             break
         used = used_strides(here.insn)
         moved = {name: here.insn.number(name) - before.number(name) for name in used}
+        if "slot" in moved:
+            moved["slot"] %= cfg.slots
         allowed = {name for name, _ in _STEPS}
         if any(move not in (0, 1) or (move and name not in allowed) for name, move in moved.items()):
             break
@@ -147,38 +149,49 @@ def _vector_run(words: list[Word], at: int) -> tuple[Word, int] | None:
 
 
 def roll(cfg: Config, words: list[Word]) -> list[Word]:
-    """Repeated runs made into inner loops. A LOOP word takes a cycle, which must be free before the first round."""
-    result: list[Word] = []
+    """Repeated runs made into inner loops.
+
+    The LOOP word takes a cycle. Where the wait before the first round has no cycle to spare, the body's wait is moved
+    behind it into a NOP, and the word after the loop waits less.
+    """
+    words, result = list(words), list[Word]()
     at = 0
     while at < len(words):
-        best: tuple[int, int, int, dict[str, int]] | None = None
+        best: tuple[int, int, int, int, dict[str, int]] | None = None
         for length in range(1, min(_LONGEST_BODY, (len(words) - at) // 2) + 1):
             found = _rounds(cfg, words, at, length)
             if found is None:
                 continue
             count, strides = found
-            saved = count * length - length - 1
-            if saved > 0 and (best is None or saved > best[0]):
-                best = (saved, length, count, strides)
+            late = max(0, words[at + length].wait.cycles + 1 - words[at].wait.cycles)
+            if late:
+                count -= at + count * length == len(words) or words[at + count * length].wait.cycles < late
+            saved = count * length - length - 1 - (late > 0)
+            if count > 1 and saved > 0 and (best is None or saved > best[0]):
+                best = (saved, length, count, late, strides)
         if best is None:
             result.append(words[at])
             at += 1
             continue
-        _, length, count, strides = best
+        _, length, count, late, strides = best
         lead, steady = words[at].wait, words[at + length].wait
         loop = Insn(words[at].insn.queue, {k: v for k, v in {"op": Op.LOOP_INNER, "repeat": count - 1, **strides}.items() if v})
-        result.append(Word(loop, Wait(lead.cycles - steady.cycles - 1, lead.value)))
-        body = [replace(words[at], wait=Wait(steady.cycles)), *words[at + 1:at + length]]
+        body_wait = steady.cycles - late
+        result.append(Word(loop, Wait(lead.cycles - body_wait - 1, lead.value)))
+        body = [replace(words[at], wait=Wait(body_wait)), *words[at + 1:at + length]]
+        at += count * length
+        if late:
+            body.append(Word(Insn(loop.queue), Wait(late - 1)))
+            words[at] = replace(words[at], wait=Wait(words[at].wait.cycles - late, words[at].wait.value))
         body[-1] = replace(body[-1], end_inner=True)
         result += body
-        at += count * length
     return result
 
 
 def _rounds(cfg: Config, words: list[Word], at: int, length: int) -> tuple[int, dict[str, int]] | None:
     """How often the run of `length` words at `at` repeats with constant strides, and the strides."""
     lead, steady = words[at].wait, words[at + length].wait
-    if steady.value or lead.cycles < steady.cycles + 1:
+    if steady.value or (lead.cycles < steady.cycles + 1 and (lead.cycles < 1 or steady.cycles < steady.cycles + 1 - lead.cycles)):
         return None
     if any(word.insn["op"] is not Op.RUN for word in words[at:at + length]):
         return None

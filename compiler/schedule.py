@@ -27,43 +27,77 @@ class Wait:
 
 
 class Columns:
-    """The dynamic values: columns over the buckets; column 0 is zero. `seeds` are columns known to be wanted."""
+    """The dynamic values: columns over the buckets; column 0 is zero.
 
-    def __init__(self, buckets: int, limit: int, value_bits: int, seeds: list[Ints] | None = None) -> None:
+    A free set takes every column that is asked for (to learn what a schedule would like); a fixed one covers a gap
+    with what it has. `wanted` counts the gaps that were asked for, by shape, weighted by the caller.
+    """
+
+    def __init__(self, buckets: int, value_bits: int, columns: list[Ints], *, free: bool) -> None:
         self.columns: list[Ints] = [np.zeros(buckets, np.int64)]
-        self.limit, self.largest = limit, (1 << value_bits) - 1
+        self.largest, self.free = (1 << value_bits) - 1, free
         self.wanted: dict[tuple[int, ...], int] = {}
-        for seed in seeds or []:
-            self.exact(seed)
+        for column in columns:
+            self.add(column)
 
-    def exact(self, column: Ints) -> int:
-        """The number of a column with exactly these values. Raises CompileError when there is no room."""
+    def add(self, column: Ints) -> int:
+        """The number of a column with exactly these values. Raises CompileError when they are too large."""
         for number, known in enumerate(self.columns):
             if np.array_equal(known, column):
                 return number
-        if len(self.columns) >= self.limit or column.min() < 0 or column.max() > self.largest:
-            raise CompileError("the dynamic values do not hold the counts")
+        if column.min() < 0 or column.max() > self.largest:
+            raise CompileError("a dynamic value does not fit its bits")
         self.columns.append(column.astype(np.int64))
         return len(self.columns) - 1
 
-    def cover(self, gap: Ints, reserve: int = 0) -> tuple[Wait, Ints]:
-        """The least wait that is nowhere shorter than `gap`: exact if a column is known or free, else rounded up."""
+    def number(self, column: Ints) -> int:
+        """The number of a column that is there. Raises CompileError when it is not."""
+        for number, known in enumerate(self.columns):
+            if np.array_equal(known, column):
+                return number
+        raise CompileError("a count has no dynamic value")
+
+    def cover(self, gap: Ints, weight: int = 1) -> tuple[Wait, Ints]:
+        """The least wait that is nowhere shorter than `gap`, and how long it is."""
         low = int(gap.min())
         shape = gap - low
-        if shape.any():
-            key = tuple(shape.tolist())
-            self.wanted[key] = self.wanted.get(key, 0) + 1
-        best: tuple[int, Wait, Ints] | None = None
-        for number, column in enumerate(self.columns):
-            constant = max(0, int((gap - column).max()))
-            covered = column + constant
-            cost = int((covered - gap).sum())
-            if best is None or cost < best[0]:
-                best = (cost, Wait(constant, number), covered)
-        assert best is not None
-        if best[0] > 0 and len(self.columns) < self.limit - reserve and shape.max() <= self.largest:
-            return Wait(low, self.exact(shape)), gap
-        return best[1], best[2]
+        if not shape.any():
+            return Wait(low), gap
+        key = tuple(shape.tolist())
+        self.wanted[key] = self.wanted.get(key, 0) + weight
+        if self.free:
+            return Wait(low, self.add(shape)), gap
+        stack = np.array(self.columns)
+        constants = np.maximum(0, (gap - stack).max(axis=1))
+        costs = (stack + constants[:, None]).sum(axis=1)
+        best = int(costs.argmin())
+        return Wait(int(constants[best]), best), stack[best] + constants[best]
+
+
+def choose_columns(wanted: dict[tuple[int, ...], int], given: list[Ints], room: int, largest: int) -> list[Ints]:
+    """`given` and up to `room` more columns that cover the wanted gaps most cheaply: greedy, each time the one that saves most."""
+    shapes = np.array(sorted(wanted))
+    weights = np.array([wanted[key] for key in sorted(wanted)])
+    candidates = shapes[shapes.max(axis=1) <= largest] if len(shapes) else shapes
+
+    def costs(columns: Ints) -> Ints:
+        """(shapes, columns): cycles lost when a column covers a shape."""
+        constants = np.maximum(0, (shapes[:, None] - columns[None]).max(axis=2))
+        return (columns[None] - shapes[:, None]).sum(axis=2) + constants * shapes.shape[1]
+
+    chosen = list(given)
+    if not len(candidates):
+        return chosen
+    lost = costs(np.array([np.zeros(shapes.shape[1], np.int64), *given])).min(axis=1)
+    table = costs(candidates)
+    for _ in range(room):
+        saved = (np.maximum(0, lost[:, None] - table) * weights[:, None]).sum(axis=0)
+        best = int(saved.argmax())
+        if saved[best] <= 0:
+            break
+        chosen.append(candidates[best])
+        lost = np.minimum(lost, table[:, best])
+    return chosen
 
 
 @dataclass
@@ -103,7 +137,8 @@ class Schedule:
 
 
 QUEUE_NAMES = ("matrix", "vector", "scalar")
-_BACK_RESERVE = 3  # columns kept for the waits that close the loop over layers
+_WEIGHT = {"matrix": 8, "vector": 2, "scalar": 1}  # what a lost cycle costs: the matrix queue is the one to keep busy
+_ROUNDS = 4  # tries at choosing the columns
 
 
 class _Ports:
@@ -167,30 +202,34 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
             np.maximum(start, issue[earlier] + separation, out=start)
         return start
 
-    def settle(number: int, start: Ints, reserve: int) -> Ints:
-        """Fix the operation's start, expressible as a wait; returns it."""
+    def clear(number: int, start: Ints) -> Ints:
+        if not ports.single:
+            return start
+        return np.array([ports.clear_start(operations[number], b, int(start[b])) for b in range(buckets)])
+
+    def fit(number: int, start: Ints) -> tuple[Wait, Ints]:
+        """The least wait, and start, that the columns can say and the bank ports allow."""
         queue = operations[number].queue
-        first = not result.queues[queue]
-        if ports.single:
-            start = np.array([ports.clear_start(operations[number], b, int(start[b])) for b in range(buckets)])
-        if first:
-            start = np.full(buckets, start.max())  # a section's first waits are the same at every position
         while True:
-            wait, gap = columns.cover(start - free[queue], reserve)
-            start = free[queue] + gap
-            if not ports.single:
-                break
-            moved = np.array([ports.clear_start(operations[number], b, int(start[b])) for b in range(buckets)])
-            if np.array_equal(moved, start):
-                break
-            start = moved
-        result.queues[queue].append(Placed(operations[number], Wait(0) if first else wait, start))
+            start = clear(number, start)
+            if not result.queues[queue]:  # a section's first waits are the same at every position
+                wait, sayable = Wait(0), np.full(buckets, start.max())
+            else:
+                wait, gap = columns.cover(start - free[queue], _WEIGHT[queue])
+                sayable = free[queue] + gap
+            if np.array_equal(clear(number, sayable), sayable):
+                return wait, sayable
+            start = sayable
+
+    def settle(number: int, start: Ints) -> None:
+        wait, start = fit(number, start)
+        queue = operations[number].queue
+        result.queues[queue].append(Placed(operations[number], wait, start))
         issue[number] = start
         free[queue] = start + durations[number]
         if ports.single:
             for b in range(buckets):
                 ports.book(operations[number], b, int(start[b]))
-        return start
 
     while len(issue) < len(operations):
         choices: list[tuple[int, int]] = []
@@ -207,20 +246,18 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
         mate = follower.get(id(operations[number]))
         start = earliest(number)
         if mate is None:
-            settle(number, start, _BACK_RESERVE)
+            settle(number, start)
         else:
             lag = operations[mate].lag
             start = np.maximum(start, earliest(mate) - lag)
-            while True:  # both waits must be expressible at once
-                _, gap = columns.cover(start - free["matrix"], _BACK_RESERVE)
-                wanted = free["matrix"] + gap
-                _, gap = columns.cover(wanted + lag - free["vector"], _BACK_RESERVE)
-                again = free["vector"] + gap - lag
-                if np.array_equal(again, start):
+            while True:  # both waits must be sayable at once
+                _, start = fit(number, start)
+                _, following = fit(mate, start + lag)
+                if np.array_equal(following, start + lag):
                     break
-                start = again
-            settle(number, start, _BACK_RESERVE)
-            settle(mate, start + lag, _BACK_RESERVE)
+                start = following - lag
+            settle(number, start)
+            settle(mate, start + lag)
             if not np.array_equal(issue[mate], issue[number] + lag):
                 raise CompileError(f"{operations[mate].name} does not follow its matmul")
             at["vector"] += 1
@@ -228,50 +265,67 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
     return result
 
 
-def _apart(before: list[Operation], after: list[Operation], edges: Edges, left: dict[int, Ints], right: dict[int, Ints], bucket: int) -> int:
-    """Least distance of two sections' starts that the edges between them ask for."""
+def _apart(edges: Edges, left: Ints, right: Ints, marks: tuple[int, int, int]) -> int:
+    """Least distance of two neighbouring sections' starts; left and right: issues in one bucket, from marks[0] and marks[1] on."""
+    low, middle, high = marks
     need = -(1 << 40)
     for (earlier, later), separation in edges.items():
-        if earlier < len(before) <= later:
-            need = max(need, int(left[id(before[earlier])][bucket]) + separation - int(right[id(after[later - len(before)])][bucket]))
+        if low <= earlier < middle <= later < high:
+            need = max(need, int(left[earlier - low]) + separation - int(right[later - middle]))
     return need
 
 
 def schedule(operations: list[Operation], config: Config, buckets: int) -> Schedule:
-    """Place a lowered token. Raises CompileError when dynamic values run out of room for the counts themselves."""
+    """Place a lowered token: first with as many dynamic values as it likes, then with those that serve it best."""
     parts = {section: [op for op in operations if op.section is section] for section in Section}
+    prologue, body, epilogue = (parts[section] for section in Section)
+    whole = [*prologue, *body, *body, *epilogue]
+    marks = np.cumsum([0, len(prologue), len(body), len(body), len(epilogue)]).tolist()
+    edges = [dependences(whole, b) for b in range(buckets)]
     reference = min(buckets - 1, max(0, 63 // config.bucket_positions))
-    inner = {section: [dependences(ops, b) for b in range(buckets)] for section, ops in parts.items()}
+    inner = {section: [_within(e, low, high) for e in edges]
+             for section, low, high in zip(Section, (marks[0], marks[1], marks[3]), (marks[1], marks[2], marks[4]), strict=True)}
     sequences: dict[Section, list[int]] = {}
     for section, ops in parts.items():
         every: Edges = {}
-        for edges in (inner[section][reference], *inner[section]):  # the order must suit edges that other buckets add
-            for key, separation in edges.items():
+        for one in (inner[section][reference], *inner[section]):  # the order must suit edges that other buckets add
+            for key, separation in one.items():
                 every.setdefault(key, separation)
         sequences[section] = order(ops, every, reference)
     blocks = np.arange(buckets, dtype=np.int64)
-    seeds = [blocks * scale for scale in sorted({count.scale for op in operations for count in op.counts.values()})]
-    columns = Columns(buckets, config.values, config.value_bits, seeds)
-    for _ in range(2):  # the second time the columns are chosen by what the first wanted
-        sections = {section: _place(section, ops, sequences[section], inner[section], config, columns)
-                    for section, ops in parts.items()}
-        if len(columns.wanted) <= config.values - len(seeds) - 1 - _BACK_RESERVE:
-            break
-        wanted = sorted(columns.wanted, key=lambda key: (-columns.wanted[key], key))
-        chosen = [np.array(key) for key in wanted[:config.values - len(seeds) - 1 - _BACK_RESERVE]]
-        columns = Columns(buckets, config.values, config.value_bits, seeds + chosen)
-    else:
-        sections = {section: _place(section, ops, sequences[section], inner[section], config, columns)
-                    for section, ops in parts.items()}
-    return _join(parts, sections, columns, config, buckets)
+    given = [blocks * scale for scale in sorted({count.scale for op in operations for count in op.counts.values()})]
+    largest = (1 << config.value_bits) - 1
+
+    def attempt(columns: Columns) -> Schedule:
+        sections = {section: _place(section, ops, sequences[section], inner[section], config, columns) for section, ops in parts.items()}
+        return _join(parts, sections, columns, edges, marks)
+
+    trial = attempt(Columns(buckets, 32, given, free=True))
+    wanted, best = dict(trial.columns.wanted), None
+    for _ in range(_ROUNDS):
+        chosen = choose_columns(wanted, given, config.values - 1 - len(given), largest)
+        trial = attempt(Columns(buckets, config.value_bits, chosen, free=False))
+        if best is None or trial.period.sum() < best.period.sum():
+            best = trial
+        for key, weight in trial.columns.wanted.items():
+            wanted[key] = wanted.get(key, 0) + weight
+    assert best is not None
+    return best
 
 
-def _join(parts: dict[Section, list[Operation]], sections: dict[Section, SectionSchedule], columns: Columns, config: Config,
-          buckets: int) -> Schedule:
+def _within(edges: Edges, low: int, high: int) -> Edges:
+    """The edges inside a range of operations, numbered from its start."""
+    return {(a - low, b - low): separation for (a, b), separation in edges.items() if low <= a < high and low <= b < high}
+
+
+def _join(parts: dict[Section, list[Operation]], sections: dict[Section, SectionSchedule], columns: Columns, edges: list[Edges],
+          marks: list[int]) -> Schedule:
     """Distances between the sections, and the waits that close the loop."""
-    del config
-    when = {section: {id(p.operation): p.issue for queue in part.queues.values() for p in queue} for section, part in sections.items()}
-    prologue, body, epilogue = (parts[section] for section in Section)
+    buckets = len(edges)
+    when: dict[Section, Ints] = {}
+    for section, part in sections.items():
+        issue = {id(p.operation): p.issue for queue in part.queues.values() for p in queue}
+        when[section] = np.array([issue[id(op)] for op in parts[section]])
     zero = np.zeros(buckets, np.int64)
 
     def end(section: Section, queue: str) -> Ints:
@@ -288,13 +342,11 @@ def _join(parts: dict[Section, list[Operation]], sections: dict[Section, Section
         return start
 
     start, period, after = 0, zero.copy(), zero.copy()
+    ahead, body, behind = (when[section] for section in Section)
     for b in range(buckets):
-        edges = dependences(prologue + body, b)
-        start = max(start, _apart(prologue, body, edges, when[Section.PROLOGUE], when[Section.BODY], b))
-        edges = dependences(body + body, b)
-        period[b] = _apart(body, body, edges, when[Section.BODY], when[Section.BODY], b)
-        edges = dependences(body + epilogue, b)
-        after[b] = _apart(body, epilogue, edges, when[Section.BODY], when[Section.EPILOGUE], b)
+        start = max(start, _apart(edges[b], ahead[:, b], body[:, b], (marks[0], marks[1], marks[2])))
+        period[b] = _apart(edges[b], body[:, b], body[:, b], (marks[1], marks[2], marks[3]))
+        after[b] = _apart(edges[b], body[:, b], behind[:, b], (marks[2], marks[3], marks[4]))
     for queue in QUEUE_NAMES:  # +1: the LOOP word
         start = max(start, int((end(Section.PROLOGUE, queue) + 1 - first(Section.BODY, queue)).max()))
         period = np.maximum(period, end(Section.BODY, queue) - first(Section.BODY, queue))
@@ -306,7 +358,7 @@ def _join(parts: dict[Section, list[Operation]], sections: dict[Section, Section
             if not gap.any():
                 back[queue] = None
                 continue
-            wait, covered = columns.cover(np.maximum(gap - 1, 0))
+            wait, covered = columns.cover(np.maximum(gap - 1, 0), _WEIGHT["matrix"])
             back[queue] = wait
             if not np.array_equal(covered + 1, gap):
                 period = period + (covered + 1 - gap)

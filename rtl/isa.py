@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 from amaranth.lib import data
 from amaranth.utils import bits_for
@@ -152,11 +152,11 @@ class Queue:
     own: tuple[Field, ...]
     words: Callable[[Config], int]
 
-    @property
+    @cached_property
     def fields(self) -> tuple[Field, ...]:
         return HEADER + self.own
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Field]:
         return {item.name: item for item in self.fields}
 
