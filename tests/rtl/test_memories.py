@@ -76,6 +76,7 @@ def test_single_port_bank_reads_nothing_while_it_writes():
         await ctx.tick()
         assert ctx.get(dut.read_data.as_value()) == 7
         ctx.set(dut.read_row, 3)
+        ctx.set(dut.write_row, 3)  # empty so far
         ctx.set(dut.write_enable.as_value(), 1)
         await ctx.tick()
         assert ctx.get(dut.read_data[0].as_value()) == 7  # the bank that wrote kept its output
