@@ -50,11 +50,13 @@ class Activations:
     Members:
         layers: one a layer. final_x: (tokens, dim) residual stream at the classifier.
         logit_peak: largest magnitude of a logit.
+        sequences: tokens lie position by position, this many at each.
     """
 
     layers: tuple[LayerActivations, ...]
     final_x: Float32
     logit_peak: float
+    sequences: int
 
 
 def normalise(x: Float32) -> Float32:
@@ -134,4 +136,4 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
         LayerActivations(**{n: np.concatenate(t) for n, t in zip(names, zip(*steps, strict=True), strict=True)})
         for steps in batch.records
     )
-    return Activations(layers=layers, final_x=np.concatenate(batch.final), logit_peak=peak)
+    return Activations(layers=layers, final_x=np.concatenate(batch.final), logit_peak=peak, sequences=sequences)

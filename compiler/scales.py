@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from compiler.calibrate import Activations, LayerActivations, silu
 from compiler.checkpoint import NORM_EPSILON
+from compiler.attention_scales import alive, attention_scales
+from compiler.calibrate import Activations, LayerActivations, silu
 from compiler.quantised import Shape
 
 Float = npt.NDArray[np.floating]
@@ -21,12 +22,8 @@ Float64 = npt.NDArray[np.float64]
 INT8_MAX: Final = 127
 STREAM_PEAK: Final = 16384.0  # largest residual seen: half of 16 bits, the other half is headroom
 HIDDEN_PEAK: Final = 16384.0  # largest hidden value seen, likewise
-DEAD: Final = 1e-9  # what counts as zero beside the largest channel
 CLIPS: Final = np.linspace(0.5, 1.0, 26)  # fractions of the largest magnitude, of which the search takes the best
 STREAM_STEPS: Final = 8  # candidates of the residual's scale within a factor of two
-SCORE_STEPS: Final = 32  # units of a score in a factor of two
-SCORE_SHIFT_MAX: Final = 8
-SCORE_OVERFLOW: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +56,6 @@ class Scales:
     x_shifts: tuple[int, ...]
     score_shift: int
     layers: tuple[LayerScales, ...]
-
-
-def alive(magnitude: Float) -> Float64:
-    """Magnitudes with those of dead channels replaced, so that they can divide."""
-    top = float(magnitude.max(initial=0.0))
-    return np.maximum(magnitude.astype(np.float64), top * DEAD if top > 0 else 1.0)
 
 
 def clipped_scale(values: Float) -> Float64:
@@ -101,38 +92,6 @@ def stream_scales(streams: list[Float]) -> tuple[float, tuple[int, ...]]:
     return best[1], best[2]
 
 
-def _pair_peaks(values: Float) -> Float64:
-    """Largest radius of each RoPE pair: (tokens, heads, head_dim) to (heads, head_dim // 2)."""
-    return alive(np.hypot(values[..., 0::2], values[..., 1::2]).max(axis=0))
-
-
-def score_unit(shape: Shape, shift: int) -> float:
-    """Product of the scales of q and k with which a score, shifted, has its unit."""
-    return np.sqrt(shape.head_dim) / (SCORE_STEPS * np.log2(np.e)) * 2.0**-shift
-
-
-def score_shift(shape: Shape, layers: tuple[LayerActivations, ...]) -> int:
-    """The largest shift at which the widest head still fits into 8 bits."""
-    widest = 0.0
-    for a in layers:
-        kv = np.repeat(_pair_peaks(a.k), shape.queries_per_kv, axis=0)
-        widest = max(widest, float((_pair_peaks(a.q) * kv).max()))
-    room = [s for s in range(SCORE_SHIFT_MAX + 1)
-            if widest <= SCORE_OVERFLOW * INT8_MAX**2 * score_unit(shape, s)]  # fmt: skip
-    return max(room, default=0)
-
-
-def query_key_scales(shape: Shape, a: LayerActivations, shift: int) -> tuple[Float64, Float64]:
-    """Scales of q and k whose product is the score's unit, shared so that both use the same part of 8 bits."""
-    unit = score_unit(shape, shift)
-    q = _pair_peaks(a.q).reshape(shape.kv_heads, -1, shape.head_dim // 2)
-    k = _pair_peaks(a.k)
-    # All query heads of a key head meet the same k: the largest of them counts.
-    k_scale = np.sqrt(unit * k / q.max(axis=1))
-    q_scale = np.repeat(unit / k_scale, shape.queries_per_kv, axis=0)
-    return np.repeat(q_scale, 2, axis=1), np.repeat(k_scale, 2, axis=1)
-
-
 def hidden_scales(a: LayerActivations) -> Float64:
     """Scales that make all hidden channels alike, since they share a block exponent."""
     size = np.sqrt(np.mean(np.square(a.ffn_x), axis=1, keepdims=True) + NORM_EPSILON)
@@ -147,10 +106,9 @@ def choose_scales(shape: Shape, activations: Activations, basis: Float64) -> Sca
     for a in activations.layers:
         turned += [a.attention_x @ basis, a.ffn_x @ basis]
     stream, x_shifts = stream_scales([*turned, activations.final_x @ basis])
-    shift = score_shift(shape, activations.layers)
+    shift, pairs = attention_scales(shape, activations)
     layers: list[LayerScales] = []
-    for a in activations.layers:
-        q, k = query_key_scales(shape, a, shift)
+    for a, (q, k) in zip(activations.layers, pairs, strict=True):
         v, o = clipped_scale(a.v), clipped_scale(a.o)
         layers.append(LayerScales(q=q, k=k, v=v, o=o, hidden=hidden_scales(a)))
     return Scales(stream=stream, x_shifts=x_shifts, score_shift=shift, layers=tuple(layers))
