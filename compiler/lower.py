@@ -22,6 +22,8 @@ Value = int | enum.Enum
 
 # Scalar registers with one purpose. The heads' registers follow; see `_Lowering.head_register`.
 RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT = range(4)
+NORM_ADJUST = -14
+"""Leaves half the bit length of the sum as the exponent of 1/rms (docs/numerics.md, step 2)."""
 RECIP_ADJUST = -21
 """Makes the exponent of RECIP the number of bits above 7 in the sum (docs/numerics.md, step 6)."""
 
@@ -107,7 +109,8 @@ class _Lowering:
                     reduce=Reduce.SUM, target=self.square_target, first=int(block == 0))
 
     def inverse_rms(self, register: int) -> None:
-        self.scalar("rsqrt", ScalarFunction.RSQRT, reduce=self.square_target, dst=register, bias=self.model.norm_bias)
+        self.scalar("rsqrt", ScalarFunction.RSQRT, reduce=self.square_target, dst=register, bias=self.model.norm_bias,
+                    adjust=NORM_ADJUST)
 
     # The steps of a token.
     def embedding(self) -> None:

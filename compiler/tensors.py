@@ -24,9 +24,9 @@ def tensor_map(layout: Layout) -> dict[str, Any]:
     heads = g.head_map(g.shape.heads)
     keys = g.head_map(g.shape.kv_heads)
     entries = {
-        "x": ("vector", 0, x), "x8": ("act", 0, x), "q": ("vector", layout.wide, heads), "q8": ("act", layout.q_act, heads),
-        "k": ("vector", layout.wide + layout.matrices["wq"].blocks, keys), "silu": ("vector", layout.silu, hidden),
+        "x": ("vector", 0, x), "q": ("vector", layout.wide, heads), "q8": ("act", layout.q_act, heads),
+        "k": ("vector", layout.wide + layout.matrices["wq"].blocks, keys), "gate": ("vector", layout.silu, hidden),
         "h": ("vector", layout.hidden, hidden), "h8": ("act", layout.hidden_act, hidden),
-        "attention": ("act", layout.attention_act, g.attention_map())}
-    return {f"layer{last}.{name}": {"space": space, "first": first, "index": index.tolist()}
-            for name, (space, first, index) in entries.items()}
+        "o8": ("act", layout.attention_act, g.attention_map())}
+    named = {f"layer{last}.{name}": entry for name, entry in entries.items()} | {"final.x8": ("act", 0, x)}
+    return {name: {"space": space, "first": first, "index": index.tolist()} for name, (space, first, index) in named.items()}
