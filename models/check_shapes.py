@@ -79,7 +79,7 @@ food      | One {weather} {time}, {H} made {a} {taste} {food}. \
           | One {weather} {time}, {he} got {a} {taste} {food} from Mom.
 carry     | {He} took the {food} to the {place}.
 hungry    | {F} had no food and was very {sad}.
-why       | "Why are you so {sad}?" asked {H}. | "Do not be {sad}," said {H}.
+why       | "What is wrong?" asked {H}. | "Can I help you?" asked {H}.
 because   | "I am so hungry," said {F}. | "I have no lunch," said {F}.
 half      | So {H} gave {F} half of the {taste} {food}. | So {H} cut the {taste} {food} in two for {F}.
 eat       | They sat {seat} and ate the {food}.
@@ -95,7 +95,7 @@ gift      | The next day {F} gave {him} a {gift}.
 keep      | {H} loved the {gift}. | {H} put the {gift} by {his} bed.
 noise     | One dark night, {H} heard a {sound} noise in the {room}. \
           | Late at night, a {sound} noise came from the {room}.
-friend    | {He} had {a} {ftrait} friend named {F}, {a} {fkind}.
+friend    | {His} best friend was {a} {ftrait} {fkind} named {F}.
 call      | {H} ran to find {F}. | {H} called {F} for help.
 tell      | "There is a {sound} noise in the {room}," said {H}. | "I hear a {sound} noise in the {room}," said {H}.
 letus     | "Let us go and look," said {F}. | "I will go with you," said {F}.
@@ -114,18 +114,16 @@ can       | After {number} days {H} could {skill} like {master}. | At last {H} c
 search    | One {weather} {time}, {H} went to the {wilds} to look for {harvest}. \
           | One {weather} {time}, {he} went to pick {harvest} in the {wilds}.
 full      | Soon {he} had a bag full of {harvest}. | {He} found many {harvest}.
-astray    | But {he} could not find the way home. | But {he} was lost in the {wilds}.
+astray    | But {he} could not find the way home. | But {he} was lost.
 confess   | "I am lost," said {H}. | "I want to go home," said {H}.
 lead      | {F} knew the way and led {him} {route}. | {F} took {him} {route}.
-back      | Soon they saw the {home}. | At last they came to the {home}.
+back      | Soon {he} was home. | At last they came to the house.
 reward    | {H} gave {F} some of the {harvest}. | {H} and {F} ate the {harvest}.
 grab      | {F} took the {toy} and ran away. | {F} grabbed the {toy} and hid it.
 mine      | "Give me my {toy}!" said {H}. | "That is my {toy}!" said {H}.
 sorry     | "I am sorry," said {F}. | "I was wrong," said {F}.
 return    | {F} gave the {colour} {toy} back. | {F} came back with the {colour} {toy}.
 share     | "We can share the {toy}," said {H}.
-bestie    | {He} had {a} {ftrait} friend named {F}, {a} {fkind}. \
-          | {His} best friend was {a} {ftrait} {fkind} named {F}.
 plan      | One {weather} {time}, {H} wanted to make {meal} for {F}. \
           | One {weather} {time}, {he} asked {F} to come and eat {meal}.
 lack      | But there was no {need} for the {meal}. | But {he} had no {need} for the {meal}.
@@ -133,7 +131,7 @@ goto      | So {he} went to see the {giver}. | So {he} asked the {giver} for hel
 beg       | "I need some {need}," said {H}. | "Do you have any {need}?" asked {H}.
 given     | The {giver} gave {him} the {need}. | The {giver} had a lot of {need} and gave {him} some.
 cook      | {H} ran home and made the {meal} with the {need}. | {H} put the {need} in the {meal}.
-dine      | {F} came to the {home} and ate the {meal}. | {F} loved the {meal}.
+dine      | {F} came and ate the {meal}. | {F} loved the {meal}.
 friends   | From that day on, {H} and {F} were best friends. | {H} and {F} were friends ever after.
 moral     | {H} learned that {lesson}. | And so we know that {lesson}.
 """
@@ -156,7 +154,7 @@ STORIES: Final = {
                "it is good to ask for help|it is wise to stay on the path"),
     "quarrel": ("treasure outing meets grab angry mine sorry return share fglad play",
                 "it is good to share|it is good to forgive"),
-    "dish": ("bestie plan lack sad goto beg given cook dine fthanks glad",
+    "dish": ("friend plan lack sad goto beg given cook dine fthanks glad",
              "it is good to ask for help|a meal is better with a friend"),
 }
 LONG_ONLY: Final = frozenset({"noise", "astray", "quarrel", "dish"})

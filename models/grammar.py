@@ -24,13 +24,13 @@ class Story:
     log_probability: float
 
 
-def _opening(teller: Teller, hero: Person) -> tuple[str, list[str]]:
-    """The home (building and site, for plots that come back to it) and the sentences that introduce the hero."""
+def _opening(teller: Teller, hero: Person) -> list[str]:
+    """The sentences that introduce the hero."""
     who = f"{article(hero.trait)} {hero.kind}"
     if not teller.profile.long_form:
-        return "", [f"{hero.name} was {who}."]
+        return [f"{hero.name} was {who}."]
     look, home = teller.word(HOME_LOOKS), f"{teller.word(BUILDINGS)} {teller.word(SITES)}"
-    return home, [
+    return [
         teller.either(f"Once upon a time there was {who} named {hero.name}.",
                       f"Long ago there lived {who} named {hero.name}."),
         teller.either(f"{hero.He} lived in a {look} {home}.", f"{hero.His} home was a {look} {home}.")]
@@ -49,10 +49,10 @@ def tell(rng: random.Random, profile: Profile = FABLE) -> Story:
     """Tell one story; all randomness comes from ``rng``."""
     teller = Teller(rng, profile)
     plot = teller.either(*profile.plots)
-    hero = cast_person(teller)
-    friend = cast_person(teller, taken=hero.name)
-    home, sentences = _opening(teller, hero)
-    sentences += PLOTS[plot](teller, hero, friend, home)
+    hero = cast_person(teller, is_girl=teller.coin(0.5))
+    friend = cast_person(teller, is_girl=not hero.is_girl)
+    sentences = _opening(teller, hero)
+    sentences += PLOTS[plot](teller, hero, friend)
     sentences += _ending(teller, hero, friend, plot)
     return Story(" ".join(sentences), plot, teller.log_probability)
 

@@ -1,6 +1,6 @@
 """The nine plots: each tells the middle of a story, from what the hero has or wants to the way it ends well.
 
-A plot is a function of the teller, hero, friend and home that returns its sentences in order and never leaves one out:
+A plot is a function of the teller, hero and friend that returns its sentences in order and never leaves one out:
 variety is in the wording, so a story with a missing sentence is always a wrong story. ``long`` guards the sentences
 that only the long form has.
 """
@@ -13,7 +13,7 @@ from typing import Final
 from models import vocabulary as v
 from models.teller import Person, Teller, article, capital
 
-Plot = Callable[[Teller, Person, Person, str], list[str]]
+Plot = Callable[[Teller, Person, Person], list[str]]
 
 
 def _feels_bad(t: Teller, h: Person, feelings: tuple[str, ...]) -> str:
@@ -34,6 +34,10 @@ def _arrives(t: Teller, h: Person, f: Person) -> str:
 def _met(t: Teller, h: Person, f: Person) -> str:
     return t.either(f"There {h.he} met {article(f.trait)} {f.kind} named {f.name}.",
                     f"On the way {h.he} saw {article(f.trait)} {f.kind} named {f.name}.")
+
+
+def _has_friend(h: Person, f: Person) -> str:
+    return f"{h.His} best friend was {article(f.trait)} {f.kind} named {f.name}."
 
 
 def _asks(t: Teller, f: Person) -> str:
@@ -65,7 +69,7 @@ def _play(t: Teller, h: Person, f: Person, toy: str) -> str:
                     f"Then they played with the {toy} until {until}.")
 
 
-def lost(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def lost(t: Teller, h: Person, f: Person) -> list[str]:
     """The toy ends up where only the right tool reaches it."""
     long = t.profile.long_form
     colour, toy, story = _treasure_and_outing(t, h)
@@ -86,7 +90,7 @@ def lost(t: Teller, h: Person, f: Person, home: str) -> list[str]:
     return story
 
 
-def broken(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def broken(t: Teller, h: Person, f: Person) -> list[str]:
     """A part of the toy breaks and the friend mends it."""
     long = t.profile.long_form
     colour, toy, story = _treasure_and_outing(t, h)
@@ -107,7 +111,7 @@ def broken(t: Teller, h: Person, f: Person, home: str) -> list[str]:
     return story
 
 
-def share(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def share(t: Teller, h: Person, f: Person) -> list[str]:
     """The hero has food, the friend has none."""
     long = t.profile.long_form
     taste, food, place = t.word(v.TASTES), t.word(v.FOODS), t.word(v.PLACES)
@@ -119,7 +123,7 @@ def share(t: Teller, h: Person, f: Person, home: str) -> list[str]:
     feeling = t.word(v.SAD)
     story.append(f"{f.name} had no food and was very {feeling}.")
     if long:
-        story += [t.either(f'"Why are you so {feeling}?" asked {h.name}.', f'"Do not be {feeling}," said {h.name}.'),
+        story += [_asks(t, h),
                   t.either(f'"I am so hungry," said {f.name}.', f'"I have no lunch," said {f.name}.')]
     seat = t.word(v.SEATS)
     story += [
@@ -132,7 +136,7 @@ def share(t: Teller, h: Person, f: Person, home: str) -> list[str]:
     return story
 
 
-def cold(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def cold(t: Teller, h: Person, f: Person) -> list[str]:
     """The hero gives something warm away and gets something back."""
     long = t.profile.long_form
     colour, cloth, place = t.word(v.COLOURS), t.word(v.CLOTHES), t.word(v.PLACES)
@@ -159,7 +163,7 @@ def cold(t: Teller, h: Person, f: Person, home: str) -> list[str]:
     return story
 
 
-def noise(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def noise(t: Teller, h: Person, f: Person) -> list[str]:
     """A noise in the dark that turns out to be harmless."""
     sound, room, light = t.word(v.NOISES), t.word(v.ROOMS), t.word(v.LIGHTS)
     source = t.either(*v.NOISY)
@@ -167,7 +171,7 @@ def noise(t: Teller, h: Person, f: Person, home: str) -> list[str]:
         t.either(f"One dark night, {h.name} heard a {sound} noise in the {room}.",
                  f"Late at night, a {sound} noise came from the {room}."),
         _feels_bad(t, h, v.AFRAID),
-        f"{h.He} had {article(f.trait)} friend named {f.name}, {article(f.kind)}.",
+        _has_friend(h, f),
         t.either(f"{h.name} ran to find {f.name}.", f"{h.name} called {f.name} for help."),
         t.either(f'"There is a {sound} noise in the {room}," said {h.name}.',
                  f'"I hear a {sound} noise in the {room}," said {h.name}.'),
@@ -179,7 +183,7 @@ def noise(t: Teller, h: Person, f: Person, home: str) -> list[str]:
         _feels_good(t, h)]
 
 
-def skill(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def skill(t: Teller, h: Person, f: Person) -> list[str]:
     """Something the hero cannot do yet."""
     long = t.profile.long_form
     what = t.either(*t.profile.keys(v.SKILLS))
@@ -205,7 +209,7 @@ def skill(t: Teller, h: Person, f: Person, home: str) -> list[str]:
     return story
 
 
-def astray(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def astray(t: Teller, h: Person, f: Person) -> list[str]:
     """The hero loses the way; the friend knows it."""
     harvest, wilds, route = t.word(v.HARVEST), t.word(v.WILDS), t.word(v.ROUTES)
     when = _when(t)
@@ -213,19 +217,19 @@ def astray(t: Teller, h: Person, f: Person, home: str) -> list[str]:
         t.either(f"{when}, {h.name} went to the {wilds} to look for {harvest}.",
                  f"{when}, {h.he} went to pick {harvest} in the {wilds}."),
         t.either(f"Soon {h.he} had a bag full of {harvest}.", f"{h.He} found many {harvest}."),
-        t.either(f"But {h.he} could not find the way home.", f"But {h.he} was lost in the {wilds}."),
+        t.either(f"But {h.he} could not find the way home.", f"But {h.he} was lost."),
         _feels_bad(t, h, v.AFRAID),
         _arrives(t, h, f),
         _asks(t, f),
         t.either(f'"I am lost," said {h.name}.', f'"I want to go home," said {h.name}.'),
         t.either(f"{f.name} knew the way and led {h.him} {route}.", f"{f.name} took {h.him} {route}."),
-        t.either(f"Soon they saw the {home}.", f"At last they came to the {home}."),
+        t.either(f"Soon {h.he} was home.", "At last they came to the house."),
         _feels_good(t, h),
         _thanks(t, h, f),
         t.either(f"{h.name} gave {f.name} some of the {harvest}.", f"{h.name} and {f.name} ate the {harvest}.")]
 
 
-def quarrel(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def quarrel(t: Teller, h: Person, f: Person) -> list[str]:
     """The friend takes the toy, and is sorry."""
     colour, toy, story = _treasure_and_outing(t, h)
     return [
@@ -241,14 +245,13 @@ def quarrel(t: Teller, h: Person, f: Person, home: str) -> list[str]:
         _play(t, h, f, toy)]
 
 
-def dish(t: Teller, h: Person, f: Person, home: str) -> list[str]:
+def dish(t: Teller, h: Person, f: Person) -> list[str]:
     """A meal for the friend, and something is missing."""
     meal, giver = t.word(v.DISHES), t.either(*v.GIVERS)
     need = v.GIVERS[giver]
     when = _when(t)
     return [
-        t.either(f"{h.He} had {article(f.trait)} friend named {f.name}, {article(f.kind)}.",
-                 f"{h.His} best friend was {article(f.trait)} {f.kind} named {f.name}."),
+        _has_friend(h, f),
         t.either(f"{when}, {h.name} wanted to make {meal} for {f.name}.",
                  f"{when}, {h.he} asked {f.name} to come and eat {meal}."),
         t.either(f"But there was no {need} for the {meal}.", f"But {h.he} had no {need} for the {meal}."),
@@ -258,7 +261,7 @@ def dish(t: Teller, h: Person, f: Person, home: str) -> list[str]:
         t.either(f"The {giver} gave {h.him} the {need}.", f"The {giver} had a lot of {need} and gave {h.him} some."),
         t.either(f"{h.name} ran home and made the {meal} with the {need}.",
                  f"{h.name} put the {need} in the {meal}."),
-        t.either(f"{f.name} came to the {home} and ate the {meal}.", f"{f.name} loved the {meal}."),
+        t.either(f"{f.name} came and ate the {meal}.", f"{f.name} loved the {meal}."),
         _thanks(t, f, h),
         _feels_good(t, h)]
 

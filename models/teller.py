@@ -69,6 +69,11 @@ class Person:
     his: str
 
     @property
+    def is_girl(self) -> bool:
+        """Whether the pronouns are she and her."""
+        return self.he == "she"
+
+    @property
     def He(self) -> str:
         """The pronoun as a sentence begins with it."""
         return capital(self.he)
@@ -82,11 +87,9 @@ class Person:
 CHILD_SHARE = 0.4  # the rest are animals
 
 
-def cast_person(teller: Teller, taken: str = "") -> Person:
-    """Choose a person whose name is not ``taken``."""
-    is_girl = teller.coin(0.5)
-    names = teller.profile.words(GIRLS if is_girl else BOYS)
-    name = teller.either(*(n for n in names if n != taken))
+def cast_person(teller: Teller, *, is_girl: bool) -> Person:
+    """Choose a person. Hero and friend differ in sex, so that every "he" and "she" says who is meant."""
+    name = teller.word(GIRLS if is_girl else BOYS)
     if teller.coin(CHILD_SHARE):
         kind = "girl" if is_girl else "boy"
     else:
