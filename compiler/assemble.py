@@ -32,11 +32,18 @@ def _words(schedule: Schedule, part: SectionSchedule, queue: str) -> list[Word]:
         counts: list[tuple[str, int]] = []
         insn = placed.operation.insn
         for name, count in placed.operation.counts.items():
-            column = schedule.columns.number(np.arange(len(placed.issue)) * count.scale)
+            column = schedule.columns.add(np.arange(len(placed.issue)) * count.scale)
             insn = Insn(insn.queue, {**insn.fields, name: count.scale - 1} if count.scale > 1 else insn.fields)
             counts.append((name, column))
-        result.append(Word(insn, placed.wait, tuple(counts)))
+        result += _waiting(Word(insn, placed.wait, tuple(counts)))
     return result
+
+
+def _waiting(word: Word) -> list[Word]:
+    """A word after NOPs for all but one of the dynamic values that its wait adds up."""
+    more = word.wait.more
+    nops = [Word(Insn(word.insn.queue), Wait(0, value)) for value in more]
+    return [*nops, replace(word, wait=Wait(word.wait.cycles - len(more), word.wait.value))]
 
 
 def _with_wait(words: list[Word], wait: Wait) -> list[Word]:
@@ -82,7 +89,7 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
         inside = roll(config, merge(config, _words(schedule, body, name)))
         back = schedule.back_waits[name]
         if back is not None:
-            inside.append(Word(_control(queue, Op.NOP), back))
+            inside += _waiting(Word(_control(queue, Op.NOP), back))
         inside[-1] = replace(inside[-1], end_outer=True)
         gap = int(after[0] + epilogue.queues[name][0].issue[0] - period[0] - first)  # END_PROMPT and the wait around it
         prompt_wait = min(gap - 1, max(0, _settled(body, name) - t.token_overhead))

@@ -8,6 +8,7 @@ to what can be said. What is placed later sees what was placed earlier, so round
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -20,84 +21,80 @@ from rtl.timing import timing
 
 @dataclass(frozen=True)
 class Wait:
-    """Idle cycles: an immediate plus a dynamic value (0: none)."""
+    """Idle cycles: an immediate plus a dynamic value (0: none). Each value in `more` stands in a NOP of its own before the
+    word, whose cycle is counted in `cycles`."""
 
     cycles: int
     value: int = 0
+    more: tuple[int, ...] = ()
+
+
+_MOST_VALUES = 3  # dynamic values that one wait may add up
 
 
 class Columns:
     """The dynamic values: columns over the buckets; column 0 is zero.
 
-    A free set takes every column that is asked for (to learn what a schedule would like); a fixed one covers a gap
-    with what it has. `wanted` counts the gaps that were asked for, by shape, weighted by the caller.
+    limit: how many there may be, or None for as many as are asked for (to learn what a schedule would like).
     """
 
-    def __init__(self, buckets: int, value_bits: int, columns: list[Ints], *, free: bool) -> None:
+    def __init__(self, buckets: int, limit: int | None, value_bits: int, columns: list[Ints]) -> None:
         self.columns: list[Ints] = [np.zeros(buckets, np.int64)]
-        self.largest, self.free = (1 << value_bits) - 1, free
-        self.wanted: dict[tuple[int, ...], int] = {}
+        self.limit, self.largest = limit, (1 << value_bits) - 1
+        self._known: dict[int, tuple[int, list[tuple[int, ...]], Ints]] = {}
         for column in columns:
             self.add(column)
 
+    @property
+    def room(self) -> int:
+        return 1 << 30 if self.limit is None else self.limit - len(self.columns)
+
+    def find(self, column: Ints) -> int | None:
+        """The number of a column with exactly these values."""
+        return next((number for number, known in enumerate(self.columns) if np.array_equal(known, column)), None)
+
     def add(self, column: Ints) -> int:
-        """The number of a column with exactly these values. Raises CompileError when they are too large."""
-        for number, known in enumerate(self.columns):
-            if np.array_equal(known, column):
-                return number
-        if column.min() < 0 or column.max() > self.largest:
-            raise CompileError("a dynamic value does not fit its bits")
+        """The number of a column with exactly these values, made where it was not there. Raises CompileError without room."""
+        number = self.find(column)
+        if number is not None:
+            return number
+        if self.room < 1 or column.min() < 0 or column.max() > self.largest:
+            raise CompileError("the dynamic values have no room for a column that is needed")
         self.columns.append(column.astype(np.int64))
         return len(self.columns) - 1
 
-    def number(self, column: Ints) -> int:
-        """The number of a column that is there. Raises CompileError when it is not."""
-        for number, known in enumerate(self.columns):
-            if np.array_equal(known, column):
-                return number
-        raise CompileError("a count has no dynamic value")
+    def cover(self, gap: Ints, slack: Ints, reserve: int) -> tuple[Wait, Ints]:
+        """A wait nowhere shorter than `gap`, and its length.
 
-    def cover(self, gap: Ints, weight: int = 1) -> tuple[Wait, Ints]:
-        """The least wait that is nowhere shorter than `gap`, and how long it is."""
-        low = int(gap.min())
-        shape = gap - low
-        if not shape.any():
-            return Wait(low), gap
-        key = tuple(shape.tolist())
-        self.wanted[key] = self.wanted.get(key, 0) + weight
-        if self.free:
-            return Wait(low, self.add(shape)), gap
-        stack = np.array(self.columns)
-        constants = np.maximum(0, (gap - stack).max(axis=1))
-        costs = (stack + constants[:, None]).sum(axis=1)
-        best = int(costs.argmin())
-        return Wait(int(constants[best]), best), stack[best] + constants[best]
+        Where it can be said, one that nowhere exceeds gap + slack; else a new column while more than `reserve` are left; else
+        the one that is late least.
+        """
+        best: tuple[int, int, Wait, Ints] | None = None
+        for many in range(1, _MOST_VALUES + 1):
+            choices, stack = self._sums(many)
+            constants = np.maximum(many - 1, (gap - stack).max(axis=1))
+            lengths = stack + constants[:, None]
+            late = np.maximum(0, lengths - gap - slack).sum(axis=1)
+            one = int(np.lexsort((lengths.sum(axis=1), late))[0])
+            if best is None or late[one] < best[0]:
+                value, *more = choices[one]
+                best = (int(late[one]), many, Wait(int(constants[one]), value, tuple(more)), lengths[one])
+            if best[0] == 0:
+                return best[2], best[3]
+        assert best is not None
+        shape = gap - gap.min()
+        if self.room > reserve and shape.max() <= self.largest:
+            return Wait(int(gap.min()), self.add(shape)), gap
+        return best[2], best[3]
 
-
-def choose_columns(wanted: dict[tuple[int, ...], int], given: list[Ints], room: int, largest: int) -> list[Ints]:
-    """`given` and up to `room` more columns that cover the wanted gaps most cheaply: greedy, each time the one that saves most."""
-    shapes = np.array(sorted(wanted))
-    weights = np.array([wanted[key] for key in sorted(wanted)])
-    candidates = shapes[shapes.max(axis=1) <= largest] if len(shapes) else shapes
-
-    def costs(columns: Ints) -> Ints:
-        """(shapes, columns): cycles lost when a column covers a shape."""
-        constants = np.maximum(0, (shapes[:, None] - columns[None]).max(axis=2))
-        return (columns[None] - shapes[:, None]).sum(axis=2) + constants * shapes.shape[1]
-
-    chosen = list(given)
-    if not len(candidates):
-        return chosen
-    lost = costs(np.array([np.zeros(shapes.shape[1], np.int64), *given])).min(axis=1)
-    table = costs(candidates)
-    for _ in range(room):
-        saved = (np.maximum(0, lost[:, None] - table) * weights[:, None]).sum(axis=0)
-        best = int(saved.argmax())
-        if saved[best] <= 0:
-            break
-        chosen.append(candidates[best])
-        lost = np.minimum(lost, table[:, best])
-    return chosen
+    def _sums(self, many: int) -> tuple[list[tuple[int, ...]], Ints]:
+        """All sums of so many columns: which, and their values."""
+        if many not in self._known or self._known[many][0] != len(self.columns):
+            first = 0 if many == 1 else 1
+            choices = list(combinations_with_replacement(range(first, len(self.columns)), many)) or [(0,) * many]
+            stack = np.array(self.columns)
+            self._known[many] = (len(self.columns), choices, stack[np.array(choices)].sum(axis=1))
+        return self._known[many][1], self._known[many][2]
 
 
 @dataclass
@@ -137,8 +134,7 @@ class Schedule:
 
 
 QUEUE_NAMES = ("matrix", "vector", "scalar")
-_WEIGHT = {"matrix": 8, "vector": 2, "scalar": 1}  # what a lost cycle costs: the matrix queue is the one to keep busy
-_ROUNDS = 4  # tries at choosing the columns
+_RESERVE = 3  # columns kept for the waits that close the loop over layers, one a queue
 
 
 class _Ports:
@@ -176,8 +172,12 @@ class _Ports:
 
 
 def _place(section: Section, operations: list[Operation], sequence: list[int], edges: list[Edges], config: Config,
-           columns: Columns) -> SectionSchedule:
-    """Issue cycles of a section, each as early as what came before allows."""
+           columns: Columns, latest: Ints | None) -> SectionSchedule:
+    """Issue cycles of a section, each as early as what came before allows and the columns can say.
+
+    latest: (operations, buckets) issue by which an operation delays nobody, on the ideal clock; what the matrix queue has
+    already lost against that clock moves it.
+    """
     buckets = len(edges)
     result = SectionSchedule(section)
     incoming: list[list[tuple[int, Ints]]] = [[] for _ in operations]
@@ -192,6 +192,7 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
     rank = {number: at for at, number in enumerate(sequence)}
     at = dict.fromkeys(QUEUE_NAMES, 0)
     follower = {id(op.partner): number for number, op in enumerate(operations) if op.partner}
+    lost = np.zeros(buckets, np.int64)
 
     def known(number: int) -> bool:
         return all(earlier in issue for earlier, _ in incoming[number])
@@ -215,7 +216,8 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
             if not result.queues[queue]:  # a section's first waits are the same at every position
                 wait, sayable = Wait(0), np.full(buckets, start.max())
             else:
-                wait, gap = columns.cover(start - free[queue], _WEIGHT[queue])
+                slack = np.maximum(0, latest[number] + lost - start) if latest is not None else np.zeros(buckets, np.int64)
+                wait, gap = columns.cover(start - free[queue], slack, _RESERVE)
                 sayable = free[queue] + gap
             if np.array_equal(clear(number, sayable), sayable):
                 return wait, sayable
@@ -227,6 +229,8 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
         result.queues[queue].append(Placed(operations[number], wait, start))
         issue[number] = start
         free[queue] = start + durations[number]
+        if latest is not None and queue == "matrix":
+            np.maximum(lost, start - latest[number], out=lost)
         if ports.single:
             for b in range(buckets):
                 ports.book(operations[number], b, int(start[b]))
@@ -265,14 +269,17 @@ def _place(section: Section, operations: list[Operation], sequence: list[int], e
     return result
 
 
-def _apart(edges: Edges, left: Ints, right: Ints, marks: tuple[int, int, int]) -> int:
-    """Least distance of two neighbouring sections' starts; left and right: issues in one bucket, from marks[0] and marks[1] on."""
+def _between(edges: Edges, marks: tuple[int, int, int]) -> Edges:
+    """The edges from the operations marks[0]..marks[1] to marks[1]..marks[2], numbered from the start of each range."""
     low, middle, high = marks
-    need = -(1 << 40)
-    for (earlier, later), separation in edges.items():
-        if low <= earlier < middle <= later < high:
-            need = max(need, int(left[earlier - low]) + separation - int(right[later - middle]))
-    return need
+    return {(earlier - low, later - middle): separation for (earlier, later), separation in edges.items()
+            if low <= earlier < middle <= later < high}
+
+
+def _apart(edges: Edges, left: Ints, right: Ints, marks: tuple[int, int, int]) -> int:
+    """Least distance of two neighbouring sections' starts; left and right: issues in one bucket."""
+    return max((int(left[earlier]) + separation - int(right[later]) for (earlier, later), separation in _between(edges, marks).items()),
+               default=-(1 << 40))
 
 
 def schedule(operations: list[Operation], config: Config, buckets: int) -> Schedule:
@@ -296,21 +303,50 @@ def schedule(operations: list[Operation], config: Config, buckets: int) -> Sched
     given = [blocks * scale for scale in sorted({count.scale for op in operations for count in op.counts.values()})]
     largest = (1 << config.value_bits) - 1
 
-    def attempt(columns: Columns) -> Schedule:
-        sections = {section: _place(section, ops, sequences[section], inner[section], config, columns) for section, ops in parts.items()}
+    def attempt(columns: Columns, latest: dict[Section, Ints] | None) -> Schedule:
+        sections = {section: _place(section, ops, sequences[section], inner[section], config, columns,
+                                    latest[section] if latest else None) for section, ops in parts.items()}
         return _join(parts, sections, columns, edges, marks)
 
-    trial = attempt(Columns(buckets, 32, given, free=True))
-    wanted, best = dict(trial.columns.wanted), None
-    for _ in range(_ROUNDS):
-        chosen = choose_columns(wanted, given, config.values - 1 - len(given), largest)
-        trial = attempt(Columns(buckets, config.value_bits, chosen, free=False))
-        if best is None or trial.period.sum() < best.period.sum():
-            best = trial
-        for key, weight in trial.columns.wanted.items():
-            wanted[key] = wanted.get(key, 0) + weight
-    assert best is not None
-    return best
+    ideal = attempt(Columns(buckets, None, 32, given), None)
+    latest = {section: _latest(ops, ideal.sections[section], inner[section]) for section, ops in parts.items()}
+    back = [_between(e, (marks[1], marks[2], marks[3])) for e in edges]
+    issues = _issues(body, ideal.sections[Section.BODY])
+    for b, one in enumerate(back):  # what the next layer needs
+        for (earlier, later), separation in one.items():
+            limit = int(issues[later, b] + ideal.period[b]) - separation
+            latest[Section.BODY][earlier, b] = min(latest[Section.BODY][earlier, b], max(limit, int(issues[earlier, b])))
+    latest[Section.BODY] = _latest(body, ideal.sections[Section.BODY], inner[Section.BODY], latest[Section.BODY])
+    return attempt(Columns(buckets, config.values, config.value_bits, given), latest)
+
+
+def _issues(operations: list[Operation], part: SectionSchedule) -> Ints:
+    """(operations, buckets) issue cycles in the order of the list."""
+    issue = {id(p.operation): p.issue for queue in part.queues.values() for p in queue}
+    return np.array([issue[id(op)] for op in operations])
+
+
+def _latest(operations: list[Operation], part: SectionSchedule, edges: list[Edges], limit: Ints | None = None) -> Ints:
+    """(operations, buckets) the latest issue that moves no matrix operation of an ideal schedule."""
+    issues = _issues(operations, part)
+    latest = np.full_like(issues, 1 << 40) if limit is None else limit.copy()
+    durations = np.array([[op.accesses(b).duration for b in range(issues.shape[1])] for op in operations])
+    number_of = {id(op): number for number, op in enumerate(operations)}
+    after: list[list[tuple[int, Ints]]] = [[] for _ in operations]
+    for earlier, later in sorted(set().union(*edges)):
+        after[earlier].append((later, np.array([e.get((earlier, later), -(1 << 40)) for e in edges])))
+    for placed in part.queues.values():
+        for here, following in zip(placed, placed[1:], strict=False):
+            number = number_of[id(here.operation)]
+            after[number].append((number_of[id(following.operation)], durations[number]))
+    fixed = np.array([op.queue == "matrix" or op.partner is not None for op in operations])
+    for number in sorted(range(len(operations)), key=lambda n: -int(issues[n].max())):
+        if fixed[number]:
+            latest[number] = issues[number]
+            continue
+        for later, separation in after[number]:
+            np.minimum(latest[number], latest[later] - separation, out=latest[number])
+    return np.maximum(latest, issues)
 
 
 def _within(edges: Edges, low: int, high: int) -> Edges:
@@ -322,10 +358,7 @@ def _join(parts: dict[Section, list[Operation]], sections: dict[Section, Section
           marks: list[int]) -> Schedule:
     """Distances between the sections, and the waits that close the loop."""
     buckets = len(edges)
-    when: dict[Section, Ints] = {}
-    for section, part in sections.items():
-        issue = {id(p.operation): p.issue for queue in part.queues.values() for p in queue}
-        when[section] = np.array([issue[id(op)] for op in parts[section]])
+    when = {section: _issues(parts[section], part) for section, part in sections.items()}
     zero = np.zeros(buckets, np.int64)
 
     def end(section: Section, queue: str) -> Ints:
@@ -350,21 +383,22 @@ def _join(parts: dict[Section, list[Operation]], sections: dict[Section, Section
     for queue in QUEUE_NAMES:  # +1: the LOOP word
         start = max(start, int((end(Section.PROLOGUE, queue) + 1 - first(Section.BODY, queue)).max()))
         period = np.maximum(period, end(Section.BODY, queue) - first(Section.BODY, queue))
+    # The matrix queue's wait may be rounded up, which lengthens the period for all; the others' must be exact.
     back: dict[str, Wait | None] = {}
-    while True:
-        again = False
-        for queue in QUEUE_NAMES:
-            gap = period + first(Section.BODY, queue) - end(Section.BODY, queue)
-            if not gap.any():
-                back[queue] = None
-                continue
-            wait, covered = columns.cover(np.maximum(gap - 1, 0), _WEIGHT["matrix"])
-            back[queue] = wait
-            if not np.array_equal(covered + 1, gap):
-                period = period + (covered + 1 - gap)
-                again = True
-        if not again:
-            break
+    spans = {queue: end(Section.BODY, queue) - first(Section.BODY, queue) for queue in QUEUE_NAMES}
+    if any((period == spans[queue]).any() and (period != spans[queue]).any() for queue in QUEUE_NAMES):
+        period = period + 1  # a NOP takes a cycle, in every bucket or in none
+    if (period != spans["matrix"]).any():
+        _, gap = columns.cover(period - spans["matrix"] - 1, zero, len(QUEUE_NAMES) - 1)
+        period = spans["matrix"] + 1 + gap
+    for queue in QUEUE_NAMES:
+        gap = period - spans[queue] - 1
+        if (gap < 0).all():
+            back[queue] = None
+            continue
+        back[queue], said = columns.cover(gap, zero, 0)
+        if not np.array_equal(said, gap):
+            raise CompileError("the dynamic values have no room for the wait that closes the loop over layers")
     for queue in QUEUE_NAMES:  # +1: the END_PROMPT word
         after = np.maximum(after, period + first(Section.BODY, queue) + 1 - first(Section.EPILOGUE, queue))
     after = period + int((after - period).max())

@@ -140,7 +140,7 @@ _PRESETS = (
            vector_rows=512, act_rows=512, param_rows=1024, position_bits=6, token_bits=8),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            tile_lanes=2, tile_taps=2, vector_rows=1024, act_rows=512, param_rows=2048, position_bits=8, token_bits=9,
-           values=8, value_bits=10, matrix_words=128, vector_words=256, scalar_words=128),
+           value_bits=10, matrix_words=128, vector_words=256, scalar_words=128),
     Config(name="tangnano20k", lanes=8, taps=8, groups=1, bank_rows=1024, tile_lanes=8, tile_taps=8,
            vector_rows=256, act_rows=256, param_rows=512, position_bits=8, token_bits=9),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
