@@ -96,12 +96,12 @@ class GoldenDevice:
 
 
 class CycleDevice:
-    """The cycle simulator."""
+    """The cycle simulator; `poison` as there."""
 
     name = "cycle"
 
-    def __init__(self, image: Image) -> None:
-        self.simulator = CycleSimulator(image)
+    def __init__(self, image: Image, *, poison: int | None = None) -> None:
+        self.simulator = CycleSimulator(image, poison=poison)
 
     def reset(self) -> None:
         self.simulator.reset()
