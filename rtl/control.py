@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import Config, log2
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
+from rtl.ports import NEVER_COLLIDES
 from rtl.sequencer import ValuesSignature
 
 COUNTER_BITS = 32
@@ -49,16 +50,18 @@ class Values(wiring.Component):
         self.address_bits = log2(cfg.values * cfg.buckets)
         super().__init__({
             "go": In(1), "bucket": In(max(1, log2(cfg.buckets))), "row": Out(ValuesSignature(cfg)),
-            "load": In(wiring.Signature({"address": Out(self.address_bits), "data": Out(cfg.value_bits), "en": Out(1)}))})
+            "load": In(wiring.Signature({
+                "address": Out(self.address_bits), "data": Out(cfg.value_bits), "en": Out(1)}))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         cfg, index_bits = self.cfg, log2(self.cfg.values)
         m.submodules.table = table = Memory(
-            shape=cfg.value_bits, depth=cfg.values * cfg.buckets, init=[], attrs={"no_rw_check": 1})
+            shape=cfg.value_bits, depth=cfg.values * cfg.buckets, init=[], attrs=NEVER_COLLIDES)
         read, write = table.read_port(), table.write_port()
         m.d.comb += [
-            write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en), read.en.eq(~write.en)]
+            write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en),
+            read.en.eq(~write.en)]
 
         # Ask, read, register, write: index 0 is asked for in cycle 1, and entry 0 stays zero.
         asking, read_valid, found_valid = Signal(), Signal(), Signal()
@@ -170,7 +173,8 @@ class Control(wiring.Component):
             m.d.sync += self.column.eq(self.token * registers["embed_step"])
         with m.If(ended):
             m.d.sync += [
-                self.token.eq(winner), self.position.eq(self.position + 1), self.rope.eq(self.rope + registers["rope_step"])]
+                self.token.eq(winner), self.position.eq(self.position + 1),
+                self.rope.eq(self.rope + registers["rope_step"])]
             with m.If(self.position[:log2(cfg.lanes)].all()):
                 m.d.sync += self.key_offset.eq(self.key_offset + registers["key_step"])
         with m.If(self.set_token):

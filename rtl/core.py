@@ -74,7 +74,8 @@ class Core(wiring.Component):
         connect(m, flipped(self.rx), host.rx)
         connect(m, host.tx, flipped(self.tx))
         connect(m, control.record, host.record)
-        for port, unit in ((host.bank, banks), (host.vector, memory), (host.act, act), (host.param, param), (host.constant, scalar)):
+        for port, unit in (
+            (host.bank, banks), (host.vector, memory), (host.act, act), (host.param, param), (host.constant, scalar)):
             connect(m, port, unit.host)
         loads = [(host.values, control.load_values), (host.register, control.load_register)]
         loads += [(getattr(host, f"{name}_program"), sequencer.load) for name, sequencer in sequencers.items()]
@@ -97,12 +98,15 @@ class Core(wiring.Component):
         m.d.comb += [
             matrix_issue.values.value.eq(control.values.value), matrix_issue.values.zero.eq(control.values.zero),
             matrix_issue.column.eq(control.column), vector_issue.rope.eq(control.rope),
-            matrix.issue.eq(matrix_issue.step), vector.issue.eq(vector_issue.issued), scalar.issue.eq(scalar_issue.operation)]
+            matrix.issue.eq(matrix_issue.step), vector.issue.eq(vector_issue.issued),
+            scalar.issue.eq(scalar_issue.operation)]
 
         # Matrix unit.
         m.d.comb += [
-            banks.read_row.eq(matrix.bank_row), banks.read_enable.eq(matrix.bank_enable), matrix.bank_data.eq(banks.read_data),
-            act.read_words.eq(matrix.act_words), act.read_enable.eq(matrix.act_enable), matrix.act_data.eq(act.read_data),
+            banks.read_row.eq(matrix.bank_row), banks.read_enable.eq(matrix.bank_enable),
+            matrix.bank_data.eq(banks.read_data),
+            act.read_words.eq(matrix.act_words), act.read_enable.eq(matrix.act_enable),
+            matrix.act_data.eq(act.read_data),
             matrix.acc_slot.eq(vector.acc_slot), vector.acc.eq(matrix.acc)]
 
         # Vector unit.
@@ -110,11 +114,14 @@ class Core(wiring.Component):
             vector.position.eq(control.position), vector.key_offset.eq(control.key_offset),
             memory.read_row.eq(vector.memory_read_row), memory.read_enable.eq(vector.memory_read_enable),
             vector.memory_read_data.eq(memory.read_data),
-            param.read_row.eq(vector.param_row), param.read_enable.eq(vector.param_enable), vector.param_data.eq(param.read_data),
+            param.read_row.eq(vector.param_row), param.read_enable.eq(vector.param_enable),
+            vector.param_data.eq(param.read_data),
             memory.write_row.eq(vector.memory_write_row), memory.write_enable.eq(vector.memory_write_enable),
             memory.write_data.eq(vector.memory_write_data),
-            act.write_vector.eq(vector.act_vector), act.write_enable.eq(vector.act_enable), act.write_data.eq(vector.act_data),
-            banks.write_row.eq(vector.bank_row), banks.write_enable.eq(vector.bank_enable), banks.write_data.eq(vector.bank_data)]
+            act.write_vector.eq(vector.act_vector), act.write_enable.eq(vector.act_enable),
+            act.write_data.eq(vector.act_data),
+            banks.write_row.eq(vector.bank_row), banks.write_enable.eq(vector.bank_enable),
+            banks.write_data.eq(vector.bank_data)]
 
         # Scalar unit.
         m.d.comb += [

@@ -37,7 +37,8 @@ def space_words(cfg: Config, space: Space) -> int:
 def load_signature(cfg: Config, space: Space) -> wiring.Signature:
     """The host's way into what it only writes, seen from the host: `en` writes the word at `address` in this cycle."""
     return wiring.Signature({
-        "address": Out(max(1, (space_words(cfg, space) - 1).bit_length())), "data": Out(8 * word_bytes(cfg, space)), "en": Out(1)})
+        "address": Out(max(1, (space_words(cfg, space) - 1).bit_length())), "data": Out(8 * word_bytes(cfg, space)),
+        "en": Out(1)})
 
 
 class Host(wiring.Component):
@@ -52,7 +53,8 @@ class Host(wiring.Component):
     rx : In(stream of bytes). tx : Out(stream of bytes).
     bank, vector, act, param, constant : Out(host_signature); matrix_program, vector_program, scalar_program, values,
         register : Out(load_signature). Memories, while no token runs.
-    want, classify, set_token, new_token, reset : Out, to the control unit; go, ready, position, token, cycles : In, from it.
+    want, classify, set_token, new_token, reset : Out, to the control unit.
+    go, ready, position, token, cycles : In, from it.
     record : In(stream). A token's record.
 
     Latency
@@ -68,7 +70,8 @@ class Host(wiring.Component):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        members = {space.name.lower(): Out(host_signature(cfg, space) if space in DATA else load_signature(cfg, space)) for space in Space}
+        members = {space.name.lower(): Out(
+            host_signature(cfg, space) if space in DATA else load_signature(cfg, space)) for space in Space}
         super().__init__(members | {
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "record": In(stream.Signature(RECORD)),
             "want": Out(1), "classify": Out(1), "set_token": Out(1), "new_token": Out(cfg.token_bits), "reset": Out(1),
@@ -79,7 +82,7 @@ class Host(wiring.Component):
         m = Module()
         cfg = self.cfg
 
-        # One byte of store at the door: `rx.ready` never depends on the byte, and a byte that is no STOP can stay there.
+        # One byte of store at the door: `rx.ready` never depends on the byte, and one that is no STOP can stay there.
         byte, byte_valid, take = Signal(8), Signal(), Signal()
         m.d.comb += self.rx.ready.eq(~byte_valid | take)
         with m.If(self.rx.ready):
@@ -91,7 +94,8 @@ class Host(wiring.Component):
         size = max(max(HEADER_BYTES.values()), *(word_bytes(cfg, space) for space in Space))
         buffer, request = Signal(8 * size), Signal(8)
         space, address = Signal(4), Signal((max(space_words(cfg, item) for item in Space) - 1).bit_length())
-        count, bytes_left = Signal(len(address) + 1), Signal(range(size + 1))
+        count = Signal(len(address) + 1)
+        bytes_left = Signal(range(size + 1))  # of a header, still to come; of a word, those that have come
         sizes = Signal(range(size + 1))  # bytes of a word, less one
         write, active = Signal(), Signal()
         with m.Switch(space):
@@ -101,8 +105,12 @@ class Host(wiring.Component):
         for item in Space:
             port, bits = getattr(self, item.name.lower()), 8 * word_bytes(cfg, item)
             here = Signal(name=f"{item.name.lower()}_here")
-            m.d.comb += [here.eq(active & (space == item.value)), port.address.eq(address), port.data.eq(buffer[-bits:])]
-            m.d.comb += [port.active.eq(here), port.write.eq(here & write)] if item in DATA else port.en.eq(here & write)
+            m.d.comb += [
+                here.eq(active & (space == item.value)), port.address.eq(address), port.data.eq(buffer[-bits:])]
+            if item in DATA:
+                m.d.comb += [port.active.eq(here), port.write.eq(here & write)]
+            else:
+                m.d.comb += port.en.eq(here & write)
 
         # Bytes leave `outgoing` from the bottom.
         out_size = max(STATUS_BYTES, *(word_bytes(cfg, item) for item in READABLE))
@@ -147,7 +155,9 @@ class Host(wiring.Component):
                         m.next = "BEGIN"
 
             with m.State("BEGIN"):
-                m.d.sync += [space.eq(buffer[-72:-64]), address.eq(buffer[-64:-32]), count.eq(buffer[-32:]), reply.eq(Request.WRITE.value)]
+                m.d.sync += [
+                    space.eq(buffer[-72:-64]), address.eq(buffer[-64:-32]), count.eq(buffer[-32:]),
+                    reply.eq(Request.WRITE.value), write.eq(0), bytes_left.eq(0)]
                 known, readable = buffer[-72:-64] < len(Space), buffer[-72:-64] <= max(READABLE)
                 with m.Switch(request):
                     with m.Case(Request.STEP.value):
@@ -165,13 +175,12 @@ class Host(wiring.Component):
                             m.next = "READ"
                         with m.Else():
                             m.d.sync += reply.eq(ERROR)
-                m.d.sync += bytes_left.eq(0)  # of a WRITE: its first word is still to be measured
-                m.d.sync += write.eq(0)
 
             # A word is written in the cycle after its last byte was taken, while the next one's first byte enters.
             with m.State("WRITE"):
                 last = Signal()
-                m.d.comb += [active.eq(1), take.eq((count != 0) & ~(write & (count == 1))), last.eq(bytes_left == sizes)]
+                m.d.comb += [
+                    active.eq(1), take.eq((count != 0) & ~(write & (count == 1))), last.eq(bytes_left == sizes)]
                 m.d.sync += write.eq(taken & last)
                 with m.If(taken):
                     m.d.sync += bytes_left.eq(Mux(last, 0, bytes_left + 1))
@@ -212,12 +221,11 @@ class Host(wiring.Component):
                     with m.If(stop):
                         m.next = "REPLY"
 
-            with m.State("REPLY"):
-                with m.If(free):
-                    m.d.sync += answer(reply, 1)
-                    with m.If(request == Request.STATUS.value):
-                        m.d.sync += answer(status, STATUS_BYTES)
-                    m.next = "REQUEST"
+            with m.State("REPLY"), m.If(free):
+                m.d.sync += answer(reply, 1)
+                with m.If(request == Request.STATUS.value):
+                    m.d.sync += answer(status, STATUS_BYTES)
+                m.next = "REQUEST"
 
         with m.If(taken):
             m.d.sync += buffer.eq(Cat(buffer[8:], byte))

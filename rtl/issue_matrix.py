@@ -53,8 +53,10 @@ class MatrixIssue(wiring.Component):
         row_bits, act_bits, tap_bits = len(word.row), len(word.act), log2(cfg.taps)
 
         # The first step's place, and that of every later one: where the present output started and what comes next.
-        row, row_start, row_next, row_from = (Signal(row_bits, name=f"row{name}") for name in ("", "_start", "_next", "_from"))
-        act, act_start, act_next, act_from = (Signal(act_bits, name=f"act{name}") for name in ("", "_start", "_next", "_from"))
+        row, row_start, row_next, row_from = (
+            Signal(row_bits, name=f"row{name}") for name in ("", "_start", "_next", "_from"))
+        act, act_start, act_next, act_from = (
+            Signal(act_bits, name=f"act{name}") for name in ("", "_start", "_next", "_from"))
         slot, slot_next = Signal(len(word.slot)), Signal(len(word.slot))
         gather_row, gather_act = Signal(row_bits), Signal(tap_bits)
         with m.If(word.gather):

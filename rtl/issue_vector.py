@@ -54,9 +54,11 @@ class VectorIssue(wiring.Component):
         m.d.sync += pause.eq(Mux(due, word.pace, pause - 1))
 
         # Passes left after this one, and which of a rotate pair this is.
-        left, left_now, index, odd, moves = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal(len(issued.index)), Signal(), Signal()
+        left, left_now = Signal(total_bits(cfg)), Signal(total_bits(cfg))
+        index, odd, moves = Signal(len(issued.index)), Signal(), Signal()
         m.d.comb += [
-            left_now.eq(Mux(now.start, now.repeat, left)), now.done.eq(due & Mux(now.start, now.repeat_zero, left == 0)),
+            left_now.eq(Mux(now.start, now.repeat, left)),
+            now.done.eq(due & Mux(now.start, now.repeat_zero, left == 0)),
             issued.index.eq(Mux(now.start, 0, index)), issued.odd.eq(word.rotate & ~now.start & odd),
             moves.eq(~word.rotate | issued.odd)]
         with m.If(due):
@@ -72,9 +74,11 @@ class VectorIssue(wiring.Component):
         in_bank = (word.store == Store.KEYS.value) | (word.store == Store.VALUES.value)
         further = {"param": Mux(word.rope, self.rope, outer.param), "dst": Mux(in_bank, outer.dst, 0)}
         for name in MOVING:
-            begin, following = Signal(len(word[name]), name=f"{name}_begin"), Signal(len(word[name]), name=f"{name}_next")
+            begin = Signal(len(word[name]), name=f"{name}_begin")
+            following = Signal(len(word[name]), name=f"{name}_next")
             m.d.comb += [
-                begin.eq(word[name] + inner[name] + further.get(name, 0)), issued[name].eq(Mux(now.start, begin, following))]
+                begin.eq(word[name] + inner[name] + further.get(name, 0)),
+                issued[name].eq(Mux(now.start, begin, following))]
             with m.If(due):
                 m.d.sync += following.eq(issued[name] + (word[f"inc_{name}"] & (1 if name == "param" else moves)))
         return m

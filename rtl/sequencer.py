@@ -19,6 +19,7 @@ from amaranth.utils import bits_for
 
 from rtl.config import Config
 from rtl.isa import Op, Queue, layout, word_bits
+from rtl.ports import NEVER_COLLIDES
 
 OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
 """Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
@@ -83,8 +84,12 @@ class _Loop:
         self.left = Signal(count_bits, name=f"{name}_left")  # rounds after the one that is being fetched
         self.back = Signal(name=f"{name}_back")  # the current word ends a round, and another follows
 
-    def fetch(self, m: Module, opens: Signal, count: Signal, none: Signal, address: Signal, wanted):
-        """Statements for the word that becomes current; `opens`: it is the body's first. Returns "back" and where to."""
+    def fetch(self, m: Module, opens, count, none, address, wanted):
+        """Statements for the word that becomes current, and whether it goes back at its end, and where to.
+
+        opens: it is the body's first, and `count` rounds follow (`none`: that is 0). address: its own.
+        wanted: it is the body's last.
+        """
         left, first = Mux(opens, count, self.left), Mux(opens, address, self.first)
         back = Signal(name=f"{self.back.name}_next")
         m.d.comb += back.eq(wanted & Mux(opens, ~none, self.left.any()))
@@ -148,7 +153,7 @@ class Sequencer(wiring.Component):
         m = Module()
         cfg, queue, now = self.cfg, self.queue, self.current
         m.submodules.program = program = Memory(
-            shape=word_bits(cfg, queue), depth=queue.words(cfg), init=[], attrs={"no_rw_check": 1})
+            shape=word_bits(cfg, queue), depth=queue.words(cfg), init=[], attrs=NEVER_COLLIDES)
         read, write = program.read_port(), program.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))

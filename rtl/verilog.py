@@ -30,8 +30,9 @@ class Top(Elaboratable):
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.clk, self.rst = Signal(name="clk"), Signal(name="rst")
-        self.rx_data, self.rx_valid, self.rx_ready = Signal(8, name="rx_data"), Signal(name="rx_valid"), Signal(name="rx_ready")
-        self.tx_data, self.tx_valid, self.tx_ready = Signal(8, name="tx_data"), Signal(name="tx_valid"), Signal(name="tx_ready")
+        self.rx_data, self.tx_data = Signal(8, name="rx_data"), Signal(8, name="tx_data")
+        self.rx_valid, self.tx_valid = Signal(name="rx_valid"), Signal(name="tx_valid")
+        self.rx_ready, self.tx_ready = Signal(name="rx_ready"), Signal(name="tx_ready")
         self.ports = [
             self.clk, self.rst, self.rx_data, self.rx_valid, self.rx_ready, self.tx_data, self.tx_valid, self.tx_ready]
 

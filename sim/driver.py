@@ -1,4 +1,4 @@
-"""The host's side of the byte protocol, over anything that carries bytes: a Verilated core today, a serial port as well.
+"""The host's side of the byte protocol, over anything that carries bytes: a Verilated core, a serial port.
 
 `Driver` knows requests and answers; `memory_writes` turns an image into what has to be written.
 """
@@ -144,7 +144,10 @@ class Driver:
         self._expect(bytes([Request.RESET]))
 
     def step(self, token: int, *, classify: bool) -> tuple[int, int]:
-        """Run one token at the current position; returns the next token (without classifier: this one) and its cycles."""
+        """Run one token at the current position.
+
+        Returns the next token (without classifier: this one) and the cycles.
+        """
         self._send(Request.STEP, bytes([classify]), token.to_bytes(2, "little"))
         return self._record()
 

@@ -60,7 +60,10 @@ class RtlDevice:
         self._driver.reset()
 
     def step(self, token: int, classify: bool) -> tuple[int, int]:
-        """Run one token at the current position; returns the next token (without classifier: this one) and its cycles."""
+        """Run one token at the current position.
+
+        Returns the next token (without classifier: this one) and the cycles.
+        """
         return self._driver.step(token, classify=classify)
 
     def run(self, count: int) -> Iterator[tuple[int, int]]:

@@ -105,7 +105,8 @@ def steps(cfg: Config, word: Current, values: Sequence[int], *, column: int) -> 
             found = {"valid": 1, "row": row + output * now["row_step"] + step, "slot": slot + output}
             found = {name: value % (1 << bits[name]) if name in bits else value for name, value in found.items()}
             found["clear"] = now["clear"] if step == 0 else 0
-            found |= {f"act{group}": (here + group * now["group_step"]) % (1 << bits["act"]) for group in range(cfg.groups)}
+            for group in range(cfg.groups):
+                found[f"act{group}"] = (here + group * now["group_step"]) % (1 << bits["act"])
             yield cycle, found
             cycle += 1
 
@@ -114,7 +115,7 @@ def passes(cfg: Config, word: Current, *, rope: int) -> Iterator[tuple[int, dict
     """Vector passes of a RUN word."""
     now = word.fields
     for number in range(word.repeat + 1):
-        count = {name: number // 2 if now["rotate"] else number for name in ("slot", "src", "dst")} | {"param": number}
+        count = dict.fromkeys(("slot", "src", "dst"), number // 2 if now["rotate"] else number) | {"param": number}
         found = {name: now[name] for name in pass_layout(cfg).members if name in now}
         for name in ("slot", "src", "param", "dst", "scalar", "target"):
             found[name] += word.inner.get(name, 0) + count.get(name, 0) * now.get(f"inc_{name}", 0)
@@ -147,7 +148,8 @@ def random_fields(cfg: Config, queue: Queue, rng: random.Random, *, strides: boo
     for item in queue.own:
         if strides and not item.strided:
             continue
-        low, high = (-(1 << item.bits(cfg) - 1), (1 << item.bits(cfg) - 1) - 1) if item.signed else (0, (1 << item.bits(cfg)) - 1)
+        span = 1 << item.bits(cfg)
+        low, high = (-(span // 2), span // 2 - 1) if item.signed else (0, span - 1)
         if item.name in ("outer", "pace"):
             high = 3
         found[item.name] = rng.choice(list(item.enum)) if item.enum else rng.randint(low, high)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,6 @@ from rtl.timing import timing
 from sim.rtl_device import RtlDevice
 from tests.rtl import oracle
 from tests.rtl.expand import expand
-
 
 ROPE_STEP, KEY_STEP, EMBED_STEP = 3, 2, 5
 
@@ -57,13 +58,14 @@ def program(cfg: Config) -> dict[str, list[Insn]]:
             run(VECTOR, wait=t.memory_visible, source=Source.MEM, src=6, rope=1, factor1=Factor1.SIGNED, param=40, s1=4,
                 s3=3, store=Store.KEYS, dst=40),
             run(VECTOR, source=Source.MEM, src=7, s3=6, store=Store.VALUES, dst=50),
-            run(VECTOR, wait=40, repeat=2, pace=3, source=Source.MEM, src=6, inc_src=1, factor2=Factor2.SCALAR, scalar=3,
-                s2=10, s3=5, write=1, store=Store.ACT, dst=120, inc_dst=1),
+            run(VECTOR, wait=40, repeat=2, pace=3, source=Source.MEM, src=6, inc_src=1, factor2=Factor2.SCALAR,
+                scalar=3, s2=10, s3=5, write=1, store=Store.ACT, dst=120, inc_dst=1),
             Insn(VECTOR, {"op": Op.END_PROMPT, "wait": t.act_visible}),
             run(VECTOR, repeat=2, source=Source.MEM, src=120, inc_src=1, reduce=Reduce.ARGMAX, first=1),
             end(VECTOR, wait=t.token_visible)],
         "scalar": [
-            run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1, bias=5, adjust=-18, dst=3),
+            run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1, bias=5, adjust=-18,
+                dst=3),
             end(SCALAR)],
     }
 
@@ -81,7 +83,8 @@ def image(cfg: Config) -> Image:
         banks=banks, act=rng.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8),
         params=rng.integers(0, 256, (cfg.param_rows, cfg.lanes)).astype(np.uint8),
         constants=np.zeros(cfg.constants, np.uint8), values=values,
-        registers=Registers(key_step=KEY_STEP, rope_step=ROPE_STEP, embed_step=EMBED_STEP), context=1 << cfg.position_bits,
+        registers=Registers(key_step=KEY_STEP, rope_step=ROPE_STEP, embed_step=EMBED_STEP),
+        context=1 << cfg.position_bits,
         cycles=np.zeros((2, 1), np.int64), useful_macs=np.zeros((2, 1), np.int64))
 
 
@@ -98,9 +101,10 @@ class Model:
 
     def sums(self, row: int, act: int, steps: int, group_step: int) -> list[int]:
         cfg, words = self.cfg, self.act.reshape(-1, self.cfg.taps)
+        groups = [lane // cfg.group_lanes for lane in range(cfg.lanes)]
         return [int(sum(
-            self.banks[row + step, lane] @ words[act + step + lane // cfg.group_lanes * group_step] for step in range(steps)
-        )) for lane in range(cfg.lanes)]
+            self.banks[row + step, lane] @ words[act + step + group * group_step] for step in range(steps)
+        )) for lane, group in enumerate(groups)]
 
     def one_pass(self, number: int, index: int, position: int, **given: list[int]) -> tuple[list[int], list[int]]:
         insn, lanes = self.words["vector"][number], self.cfg.lanes
@@ -120,7 +124,8 @@ class Model:
         accs = [self.sums(4 + column // cfg.taps, 8 + column % cfg.taps, 1, gather_step)]
         accs += [self.sums(20 + 5 * output, 30 + output, steps, 3) for output in range(2)]
         for index, acc in enumerate(accs):
-            self.memory[6 + index], _ = self.one_pass(0, index, position, acc=acc, params=self.params[2 + index].tolist())
+            params = self.params[2 + index].tolist()
+            self.memory[6 + index], _ = self.one_pass(0, index, position, acc=acc, params=params)
 
         params = self.params[40 + position * ROPE_STEP].tolist()
         _, keys = self.one_pass(1, 0, position, memory=self.memory[6], params=params)
@@ -161,13 +166,15 @@ def test_a_program_gives_the_specified_numbers_in_the_specified_cycles(name: str
         model = Model(cfg)
         position = 0
         for token, classify in [(0, False), (6, False), (2, True)]:
-            assert device.step(token, classify) == (expected := model.token(token, position, classify=classify))
+            expected = model.token(token, position, classify=classify)
+            assert device.step(token, classify) == expected
             compare_memories(device, model)
             position += 1
         # Now every token is the winner of the one before; the last positions are in the second bucket.
         token, count = expected[0], cfg.bucket_positions
         for record in device.run(count):
-            assert record == (expected := model.token(token, position, classify=True))
+            expected = model.token(token, position, classify=True)
+            assert record == expected
             token, position = expected[0], position + 1
         compare_memories(device, model)
         assert device.status().position == position and device.status().token == token
@@ -184,6 +191,6 @@ def test_clocks_between_records_are_the_cycles_they_report() -> None:
         clocks, total = [], device.status().cycles
         for _, cycles in device.run(6):
             clocks.append((device.clocks, cycles))
-        for (before, _), (after, cycles) in zip(clocks, clocks[1:], strict=False):
+        for (before, _), (after, cycles) in pairwise(clocks):
             assert after - before == cycles  # back to back: nothing between two tokens
         assert device.status().cycles == total + sum(cycles for _, cycles in clocks)

@@ -80,7 +80,8 @@ def test_a_byte_that_is_no_request_is_answered_with_an_error_and_ignored(core: V
     assert core.transact(bytes([byte, byte, Request.STOP]), 3) == bytes([ERROR, ERROR, Request.STOP])
 
 
-@pytest.mark.parametrize(("request_", "space"), [(Request.WRITE, 10), (Request.WRITE, 255), (Request.READ, Space.PARAM), (Request.READ, 77)])
+@pytest.mark.parametrize(
+    ("request_", "space"), [(Request.WRITE, 10), (Request.WRITE, 255), (Request.READ, Space.PARAM), (Request.READ, 77)])
 def test_a_space_that_cannot_be_reached_is_an_error(core: VerilatedCore, request_: Request, space: int) -> None:
     assert core.transact(header(request_, space, 0, 3), 1) == bytes([ERROR])
     assert core.transact(bytes([Request.STOP]), 1) == bytes([Request.STOP])

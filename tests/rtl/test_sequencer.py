@@ -30,7 +30,8 @@ class Bench:
         cfg, queue = self.cfg, self.queue
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(cfg, queue)
-        m.submodules.issue = issue = {"matrix": MatrixIssue, "vector": VectorIssue, "scalar": ScalarIssue}[queue.name](cfg)
+        kinds = {"matrix": MatrixIssue, "vector": VectorIssue, "scalar": ScalarIssue}
+        m.submodules.issue = issue = kinds[queue.name](cfg)
         connect(m, sequencer.current, issue.current)
         port = {"matrix": "step", "vector": "issued", "scalar": "operation"}[queue.name]
         out = getattr(issue, port)
@@ -63,7 +64,7 @@ class Bench:
                 ctx.set(sequencer.go, 1)
                 await ctx.tick()
                 ctx.set(sequencer.go, 0)
-                issued = []
+                issued, cycle = [], 0
                 for cycle in range(1, 20000):
                     now = out.shape().from_bits(ctx.get(flat))
                     if now["valid"]:
@@ -81,7 +82,9 @@ class Bench:
         simulator.run()
         return results
 
-    def expected(self, program: Sequence[Insn], values: Sequence[int], classify: bool, *, column: int = 0, rope: int = 0):
+    def expected(
+        self, program: Sequence[Insn], values: Sequence[int], classify: bool, *, column: int = 0, rope: int = 0
+    ):
         words, idle = model.expand(self.queue, program, values, classify=classify)
         found = []
         for word in words:
@@ -161,7 +164,9 @@ def test_end_prompt_ends_only_a_token_without_classifier() -> None:
 
 def test_a_wait_and_a_repeat_can_come_from_dynamic_values() -> None:
     cfg = PRESETS["ulx3s"]
-    program = [run(VECTOR, wait=1, wait_value=2, repeat_value=3, pace=2, inc_src=1, factor1=Factor1.SIGNED), op(VECTOR, Op.END)]
+    program = [
+        run(VECTOR, wait=1, wait_value=2, repeat_value=3, pace=2, inc_src=1, factor1=Factor1.SIGNED),
+        op(VECTOR, Op.END)]
     values = [0, 0, 4, 2] + [0] * (cfg.values - 4)
     [(issued, idle)] = Bench(cfg, VECTOR).run([(program, values, True)])
     assert [(cycle, now["src"]) for cycle, now in issued] == [(6, 0), (9, 1), (12, 2)] and idle == 13
