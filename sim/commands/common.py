@@ -27,7 +27,8 @@ from sim.generate import Generation
 
 DEFAULT_PRESET = "ulx3s"
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+"""Standard output; in a pipe, tables are as wide as they need."""
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and notes: nothing of it reaches a pipe."""
 

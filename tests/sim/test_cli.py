@@ -1,0 +1,216 @@
+"""The lpu command, run as a command: what it prints as JSON, and how it says that its input is bad."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.checkpoint import FloatModel
+from compiler.library import open_model
+from sim import cli
+from sim.commands import bench
+
+MODEL = "fables80k"
+PRESET = "icebreaker"
+
+
+class Result:
+    """What a run of the command gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def lpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["lpu", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        code = exit_.value.code
+        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
+    return run
+
+
+@pytest.fixture(scope="module")
+def model() -> FloatModel:
+    return open_model(MODEL)[0]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "small.lpu"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_:
+        patch.setattr(sys, "argv", ["lpu", "compile", MODEL, "-o", str(path), "--preset", PRESET, "--context", "32"])
+        cli.main()
+    assert exit_.value.code == 0
+    return path
+
+
+def test_compile_json(lpu: Any, tmp_path: Path):
+    made = lpu("compile", MODEL, "-o", tmp_path / "a.lpu", "--preset", PRESET, "--context", 16, "--json")
+    assert made.code == 0 and made.err == ""
+    report = made.json
+    assert report["context"] == 16 and len(report["cycles"]["classified"]) == len(report["cycles"]["prompt"]) == 16
+    assert all(room.keys() == {"used", "free"} for room in [*report["memory"].values(), *report["program"].values()])
+    assert (tmp_path / "a.lpu").exists()
+
+
+@pytest.mark.parametrize("device", ["golden", "cycle"])
+def test_generate_json(lpu: Any, image: Path, device: str):
+    made = lpu("generate", image, "--tokens", 5, "--device", device, "--json", "--ignore-stop")
+    assert made.code == 0 and made.err == ""
+    report = made.json
+    assert report["prompt_tokens"] == [1] and len(report["tokens"]) == 5
+    assert len(report["cycles"]) == len(report["predicted_cycles"]) == len(report["useful_macs"]) == 5
+    assert report["cycles"] == (report["predicted_cycles"] if device == "cycle" else [None] * 5)
+    assert 0 < report["utilisation"] < 1 and report["peak_macs_per_cycle"] == 8
+    assert report["text"]
+
+
+def test_generate_streams_the_prompt_and_a_summary(lpu: Any, image: Path):
+    made = lpu("generate", image, "--prompt", "Once upon", "--tokens", 4)
+    assert made.code == 0 and made.out.startswith("Once upon")
+    assert "cycles a token, predicted" in made.out and "utilisation" in made.out
+
+
+def test_check(lpu: Any, image: Path):
+    made = lpu("check", image, "--devices", "golden,cycle", "--tokens", 6, "--tensors", "--json")
+    assert made.code == 0, made.out
+    assert made.json["good"] and made.json["devices"][1]["tensors_compared"]
+    assert "the same" in lpu("check", image, "--devices", "golden,cycle", "--tokens", 2).out
+
+
+def test_disasm_assembles_again(lpu: Any, image: Path, tmp_path: Path):
+    from compiler.image_file import load_image
+    from rtl.isa import QUEUES, assemble, encode
+    loaded, programs = load_image(image), lpu("disasm", image, "--json").json["programs"]
+    for queue in QUEUES:
+        words = [encode(loaded.config, assemble(queue, line)) for line in programs[queue.name]]
+        assert words == loaded.programs[queue.name]
+    assert lpu("disasm", image, "-o", tmp_path / "listing").code == 0
+    assert (tmp_path / "listing").read_text() == lpu("disasm", image).out
+
+
+def test_isa_is_the_manual(lpu: Any, tmp_path: Path):
+    assert lpu("isa", "-o", tmp_path / "isa.md").code == 0
+    assert (tmp_path / "isa.md").read_text().startswith("# Instruction set")
+    assert lpu("isa", "--json").json.keys() == {"matrix", "vector", "scalar"}
+
+
+def test_verilog(lpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where it goes; what it says is tested with the gateware."""
+    monkeypatch.setattr("rtl.verilog.generate", lambda cfg: f"module {cfg.name};\nendmodule\n")
+    made = lpu("verilog", "--preset", "tiny", "-o", tmp_path / "a.v", "--json")
+    assert made.json == {"preset": "tiny", "lines": 2, "bytes": 23, "output": str(tmp_path / "a.v")}
+    assert lpu("verilog", "--preset", "tiny").out == (tmp_path / "a.v").read_text()
+
+
+def test_eval_json(lpu: Any, tmp_path: Path):
+    (tmp_path / "text").write_text("Once upon a time there was a girl.\n")
+    made = lpu("eval", MODEL, tmp_path / "text", "--tokens", 8, "--json")
+    assert made.code == 0, made.err
+    assert {"float_ce", "int_ce", "top1_agreement", "predictions"} <= made.json.keys()
+
+
+def test_bench(lpu: Any):
+    made = lpu("bench", MODEL, "--preset", f"{PRESET},tiny", "--tokens", 2, "--json")
+    fits, too_small = made.json["results"]
+    assert fits["devices"].keys() == {"golden", "cycle"} and 0 < fits["utilisation"] < 1
+    assert "does not fit tiny" in too_small["does_not_fit"]
+
+
+def test_bench_table(capsys: pytest.CaptureFixture[str]):
+    speed = {"tokens_per_second": 12.3, "as_predicted": False}
+    bench._print([
+        {"model": "small", "preset": "tiny", "does_not_fit": "why"},
+        {"model": "small", "preset": "large", "context": 9, "cycles_first": 5, "cycles_last": 8, "utilisation": 0.5,
+         "devices": {"cycle": speed}}], ["cycle"])
+    shown = capsys.readouterr().out
+    assert "does not fit" in shown and "5 to 8" in shown and "12 MISPREDICTED" in shown
+
+
+def test_demo_on_the_cycle_device(lpu: Any):
+    made = lpu("demo", "--device", "cycle", "--tokens", 3)
+    assert made.code == 0 and "golden model agrees on 3 of 3 tokens" in made.out
+
+
+def bad_inputs(model: FloatModel, image: Path, tmp_path: Path) -> dict[str, tuple[list[object], str]]:
+    """name -> arguments and what the message must say."""
+    (tmp_path / "broken.lpu").write_bytes(image.read_bytes()[:-9])
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "short.bin").write_bytes(b"12345")
+    target = ["-o", tmp_path / "out.lpu"]
+    long = "Once upon a time there was a girl. " * 20
+    return {
+        "no model": (["compile", "nobody", *target], "no model 'nobody'"),
+        "no checkpoint": (["compile", tmp_path / "short.bin", *target], "short.bin"),
+        "no preset": (["compile", MODEL, "--preset", "huge", *target], "unknown preset 'huge'; known presets: tiny"),
+        "does not fit": (["compile", MODEL, "--preset", "tiny", *target],
+                         r"does not fit tiny: \d+ bytes.*presets that hold it"),
+        "context of the model": (["compile", MODEL, "--preset", PRESET, "--context", model.shape.context + 1, *target],
+                                 r"context \d+ is not possible"),
+        "context 0": (["compile", MODEL, "--preset", PRESET, "--context", 0, *target], "context 0"),
+        "folder missing": (["compile", MODEL, "-o", tmp_path / "no" / "out.lpu"], "cannot write"),
+        "output is a folder": (["compile", MODEL, "-o", tmp_path], "cannot write"),
+        "verilog output": (["verilog", "-o", tmp_path / "no" / "out.v"], "cannot write"),
+        "disasm output": (["disasm", image, "-o", tmp_path / "no" / "out"], "cannot write"),
+        "isa output": (["isa", "-o", tmp_path / "no" / "out"], "cannot write"),
+        "verilog preset": (["verilog", "--preset", "huge"], "unknown preset"),
+        "no device": (["generate", image, "--device", "gpu"], "unknown device 'gpu'; known devices: golden, cycle"),
+        "check device": (["check", image, "--devices", "golden,gpu"], "unknown device 'gpu'"),
+        "check none": (["check", image, "--devices", ","], "no devices"),
+        "bench device": (["bench", MODEL, "--devices", "gpu"], "unknown device 'gpu'"),
+        "no tokens": (["generate", image, "--tokens", 0], "at least 1"),
+        "fewer tokens": (["generate", image, "--tokens", -3], "at least 1"),
+        "demo tokens": (["demo", "--tokens", 0], "at least 1"),
+        "check tokens": (["check", image, "--tokens", 0], "at least 1"),
+        "bench tokens": (["bench", MODEL, "--tokens", 0], "at least 1"),
+        "eval tokens": (["eval", MODEL, tmp_path / "empty", "--tokens", 0], "at least 1"),
+        "empty prompt": (["generate", image, "--prompt", ""], "prompt is empty"),
+        "long prompt": (["generate", image, "--prompt", long], r"the prompt has \d+ tokens .* the context holds 32"),
+        "broken image": (["generate", tmp_path / "broken.lpu"], "truncated"),
+        "missing image": (["generate", tmp_path / "missing.lpu"], "no image"),
+        "another preset": (["generate", image, "--preset", "ulx3s"], "is an image for icebreaker, not for ulx3s"),
+        "another context": (["generate", image, "--context", 64], "compiled for a context of 32"),
+        "disasm of a model": (["disasm", tmp_path / "short.bin"], "not an image"),
+        "disasm of nothing": (["disasm", tmp_path / "missing"], "cannot read"),
+        "no text": (["eval", MODEL, tmp_path / "missing"], "cannot read"),
+        "text of bytes": (["eval", MODEL, tmp_path / "binary"], "no UTF-8 text"),
+        "empty text": (["eval", MODEL, tmp_path / "empty"], "no stories"),
+    }
+
+
+def test_bad_input_is_one_line_and_exit_code_2(lpu: Any, model: FloatModel, image: Path, tmp_path: Path):
+    cases = bad_inputs(model, image, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for name, (arguments, message) in cases.items():
+        made = lpu(*arguments)
+        assert made.code == 2, (name, made.out, made.err)
+        assert made.out == "", name
+        assert made.err.startswith("lpu: ") and made.err.count("\n") == 1, (name, made.err)
+        assert re.search(message, made.err), (name, made.err)
+        assert sorted(tmp_path.iterdir()) == before, name
+
+
+def test_a_prompt_that_cannot_be_encoded(lpu: Any, image: Path):
+    """A vocabulary without byte tokens says so; one with them takes anything."""
+    made = lpu("generate", image, "--prompt", "\u4e2d", "--tokens", 1)
+    assert made.code == 0 or (made.code == 2 and "is not in this model's vocabulary" in made.err)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["compile", "--help"]])
+def test_help(lpu: Any, arguments: list[str]):
+    assert "lpu" in lpu(*arguments).out
