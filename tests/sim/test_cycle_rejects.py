@@ -64,7 +64,7 @@ HAZARDS = {
 @pytest.mark.parametrize("name", HAZARDS)
 def test_read_before_the_write_is_visible(name: str):
     program, gap, cell = HAZARDS[name]
-    base = {"matrix": ACC}
+    base: dict[str, Any] = {"matrix": ACC}
     run(**{**base, **program(gap)})
     error = rejected("cannot be seen before", **{**base, **program(gap - 1)})
     assert cell in str(error)
@@ -88,8 +88,7 @@ def test_accumulator_in_the_middle_of_its_sum():
 
 def test_old_accumulator_may_be_read_until_the_new_one_appears():
     """rtl.timing's write after read. Without overlap even that is rejected."""
-    programs = {"matrix": "RUN row=1 clear=1\nRUN wait=18 row=2 clear=1", "vector": "RUN wait=19 write=1"}
-    made = simulator(**programs)
+    made = simulator(matrix="RUN row=1 clear=1\nRUN wait=18 row=2 clear=1", vector="RUN wait=19 write=1")
     assert [one.cycle for one in made.timeline(0, classify=False).outputs] == [1, 20]
     made.step(3, classify=False)
     for wait in (16, 17):
@@ -135,12 +134,12 @@ def test_cache_row_of_this_position_is_still_on_its_way():
     ("adds to reduce register 0, which nothing", {"matrix": ACC, "vector": f"{X} reduce=SUM"}),
     ("adds to ARGMAX register 0, which nothing", {"matrix": ACC, "vector": f"{X} reduce=ARGMAX"}),
 ])  # fmt: skip
-def test_never_written(match: str, programs: dict[str, str]):
+def test_never_written(match: str, programs: dict[str, Any]):
     rejected(match, **programs)
 
 
 def test_rope_runs_out_of_its_table():
-    programs = {"matrix": ACC, "vector": f"{X} factor1=SIGNED param=18 rope=1"}
+    programs: dict[str, Any] = {"matrix": ACC, "vector": f"{X} factor1=SIGNED param=18 rope=1"}
     run(positions=2, **programs)
     rejected("parameter row 20 at position 2", positions=3, **programs)
 
@@ -166,7 +165,8 @@ def test_single_port_bank():
     write = 20 + t("bank_write", NARROW)
     vector = f"{STORE} store=VALUES dst=44"
     for read, good in ((write - 1, True), (write, False), (write + 1, True)):
-        programs = {"matrix": f"{ACC}\nRUN wait={read - MATRIX_READ - 3} row=2 clear=1", "vector": vector}
+        matrix = f"{ACC}\nRUN wait={read - MATRIX_READ - 3} row=2 clear=1"
+        programs: dict[str, Any] = {"matrix": matrix, "vector": vector}
         if good:
             run(NARROW, **programs)
         else:
@@ -175,7 +175,7 @@ def test_single_port_bank():
         run(replace(NARROW, single_port=False), **programs)
 
 
-def accesses_of(**programs: str) -> tuple[CycleSimulator, Accesses]:
+def accesses_of(**programs: Any) -> tuple[CycleSimulator, Accesses]:
     made = simulator(**programs)
     return made, collect(SQUARE, made.timeline(0, classify=False))
 
@@ -205,12 +205,12 @@ ODD = replace(SQUARE, name="odd", bank_rows=50, vector_rows=20, act_rows=22, par
     ("addresses bank row 50", {"vector": "RUN store=VALUES dst=50"}),
     ("names constant 11; there are 11", {"scalar": "RUN function=CONST constant=11"}),
 ])  # fmt: skip
-def test_addresses_beyond_a_memory(match: str, programs: dict[str, str]):
+def test_addresses_beyond_a_memory(match: str, programs: dict[str, Any]):
     rejected(match, ODD, **programs)
 
 
 def test_cache_rows_beyond_the_banks_at_a_later_position():
-    programs = {"matrix": ACC, "vector": f"{STORE} store=KEYS dst=48", "key_step": 2}
+    programs: dict[str, Any] = {"matrix": ACC, "vector": f"{STORE} store=KEYS dst=48", "key_step": 2}
     run(ODD, positions=4, **programs)
     rejected("bank row 50 at position 4", ODD, positions=5, **programs)
 
@@ -260,7 +260,7 @@ def test_accumulator_overflow_names_the_step():
     ("and those are ready from cycle", {"scalar": "NOP wait_value=1"}),
     ("and those are ready from cycle", {"matrix": f"NOP wait={t('values_ready') - 3}\nRUN outer_value=1 clear=1"}),
 ])  # fmt: skip
-def test_words_and_control(match: str, programs: dict[str, str]):
+def test_words_and_control(match: str, programs: dict[str, Any]):
     rejected(match, **programs)
 
 
@@ -301,7 +301,7 @@ def test_nothing_outlives_the_token_so_far_that_the_next_sees_it_half(space: str
     visible = {"vector memory": MEMORY, "activation": ACT, "bank": times.bank_visible, "reduce": REDUCE}[space]
     # The vector queue ends `wait` cycles after cycle 21; the token that many more as the overhead says.
     least = 20 + visible - read - times.token_overhead - 21
-    quick = {"matrix": f"{ACC}\nEND", "scalar": "END"}
+    quick: dict[str, Any] = {"matrix": f"{ACC}\nEND", "scalar": "END"}
     run(vector=f"{vector}\n{ends(least)}", **quick)
     rejected("when the next token may already read", vector=f"{vector}\n{ends(least - 1)}", **quick)
 
@@ -309,7 +309,7 @@ def test_nothing_outlives_the_token_so_far_that_the_next_sees_it_half(space: str
 def test_argmax_is_done_when_the_token_ends():
     times = timing(SQUARE)
     least = times.token_visible - times.token_overhead - 1
-    quick = {"matrix": f"{ACC}\nEND", "scalar": "END"}
+    quick: dict[str, Any] = {"matrix": f"{ACC}\nEND", "scalar": "END"}
     word = "RUN wait=19 reduce=ARGMAX first=1"
     simulator(vector=f"{word}\n{ends(least)}", **quick).step(3, classify=True)
     rejected("when the next token may already read", classify=True, vector=f"{word}\n{ends(least - 1)}", **quick)

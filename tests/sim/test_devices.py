@@ -177,7 +177,7 @@ def test_prompts():
     letters: object = Letters()
     assert encode_prompt(letters, None, 5) == [1]  # type: ignore[arg-type]
     assert encode_prompt(letters, "ab", 3) == [1, 97, 98]  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="the prompt has 4 tokens .* the context holds 3"):
+    with pytest.raises(InputError, match=r"the prompt has 4 tokens .* the context holds 3"):
         encode_prompt(letters, "abc", 3)  # type: ignore[arg-type]
     for empty in ("", "  "):
         with pytest.raises(InputError, match="prompt is empty"):
