@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from compiler.columns import Wait
 from compiler.ir import CompileError, Ints, Section
+from compiler.join import Schedule
 from compiler.layout import Layout
 from compiler.roll import Word, merge, roll
-from compiler.schedule import QUEUE_NAMES, Placed, Schedule, SectionSchedule, Wait
+from compiler.section import QUEUE_NAMES, Placed, SectionSchedule
 from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Insn, Op, Queue, encode
 from rtl.timing import timing
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from compiler.schedule import Wait
+from compiler.columns import Wait
 from rtl.config import Config
 from rtl.isa import MATRIX, SCALAR, VECTOR, Addend, Factor1, Factor2, Insn, Mask, Op, Reduce, ScalarFunction, Source, Store
 

@@ -1,0 +1,87 @@
+"""Join: the three sections on one clock, and the loop over layers closed.
+
+A token is the prologue, `layers` rounds of the body, `period` cycles apart, and the epilogue. All three queues go round
+in the same period, so each ends its layer with a NOP that fills what its own work leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.columns import Columns, Wait
+from compiler.dependence import Edges
+from compiler.ir import CompileError, Ints, Section
+from compiler.section import NO_EDGE, QUEUE_NAMES, SectionSchedule
+
+
+@dataclass
+class Schedule:
+    """A whole token. All cycles are arrays over buckets unless said otherwise.
+
+    body_start: start of the first layer on the token's clock (where word 0 is current in cycle 1), one number;
+    period: cycles a layer; epilogue_start: start of the epilogue after the start of the last layer.
+    """
+
+    sections: dict[Section, SectionSchedule]
+    columns: Columns
+    body_start: int
+    period: Ints
+    epilogue_start: Ints
+    back_waits: dict[str, Wait | None]  # of the NOP that ends each queue's loop over layers; None: no NOP
+
+
+Ranges = tuple[int, int, int]
+"""Two neighbouring sections in the list of all operations: start of the first, of the second, and the second's end."""
+
+
+def between(edges: Edges, ranges: Ranges) -> Edges:
+    """The edges from one section to the next, numbered from the start of each."""
+    low, middle, high = ranges
+    return {(earlier - low, later - middle): separation for (earlier, later), separation in edges.items()
+            if low <= earlier < middle <= later < high}
+
+
+def apart(edges: list[Edges], left: Ints, right: Ints, ranges: Ranges) -> Ints:
+    """Least distance of two neighbouring sections' starts in each bucket; left and right: their operations' issues."""
+    return np.array([
+        max((int(left[earlier, b]) + separation - int(right[later, b])
+             for (earlier, later), separation in between(one, ranges).items()), default=NO_EDGE)
+        for b, one in enumerate(edges)])
+
+
+def join(sections: dict[Section, SectionSchedule], columns: Columns, first_body: int, period: Ints,
+         epilogue_start: Ints) -> Schedule:
+    """The sections as close as their dependences and queues allow.
+
+    first_body, period, epilogue_start: least distances of the sections' starts by their dependences, see `Schedule`.
+    """
+    prologue, body, epilogue = (sections[section] for section in Section)
+    zero = np.zeros(len(period), np.int64)
+    body_start = max(0, first_body)
+    period = np.maximum(period, 0)
+    spans = {queue: body.end(queue) - body.first(queue) for queue in QUEUE_NAMES}
+    for queue in QUEUE_NAMES:  # +1: the LOOP word
+        body_start = max(body_start, int((prologue.end(queue) + 1 - body.first(queue)).max()))
+        period = np.maximum(period, spans[queue])
+    if any((period == span).any() and (period != span).any() for span in spans.values()):
+        period = period + 1  # a NOP takes a cycle, in every bucket or in none
+    # The matrix queue's wait may be rounded up, which lengthens the period for all; the others' must be exact.
+    if (period != spans["matrix"]).any():
+        _, gap = columns.cover(period - spans["matrix"] - 1, zero, len(QUEUE_NAMES) - 1)
+        period = spans["matrix"] + 1 + gap
+    back_waits: dict[str, Wait | None] = {}
+    for queue, span in spans.items():
+        gap = period - span - 1
+        if (gap < 0).all():
+            back_waits[queue] = None
+            continue
+        back_waits[queue], said = columns.cover(gap, zero, 0)
+        if not np.array_equal(said, gap):
+            raise CompileError("the dynamic values have no room for the wait that closes the loop over layers")
+    after = np.maximum(epilogue_start, 0)
+    for queue in QUEUE_NAMES:  # +1: the END_PROMPT word
+        after = np.maximum(after, period + body.first(queue) + 1 - epilogue.first(queue))
+    after = period + int((after - period).max())  # the epilogue's first waits are the same at every position
+    return Schedule(sections, columns, body_start, period, after, back_waits)
