@@ -1,6 +1,6 @@
 """Train a checkpoint on stories that are told as it goes (needs PyTorch, the optional extra ``train``).
 
-    python -m models.train fables260k --minutes 40 --out /tmp/fables260k
+    python -m models.train fables260k --minutes 40 --out build/fables260k
 
 No story is seen twice: chunk n of the training data comes from seed ``TRAIN_SEED + n``. Every sequence is BOS, story,
 EOS from position 0, because that is how the model is used. The learning rate follows the clock or the step count,
