@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -101,7 +101,7 @@ class Control(wiring.Component):
     record : Out(stream). One for each token. If it is not taken at once, the next token waits for it.
     position, token, cycles : Out. For STATUS: next position, the last record's token, cycles since `reset`.
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
-    winner : In(token_bits). ARGMAX's result, read in the cycle after the last queue's END.
+    winner : In(token_bits). ARGMAX's result, read in cycle E + 2.
     values : Out(ValuesSignature). bucket's row.
     column, rope, key_offset : Out. token * embed_step, position * rope_step, position // lanes * key_step;
         steady from cycle 1 of a token to the end of it.
@@ -109,8 +109,8 @@ class Control(wiring.Component):
 
     Latency
     -------
-    With END in cycle E the record is offered in E + 1, and if it is taken then, `go` can come in E + 2: `rtl.timing`
-    token_overhead. A record's `cycles` is E + 2 whether or not somebody waits.
+    With the last END in cycle E the record is offered in E + 2, `rtl.timing` token_overhead; if it is taken at once, the
+    next `go` can come in the same cycle. A record's `cycles` is E + 2 whether or not somebody waits.
 
     Reset
     -----
@@ -144,33 +144,38 @@ class Control(wiring.Component):
             with m.If(self.load_register.en & (self.load_register.address == address)):
                 m.d.sync += registers[name].eq(self.load_register.data)
 
-        # READY -> (go) BUSY -> (END in cycle E) HANDOVER, cycle E + 1 -> READY, cycle E + 2.
+        # READY -> (go) BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (go) BUSY, or READY.
         elapsed, winner = Signal(COUNTER_BITS), Signal(cfg.token_bits)
         ended = Signal()
         m.d.comb += [
-            self.go.eq(self.ready & self.want), winner.eq(Mux(self.classify, self.winner, self.token)),
-            self.record.payload.token.eq(winner), self.record.payload.cycles.eq(elapsed)]
+            self.go.eq(self.ready & self.want),
+            self.record.payload.token.eq(winner), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
         with m.FSM(name="phase"):
             with m.State("READY"):
                 m.d.comb += self.ready.eq(1)
-                m.d.sync += elapsed.eq(2)  # in cycle c of a token this is c + 1
                 with m.If(self.want):
-                    m.d.sync += self.cycles.eq(self.cycles + 1)
                     m.next = "BUSY"
             with m.State("BUSY"):
                 m.d.sync += [elapsed.eq(elapsed + 1), self.cycles.eq(self.cycles + 1)]
                 with m.If(self.idle):
-                    m.next = "HANDOVER"
-            with m.State("HANDOVER"):
-                m.d.comb += self.record.valid.eq(1)
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):
+                m.d.sync += [elapsed.eq(elapsed + 1), self.cycles.eq(self.cycles + 1)]
+                m.next = "OFFER"
+            with m.State("OFFER"):
+                m.d.comb += [self.record.valid.eq(1), self.ready.eq(self.record.ready), ended.eq(self.record.ready)]
+                with m.If(self.classify):
+                    m.d.comb += winner.eq(self.winner)
                 with m.If(self.record.ready):
-                    m.d.sync += self.cycles.eq(self.cycles + 1)
-                    m.d.comb += ended.eq(1)
                     m.next = "READY"
+                with m.If(self.go):
+                    m.next = "BUSY"
 
         # Position and token, and what follows from them by addition.
         with m.If(self.go):
-            m.d.sync += self.column.eq(self.token * registers["embed_step"])
+            m.d.sync += [
+                self.column.eq(winner * registers["embed_step"]),
+                elapsed.eq(1), self.cycles.eq(self.cycles + 1)]  # as they are in cycle 1
         with m.If(ended):
             m.d.sync += [
                 self.token.eq(winner), self.position.eq(self.position + 1),
