@@ -102,27 +102,29 @@ def _never_written(reads: Touches, known: Flags) -> None:
             int(reads.time[i]), f"{{}} reads {reads.space.value} {reads.cell[i]}, which was never {how}", reads.word(i))
 
 
-def _first_reads(times: Timing) -> dict[Space, int]:
-    """Cycle, from the start of a token, in which its first word may read each space."""
-    first = 1
+def _deadlines(times: Timing, timeline: Timeline) -> dict[Space, int]:
+    """Cycle in which each space is next read by somebody else: the next token's first word, or the control unit."""
+    first = timeline.cycles + 1
     return {
         Space.BANK: first + times.matrix_read, Space.ACT: first + times.matrix_read, Space.ACC: first + times.acc_read,
         Space.MEMORY: first + times.vector_read, Space.SCALAR: first + min(times.vector_read, times.scalar_read),
-        Space.REDUCE: first + times.scalar_read, Space.TOKEN: 0}
+        Space.REDUCE: first + times.scalar_read,
+        Space.TOKEN: timeline.cycles}  # the control unit takes the winner in the cycle in which the next token can start
 
 
 def _landed(writes: Touches, deadline: int) -> None:
-    """Nothing is on its way when the next token starts to read."""
+    """Nothing is on its way when somebody outside of the token reads it."""
     if len(writes.time) and writes.time.max() > deadline:
         i = int(np.argmax(writes.time))
         raise IllegalProgram(
-            int(writes.time[i]), f"the write of {{}} lands when the next token may already read: it must be visible in "
-            f"cycle {deadline}", writes.word(i))
+            int(writes.time[i]), f"the write of {{}} lands after the token's end, where it may already be read: "
+            f"it must be visible in cycle {deadline}", writes.word(i))
 
 
 def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: Loaded, *, classify: bool,
                    overlap: Collection[Space] = OVERLAP) -> None:
     """Raises IllegalProgram for the first thing that is wrong in each kind of check."""
+    deadlines = _deadlines(timing(cfg), timeline)
     for space, reads in accesses.reads.items():
         writes = accesses.writes[space]
         _ports(writes)
@@ -132,7 +134,7 @@ def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
             if space is Space.ACT:
                 known |= loaded.act[reads.cell]
             _never_written(reads, known)
-        _landed(writes, timeline.cycles + _first_reads(timing(cfg))[space])
+        _landed(writes, deadlines[space])
     if classify and not len(accesses.writes[Space.TOKEN].cell):
         raise IllegalProgram(timeline.cycles, "the token ends without ARGMAX, so there is no next token")
     rows = accesses.reads[Space.BANK]
@@ -171,4 +173,4 @@ def check_position(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
                      np.zeros(len(stores), bool), numbers)
     _ports(writes)
     _hazards(accesses.reads[Space.BANK], writes, overlap=False)
-    _landed(writes, timeline.cycles + _first_reads(times)[Space.BANK])
+    _landed(writes, _deadlines(times, timeline)[Space.BANK])

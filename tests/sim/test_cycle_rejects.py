@@ -303,7 +303,7 @@ def test_nothing_outlives_the_token_so_far_that_the_next_sees_it_half(space: str
     least = 20 + visible - read - times.token_overhead - 21
     quick: dict[str, Any] = {"matrix": f"{ACC}\nEND", "scalar": "END"}
     run(vector=f"{vector}\n{ends(least)}", **quick)
-    rejected("when the next token may already read", vector=f"{vector}\n{ends(least - 1)}", **quick)
+    rejected("lands after the token's end", vector=f"{vector}\n{ends(least - 1)}", **quick)
 
 
 def test_argmax_is_done_when_the_token_ends():
@@ -312,7 +312,7 @@ def test_argmax_is_done_when_the_token_ends():
     quick: dict[str, Any] = {"matrix": f"{ACC}\nEND", "scalar": "END"}
     word = "RUN wait=19 reduce=ARGMAX first=1"
     simulator(vector=f"{word}\n{ends(least)}", **quick).step(3, classify=True)
-    rejected("when the next token may already read", classify=True, vector=f"{word}\n{ends(least - 1)}", **quick)
+    rejected("lands after the token's end", classify=True, vector=f"{word}\n{ends(least - 1)}", **quick)
 
 
 def test_a_classified_token_needs_argmax():
