@@ -109,7 +109,7 @@ def _deadlines(times: Timing, timeline: Timeline) -> dict[Space, int]:
         Space.BANK: first + times.matrix_read, Space.ACT: first + times.matrix_read, Space.ACC: first + times.acc_read,
         Space.MEMORY: first + times.vector_read, Space.SCALAR: first + min(times.vector_read, times.scalar_read),
         Space.REDUCE: first + times.scalar_read,
-        Space.TOKEN: timeline.cycles}  # the control unit takes the winner in the cycle in which the next token can start
+        Space.TOKEN: timeline.cycles}  # the winner becomes the next token
 
 
 def _landed(writes: Touches, deadline: int) -> None:

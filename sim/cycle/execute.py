@@ -185,7 +185,7 @@ class Execution:
         early = scalar.exponent if f["early"] else 0
         a = golden.source(first, s0=f["s0"] + early) if mode.source is Source.ACC else first
         # Times 1, unshifted, 16 bits stay what they are.
-        b = a if isinstance(params, int) and f["s1"] == 0 else golden.factor(a, params, s1=f["s1"])
+        b = a if mode.factor1 is Factor1.ONE and f["s1"] == 0 else golden.factor(a, params, s1=f["s1"])
         late = 0
         match mode.factor2:
             case Factor2.ONE:
