@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.calibrate import Activations, calibrate, silu
-from compiler.checkpoint import NORM_EPSILON, FloatModel, rope_tables
+from compiler.checkpoint import NORM_EPSILON, FloatModel
 from compiler.fold import FoldedModel, fold, residual_basis
 from compiler.quantised import Layer, Linear, QuantisedModel, Shape, Shifts, UInt8
+from compiler.rotary import rotary_tables
 from compiler.scales import Scales, choose_scales
 
 Float = npt.NDArray[np.floating]
@@ -32,7 +33,7 @@ GATE_UNIT: Final = 1 / 16
 SILU_ONE: Final = 2.0**11
 RSQRT_ONE: Final = 2.0**14  # mantissa * 2**-exponent of 1, after the adjustment
 RECIP_BITS: Final = 21
-ROPE_ONE: Final = 127 / 128
+ROPE_SHIFT: Final = 7
 
 MULTIPLIER_MAX: Final = 255
 WEIGHT_MAX: Final = 127
@@ -161,7 +162,8 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     # So that no sum of squares can reach 2**32.
     square = max(0, math.ceil(math.log2(shape.dim)) - 1)
     logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
-    matrices = _matrices(folded, scales, square, logit_scale)
+    cos, sin, radius = rotary_tables(shape)
+    matrices = _matrices(folded, scales, square, logit_scale, radius)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
     linears: dict[str, list[Linear]] = {}
@@ -175,7 +177,6 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     for name, (s0, s1, s2) in shifts.items():
         shifts[name] = (s0, s1, s2 + deficit) if name in NORMALISED else _without_negative(s0, s1, s2)
     embedded, embed_total = split([folded.embed.T / (ONE_HOT * scales.stream)])
-    cos, sin = rope_tables(shape)
     return QuantisedModel(
         shape=shape,
         embed=embedded[0].weights.T.copy(),
@@ -190,8 +191,8 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
         ),  # fmt: skip
         classifier=linears["logit"][0],
         final_x_shift=scales.x_shifts[-1],
-        rope_cos=np.rint(cos * WEIGHT_MAX).astype(np.int8),
-        rope_sin=np.rint(sin * WEIGHT_MAX).astype(np.int8),
+        rope_cos=cos,
+        rope_sin=sin,
         norm_bias=max(1, round(NORM_EPSILON * shape.dim / (scales.stream**2 * 2.0**square))),
         shifts=Shifts(
             embed_s1=embed_total,
@@ -216,7 +217,9 @@ def _without_negative(s0: int, s1: int, s2: int) -> tuple[int, int, int]:
     return max(s0, 0), s1, s2
 
 
-def _matrices(folded: FoldedModel, scales: Scales, square: int, logit_scale: float) -> dict[str, list[Float64]]:
+def _matrices(
+    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, radius: Float64
+) -> dict[str, list[Float64]]:
     """For each operation M in every layer, with all scales and fixed factors of docs/numerics.md inside."""
     dim = folded.basis.shape[0]
     # x / rms(x) = x8 * 2**x_shift * norm / sqrt(S), and the machine's mantissa * 2**-exponent is RSQRT_ONE / sqrt(S).
@@ -224,10 +227,11 @@ def _matrices(folded: FoldedModel, scales: Scales, square: int, logit_scale: flo
     found: dict[str, list[Float64]] = {name: [] for name in ("q", "k", "v", "o", "gate", "up", "down")}
     for i, (w, scale) in enumerate(zip(folded.layers, scales.layers, strict=True)):
         attention_x, ffn_x = (2.0 ** scales.x_shifts[2 * i + block] for block in (0, 1))
-        wide = ROPE_ONE * 2.0**WIDE_SHIFT
+        # The rotation multiplies by the radius of the pair, (head_dim,), and shifts it out again.
+        wide = 2.0 ** (WIDE_SHIFT + ROPE_SHIFT) / np.repeat(radius, 2)
         hidden = scale.hidden / scales.stream
-        found["q"].append(w.wq * (norm * attention_x * wide / scale.q.reshape(-1, 1)))
-        found["k"].append(w.wk * (norm * attention_x * wide / scale.k.reshape(-1, 1)))
+        found["q"].append(w.wq * (norm * attention_x * (wide / scale.q).reshape(-1, 1)))
+        found["k"].append(w.wk * (norm * attention_x * (wide / scale.k).reshape(-1, 1)))
         found["v"].append(w.wv * (norm * attention_x / scale.v.reshape(-1, 1)))
         found["o"].append(w.wo * (scale.o.reshape(-1) / scales.stream))
         found["gate"].append(w.w1 * (norm * ffn_x / GATE_UNIT))
