@@ -56,9 +56,9 @@ class Values(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         cfg, index_bits = self.cfg, log2(self.cfg.values)
-        m.submodules.table = table = Memory(
+        m.submodules.rows = rows = Memory(
             shape=cfg.value_bits, depth=cfg.values * cfg.buckets, init=[], attrs=NEVER_COLLIDES)
-        read, write = table.read_port(), table.write_port()
+        read, write = rows.read_port(), rows.write_port()
         m.d.comb += [
             write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en),
             read.en.eq(~write.en)]
@@ -109,8 +109,8 @@ class Control(wiring.Component):
 
     Latency
     -------
-    With the last END in cycle E the record is offered in E + 2, `rtl.timing` token_overhead; if it is taken at once, the
-    next `go` can come in the same cycle. A record's `cycles` is E + 2 whether or not somebody waits.
+    With the last END in cycle E the record is offered in E + 2, `rtl.timing` token_overhead; if it is taken at once,
+    the next `go` can come in the same cycle. A record's `cycles` is E + 2 whether or not somebody waits.
 
     Reset
     -----

@@ -152,9 +152,9 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         cfg, queue, now = self.cfg, self.queue, self.current
-        m.submodules.program = program = Memory(
+        m.submodules.words = words = Memory(
             shape=word_bits(cfg, queue), depth=queue.words(cfg), init=[], attrs=NEVER_COLLIDES)
-        read, write = program.read_port(), program.write_port()
+        read, write = words.read_port(), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))
         address = Signal(self.address_bits)  # of the coming word
