@@ -61,7 +61,8 @@ def vector_accesses(cfg: Config, insn: Insn, counts: dict[str, Count], key_step:
     writes: list[Touch] = []
     bank_writes = NO_CYCLES
     if insn["source"] is Source.ACC:
-        reads.append(Touch(Space.ACC, (insn.number("slot") + advance * insn.number("inc_slot")) % cfg.slots, issue + t.acc_read))
+        slots = (insn.number("slot") + advance * insn.number("inc_slot")) % cfg.slots
+        reads.append(Touch(Space.ACC, slots, issue + t.acc_read))
     if insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM:
         reads.append(Touch(Space.VECTOR, insn.number("src") + advance * insn.number("inc_src"), issue + t.vector_read))
     if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early"):

@@ -1,6 +1,7 @@
 """Assembly: a Schedule as the words of three queues, and the cycles they take.
 
-A queue is: prologue, LOOP_OUTER over the layers, one layer (and a NOP that fills the rest of the period), END_PROMPT, epilogue, END.
+A queue is: prologue, LOOP_OUTER over the layers, one layer (and a NOP that fills the rest of the period), END_PROMPT,
+epilogue, END.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
     sections, start, period, after = schedule.sections, schedule.body_start, schedule.period, schedule.epilogue_start
     prologue, body, epilogue = (sections[section] for section in Section)
     strides: dict[str, dict[str, int]] = {
-        "matrix": {"row": layout.layer_rows}, "vector": {"param": layout.layer_params, "dst": layout.layer_rows}, "scalar": {"constant": 1}}
+        "matrix": {"row": layout.layer_rows}, "vector": {"param": layout.layer_params, "dst": layout.layer_rows},
+        "scalar": {"constant": 1}}
     words: dict[str, list[Word]] = {}
     ends = np.zeros((2, len(period)), np.int64)
     for queue, name in zip((MATRIX, VECTOR, SCALAR), QUEUE_NAMES, strict=True):
@@ -98,7 +100,8 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
         tail = _with_wait(_words(schedule, epilogue, name), Wait(gap - 1 - prompt_wait))
         final = max(0, _settled(epilogue, name) - t.token_overhead)
         words[name] = [
-            *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside, Word(_control(queue, Op.END_PROMPT), Wait(prompt_wait)),
+            *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside,
+            Word(_control(queue, Op.END_PROMPT), Wait(prompt_wait)),
             *roll(config, merge(config, tail)), Word(_control(queue, Op.END), Wait(final))]
         body_end = 1 + start + (layers - 1) * period + period + first
         ends[0] = np.maximum(ends[0], body_end + prompt_wait)
@@ -115,12 +118,13 @@ def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
         encoded: list[int] = []
         for word in program.words[queue.name]:
             wait = word.wait
-            while wait.cycles >= 1 << config.wait_bits:  # too long for one word: a NOP takes its wait and one cycle more
-                most = (1 << config.wait_bits) - 1
+            most = (1 << config.wait_bits) - 1
+            while wait.cycles > most:  # too long for one word: a NOP takes its wait and one cycle more
                 encoded.append(encode(config, _control(queue, Op.NOP, wait=most)))
                 wait = Wait(wait.cycles - most - 1, wait.value)
             fields: dict[str, int | enum.Enum] = dict(word.insn.fields)
-            extra = {"wait": wait.cycles, "wait_value": wait.value, "end_inner": int(word.end_inner), "end_outer": int(word.end_outer)}
+            extra = {"wait": wait.cycles, "wait_value": wait.value, "end_inner": int(word.end_inner),
+                     "end_outer": int(word.end_outer)}
             extra |= {f"{name}_value": column for name, column in word.counts}
             fields |= {name: value for name, value in extra.items() if value}
             encoded.append(encode(config, Insn(queue, fields)))

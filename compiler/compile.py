@@ -1,4 +1,4 @@
-"""compile_model: quantised model -> image, through the passes in reading order: lay out, lower, schedule, assemble, place."""
+"""compile_model: quantised model -> image, through the passes in reading order: see docs/compiler.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compiler.assemble import assemble, encode_program
 from compiler.errors import InputError
 from compiler.image import Image, Registers
 from compiler.ir import CompileError
-from compiler.layout import Layout, check_fit, misfits, lay_out
+from compiler.layout import Layout, check_fit, lay_out, misfits
 from compiler.lower import lower
 from compiler.place import activations, banks, check_accumulators, constants, params
 from compiler.quantised import QuantisedModel
@@ -57,10 +57,12 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         values[:buckets, number] = column
     bucket = np.arange(wanted) // config.bucket_positions
     shape = model.shape
-    macs = np.array([[shape.macs(position, classify=classify) for position in range(wanted)] for classify in (False, True)])
+    macs = np.array([[shape.macs(position, classify=classify) for position in range(wanted)]
+                     for classify in (False, True)])
     return Image(
-        config=config, programs=words, banks=banks(model, layout), act=activations(layout), params=params(model, layout),
-        constants=constants(model, layout), values=values, context=wanted, cycles=program.cycles[:, bucket], useful_macs=macs,
+        config=config, programs=words, banks=banks(model, layout), act=activations(layout),
+        params=params(model, layout), constants=constants(model, layout), values=values, context=wanted,
+        cycles=program.cycles[:, bucket], useful_macs=macs,
         registers=Registers(key_step=layout.geometry.head_steps, rope_step=2 * layout.geometry.rope_period,
                             embed_step=layout.geometry.embed_columns),
         tensors=tensor_map(layout), provenance={**(provenance or {}), **usage(layout, words)}, tokenizer=tokenizer)
@@ -71,5 +73,6 @@ def usage(layout: Layout, words: dict[str, list[int]]) -> dict[str, Any]:
     config = layout.geometry.config
     depths = {"matrix": config.matrix_words, "vector": config.vector_words, "scalar": config.scalar_words}
     return {
-        "memory": {memory.name: {"used": memory.used, "free": memory.depth - memory.used} for memory in layout.memories},
+        "memory": {memory.name: {"used": memory.used, "free": memory.depth - memory.used}
+                   for memory in layout.memories},
         "program": {name: {"used": len(queue), "free": depths[name] - len(queue)} for name, queue in words.items()}}

@@ -59,7 +59,7 @@ def dependences(operations: list[Operation], bucket: int) -> Edges:
     """Edges between the operations of a list in program order, by their numbers in it."""
     edges: Edges = {}
     plain: dict[Space, _Cells] = {space: _Cells() for space in Space if space not in _ORDERED_READERS}
-    top = {space: 1 for space in _ORDERED_READERS}
+    top = dict.fromkeys(_ORDERED_READERS, 1)
     for operation in operations:
         touched = operation.accesses(bucket)
         for touch in touched.reads + touched.writes:
@@ -76,7 +76,8 @@ def dependences(operations: list[Operation], bucket: int) -> Edges:
             for cell, cycle in zip(cells.tolist(), cycles.tolist(), strict=True):
                 if cell in state.writer:
                     writer, visible = state.writer[cell]
-                    if not (operation.partner is not None and space is Space.ACC):  # paced with its writer, see Operation
+                    paced = operation.partner is not None and space is Space.ACC  # with its writer, see Operation
+                    if not paced:
                         _raise_to(edges, writer, number, visible - cycle)
                 state.readers[cell].append((number, cycle))
         for space, cells, cycles in accesses.writes:

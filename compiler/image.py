@@ -1,6 +1,6 @@
 """Image: everything a machine is loaded with, and the cycles the compiler promises for it.
 
-Memories are in the machine's own layout. `save` and `load` (safetensors, metadata as JSON) are in compiler/image_file.py.
+Memories are in the machine's own layout. `save` and `load` (safetensors, metadata as JSON) are in image_file.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from rtl.config import Config
 class Registers:
     """Control registers of the core, set once.
 
-    key_step: bank rows between the K blocks of neighbouring groups of `lanes` positions (K-store row = dst + position // lanes * key_step).
+    key_step: bank rows between the K blocks of neighbouring groups of `lanes` positions: a K store goes to row
+        dst + position // lanes * key_step.
     rope_step: parameter rows of one position. embed_step: embedding columns of one token.
     """
 
@@ -40,7 +41,7 @@ class Image:
         registers: control registers.
         context: most positions. cycles: (2, context) int64, predicted cycles of a token at each position;
             row 0 prompt tokens (no classifier), row 1 classified tokens.
-        tensors: where named tensors lie after a token, for comparison: name -> (space, ...) see compiler/allocate.py.
+        tensors: where named tensors lie after a token, for comparison: name -> (space, ...) see compiler/tensors.py.
         useful_macs: (2, context) int64.
         provenance: where the model came from, checksums, tool version: plain JSON values.
         tokenizer: bytes of the llama2.c tokenizer file, so that an image speaks for itself.

@@ -1,4 +1,4 @@
-"""The compiler's intermediate form: operations of one unit each, in an order that is correct if each finished before the next.
+"""The compiler's intermediate form: operations of one unit each, in an order that is correct one after another.
 
 An operation is one instruction word without its wait. Counts that depend on the position are `Count(scale)`: rounds =
 scale x blocks, where blocks = bucket + 1 is how many attention blocks (`Config.bucket_positions` positions) are in use.

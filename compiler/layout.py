@@ -1,7 +1,7 @@
-"""Layout: which output channel is in which lane, and where everything lies in the machine's memories.
+"""Layout: where everything lies in the machine's memories, and whether it fits.
 
-The model's own order is kept nowhere by accident: each vector has an index map (element of the machine's vector -> channel of the
-model, -1 for padding), and weights are permuted once, here and in place.py, so that no data ever moves at run time.
+Regions follow one another in each memory (`Memory.take`); nothing is freed. The layers' weights and caches lie
+`layer_rows` apart, so that one program serves them all.
 """
 
 from __future__ import annotations
@@ -9,33 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from compiler.errors import InputError
-from compiler.quantised import QuantisedModel, Shape
+from compiler.geometry import Geometry, Index, ceil_div, pad_to
+from compiler.quantised import QuantisedModel
 from rtl.config import PRESETS, Config
-
-Index = npt.NDArray[np.int64]
-
-
-def ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-def pad_to(index: Index, multiple: int) -> Index:
-    """The index map with -1 appended up to a multiple."""
-    return np.concatenate([index, np.full(-len(index) % multiple, -1, np.int64)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """One matrix in the banks: `blocks` outputs of `lanes` channels, `steps` rows each, from row `row` (of the first layer)."""
+    """One matrix in the banks: `blocks` outputs of `lanes` channels, `steps` rows each, from row `row` of the bank.
+
+    Rows and parameter rows of a layer's matrix are those of the first layer.
+    """
 
     name: str
     outputs: Index  # (blocks * lanes,) output channel or -1
     inputs: Index  # (steps * taps,) input channel or -1
     row: int
-    param: int  # parameter row of the first block (of the first layer)
+    param: int  # parameter row of the first block
     row_pitch: int  # rows from one block to the next
     blocks: int
     steps: int
@@ -66,102 +58,12 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """Derived sizes of a shape on a machine; everything the lowering counts with."""
-
-    shape: Shape
-    config: Config
-    context: int
-
-    @property
-    def x_blocks(self) -> int:
-        return ceil_div(self.shape.dim, self.config.lanes)
-
-    @property
-    def hidden_blocks(self) -> int:
-        return ceil_div(self.shape.hidden, self.config.lanes)
-
-    @property
-    def vocab_blocks(self) -> int:
-        return ceil_div(self.shape.vocab, self.config.lanes)
-
-    @property
-    def head_steps(self) -> int:
-        """Matrix steps of one score: activation words of a head of q, bank rows of a head of k for `lanes` positions."""
-        return ceil_div(self.shape.head_dim, self.config.taps)
-
-    @property
-    def padded_head(self) -> int:
-        return self.head_steps * self.config.taps
-
-    @property
-    def units_per_head(self) -> int:
-        """Lane groups that one head of v fills."""
-        return ceil_div(self.shape.head_dim, self.config.group_lanes)
-
-    @property
-    def value_blocks(self) -> int:
-        return ceil_div(self.shape.kv_heads * self.units_per_head, self.config.groups)
-
-    @property
-    def attention_blocks(self) -> int:
-        """Most attention blocks (bucket_positions positions each)."""
-        return ceil_div(self.context, self.config.bucket_positions)
-
-    @property
-    def padded_context(self) -> int:
-        return self.attention_blocks * self.config.bucket_positions
-
-    @property
-    def key_rows(self) -> int:
-        """Bank rows of one head's K cache."""
-        return self.padded_context // self.config.lanes * self.head_steps
-
-    @property
-    def value_rows(self) -> int:
-        """Bank rows of one V block."""
-        return self.padded_context // self.config.taps
-
-    @property
-    def rope_period(self) -> int:
-        """Blocks after which the RoPE pattern of the lanes repeats."""
-        return int(np.lcm(self.padded_head, self.config.lanes)) // self.config.lanes
-
-    @property
-    def embed_columns(self) -> int:
-        """Embedding columns of a token: a divisor or a multiple of taps, so that a token never straddles a row."""
-        blocks, taps = self.x_blocks, self.config.taps
-        if blocks >= taps:
-            return ceil_div(blocks, taps) * taps
-        return 1 << (blocks - 1).bit_length()
-
-    def head_map(self, heads: int) -> Index:
-        """q or k: each head padded to whole words, then whole vectors."""
-        d = self.shape.head_dim
-        one = np.concatenate([np.arange(d), np.full(self.padded_head - d, -1)])
-        every = [np.where(one < 0, -1, one + head * d) for head in range(heads)]
-        return pad_to(np.concatenate(every).astype(np.int64), self.config.lanes)
-
-    def value_map(self) -> Index:
-        """v: each head in whole lane groups, then whole vectors."""
-        d, unit = self.shape.head_dim, self.config.group_lanes
-        one = np.concatenate([np.arange(d), np.full(self.units_per_head * unit - d, -1)])
-        every = [np.where(one < 0, -1, one + head * d) for head in range(self.shape.kv_heads)]
-        return pad_to(np.concatenate(every).astype(np.int64), self.config.lanes)
-
-    def attention_map(self) -> Index:
-        """Output of A.V: for each of the queries that share a KV head, the lanes of v with that query head's channels."""
-        d, share = self.shape.head_dim, self.shape.queries_per_kv
-        v = self.value_map()
-        kv, within = v // d, v % d
-        parts = [np.where(v < 0, -1, (kv * share + rep) * d + within) for rep in range(share)]
-        return pad_to(np.concatenate(parts), self.config.act_width)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Addresses of everything. Bank rows and parameter rows of a layer are the first layer's; the next layers' are `layer_rows`
-    and `layer_params` further."""
+    """Addresses of everything.
+
+    Bank rows and parameter rows of a layer are the first layer's; the next layers' are `layer_rows` and `layer_params`
+    further.
+    """
 
     geometry: Geometry
     matrices: dict[str, Matrix]  # wq wk wv wo gate up down0..; classifier

@@ -1,119 +1,27 @@
 """Lowering: one token as a list of operations, in an order that would be correct one at a time.
 
-Each function below is one step of docs/numerics.md section 2. Addresses come from the Layout, shifts from the model; waits
-and loops come later. Accumulator slots rotate in the order of the matmuls, so consecutive blocks never share one.
+Each method below is one step of docs/numerics.md section 2. Addresses come from the Layout, shifts from the model;
+waits and loops come later. Accumulator slots rotate in the order of the matmuls, so neighbours never share one.
 """
 
 from __future__ import annotations
 
-import enum
-from functools import partial
-
-
-from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
-from compiler.ir import Accesses, Count, Operation, Section
+from compiler.emit import RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, Emitter, Value
+from compiler.ir import Count, Operation, Section
 from compiler.layout import Layout, Matrix
 from compiler.quantised import QuantisedModel
-from rtl.isa import (
-    MATRIX, SCALAR, VECTOR, Addend, Factor1, Factor2, Function, Insn, Mask, Op, Queue, Reduce, ScalarFunction, Source, Store)
+from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
 from rtl.timing import timing
 
-Value = int | enum.Enum
-
-# Scalar registers with one purpose. The heads' registers follow; see `_Lowering.head_register`.
-RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT = range(4)
-NORM_ADJUST = -14
-"""Leaves half the bit length of the sum as the exponent of 1/rms (docs/numerics.md, step 2)."""
 RECIP_ADJUST = -21
 """Makes the exponent of RECIP the number of bits above 7 in the sum (docs/numerics.md, step 6)."""
 
 
-def _insn(queue: Queue, fields: dict[str, Value]) -> Insn:
-    """A RUN word without the fields that are zero."""
-    kept = {name: value for name, value in fields.items() if (value.value if isinstance(value, enum.Enum) else value)}
-    return Insn(queue, {"op": Op.RUN, **kept})
+class _Lowering(Emitter):
+    """The steps of a token."""
 
-
-class _Lowering:
-    """State of one lowering: the list so far, the section, and the next accumulator."""
-
-    def __init__(self, model: QuantisedModel, layout: Layout) -> None:
-        self.model, self.layout, self.g, self.cfg = model, layout, layout.geometry, layout.geometry.config
-        self.operations: list[Operation] = []
-        self.section = Section.PROLOGUE
-        self.slot = 0
-        self.chunk_scalar = 4  # a BLOCK and a COMBINE register for each chunk of the hidden vector
-        self.head_scalar = 4 + 2 * len(layout.hidden_chunks)
-        self.square_target = 0
-        self.chunk_target = 1
-        self.head_target = 1 + len(layout.hidden_chunks)
-
-    # One helper a queue.
-    def matrix(self, name: str, *, cache: bool = False, counts: dict[str, Count] | None = None, outputs: int = 1,
-               **fields: Value) -> Operation:
-        """A matmul; its first output is in slot `fields["slot"]`."""
-        insn = _insn(MATRIX, {"slot": self.slot, "clear": 1, "outer": outputs - 1, **fields})
-        self.slot = (self.slot + outputs) % self.cfg.slots
-        return self._add(name, insn, counts or {}, partial(matrix_accesses, self.cfg, insn, counts or {}, cache))
-
-    def vector(self, name: str, *, counts: dict[str, Count] | None = None, partner: Operation | None = None, lag: int = 0,
-               **fields: Value) -> Operation:
-        insn = _insn(VECTOR, fields)
-        return self._add(name, insn, counts or {},
-                         partial(vector_accesses, self.cfg, insn, counts or {}, self.g.head_steps), partner, lag)
-
-    def scalar(self, name: str, function: ScalarFunction, **fields: Value) -> Operation:
-        insn = _insn(SCALAR, {"function": function, **fields})
-        return self._add(name, insn, {}, partial(scalar_accesses, self.cfg, insn))
-
-    def _add(self, name: str, insn: Insn, counts: dict[str, Count], accesses: partial[Accesses],
-             partner: Operation | None = None, lag: int = 0) -> Operation:
-        moving = bool(counts) or insn.queue is VECTOR and insn["store"] in (Store.KEYS, Store.VALUES)
-        known: dict[int, Accesses] = {}
-
-        def at(bucket: int) -> Accesses:
-            key = bucket if moving else 0  # most operations touch the same cells in every bucket
-            if key not in known:
-                known[key] = accesses(key)
-            return known[key]
-
-        operation = Operation(name=name, section=self.section, insn=insn, counts=counts, partner=partner, lag=lag, accesses=at)
-        self.operations.append(operation)
-        return operation
-
-    # Pieces used by several steps.
-    def row(self, matrix: Matrix, block: int) -> int:
-        return matrix.row + block * matrix.row_pitch
-
-    def param(self, matrix: Matrix, block: int) -> int:
-        return matrix.param + block
-
-    def words(self, vectors: int) -> int:
-        """Matrix address of an activation vector."""
-        return vectors * self.cfg.lanes // self.cfg.taps
-
-    def matmul(self, matrix: Matrix, block: int, act: int) -> int:
-        """One output block of a weight matrix; returns its slot. act: activation word of the input vector."""
-        slot = self.slot
-        self.matrix(f"{matrix.name}[{block}]", row=self.row(matrix, block), act=act, repeat=matrix.steps - 1)
-        return slot
-
-    def requantise(self, matrix: Matrix, block: int, slot: int, shifts: tuple[int, int, int], name: str, **fields: Value) -> None:
-        s0, s1, s2 = shifts
-        self.vector(f"{name}[{block}]", source=Source.ACC, slot=slot, factor1=Factor1.UNSIGNED,
-                    param=self.param(matrix, block), s0=s0, s1=s1, s2=s2, **fields)
-
-    def square(self, block: int) -> None:
-        """Adds a block of x to the sum of squares; the first block starts it."""
-        self.vector(f"square[{block}]", source=Source.MEM, src=block, factor2=Factor2.SQUARE, s2=self.model.shifts.square,
-                    reduce=Reduce.SUM, target=self.square_target, first=int(block == 0))
-
-    def inverse_rms(self, register: int) -> None:
-        self.scalar("rsqrt", ScalarFunction.RSQRT, reduce=self.square_target, dst=register, bias=self.model.norm_bias,
-                    adjust=NORM_ADJUST)
-
-    # The steps of a token.
     def embedding(self) -> None:
+        """x, x8 and the sum of squares of the token: a one-hot activation word picks its column."""
         layout, g, taps = self.layout, self.g, self.cfg.taps
         self.scalar("x shift", ScalarFunction.CONST, dst=SHIFT_NEXT, constant=0)
         for block in range(g.x_blocks):
@@ -121,8 +29,8 @@ class _Lowering:
             self.matrix(f"embedding[{block}]", row=layout.embed_row + block // taps,
                         act=self.words(layout.onehot_act) + block % taps, gather=1)
             self.vector(f"embed[{block}]", source=Source.ACC, slot=slot, factor1=Factor1.UNSIGNED,
-                        param=layout.embed_param + block, s1=self.model.shifts.embed_s1, dst=block, write=1, store=Store.ACT,
-                        out_scaled=1, out_scalar=SHIFT_NEXT)
+                        param=layout.embed_param + block, s1=self.model.shifts.embed_s1, dst=block, write=1,
+                        store=Store.ACT, out_scaled=1, out_scalar=SHIFT_NEXT)
             self.square(block)
 
     def rotated(self, name: str, wide: int, shifts: tuple[int, int, int], s3: int) -> None:
@@ -149,11 +57,12 @@ class _Lowering:
                                 dst=layout.key_row + head * g.key_rows + word)
 
     def values(self) -> None:
+        """v: project, and store into the transposed V cache."""
         layout, matrix = self.layout, self.layout.matrices["wv"]
         for block in range(matrix.blocks):
             slot = self.matmul(matrix, block, 0)
-            self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR, scalar=RMS_ATTENTION,
-                            store=Store.VALUES, dst=layout.value_row + block * self.g.value_rows)
+            self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR,
+                            scalar=RMS_ATTENTION, store=Store.VALUES, dst=layout.value_row + block * self.g.value_rows)
 
     def attention(self) -> None:
         """Scores, softmax and A.V, breadth first over the heads of a wave."""
@@ -168,27 +77,34 @@ class _Lowering:
             self.weighted_values(first, last)
 
     def scores(self, number: int, head: int, kv: int) -> None:
+        """Scores of one query head and their maximum. number: of the head in its wave.
+
+        A block of scores is made every head_steps cycles and the accumulators are fewer than the blocks, so the
+        vector operation is the matmul's partner: it takes each block `lag` cycles after its matmul began.
+        """
         layout, g, cfg = self.layout, self.g, self.cfg
         t, count = timing(cfg), Count(scale=cfg.bucket_positions // cfg.lanes)
-        slot = self.slot
-        made = self.matrix(f"scores[{head}]", cache=True, counts={"outer": count}, repeat=g.head_steps - 1,
+        slot, target = self.slot, self.head_target + number
+        made = self.matrix(f"scores[{head}]", {"outer": count}, cache=True, repeat=g.head_steps - 1,
                            row=layout.key_row + kv * g.key_rows, row_step=g.head_steps,
                            act=self.words(layout.q_act) + head * g.head_steps)
-        self.vector(f"score[{head}]", counts={"repeat": count}, partner=made,
-                    lag=g.head_steps - 1 + t.acc_visible - t.acc_read, pace=g.head_steps - 1, source=Source.ACC, slot=slot,
-                    inc_slot=1, s0=self.model.shifts.score_s0, write=1, dst=layout.scores + number * layout.score_rows, inc_dst=1,
-                    mask=Mask.POSITION, reduce=Reduce.MAX, target=self.head_target + number, first=1)
-        self.scalar(f"top[{head}]", ScalarFunction.NEGATE, reduce=self.head_target + number, dst=self.head_scalar + number)
+        lag = g.head_steps - 1 + t.acc_visible - t.acc_read
+        self.vector(f"score[{head}]", count, made, lag, pace=g.head_steps - 1, source=Source.ACC, slot=slot,
+                    inc_slot=1, s0=self.model.shifts.score_s0, write=1,
+                    dst=layout.scores + number * layout.score_rows, inc_dst=1,
+                    mask=Mask.POSITION, reduce=Reduce.MAX, target=target, first=1)
+        self.scalar(f"top[{head}]", ScalarFunction.NEGATE, reduce=target, dst=self.head_scalar + number)
 
     def softmax(self, number: int) -> None:
+        """Probabilities of one head, un-normalised, and 1 over their sum."""
         layout, cfg = self.layout, self.cfg
         count = Count(scale=cfg.bucket_positions // cfg.lanes)
-        self.vector(f"exp[{number}]", counts={"repeat": count}, source=Source.MEM, src=layout.scores + number * layout.score_rows,
-                    inc_src=1, addend=Addend.SCALAR, scalar=self.head_scalar + number, function=Function.EXP2, mask=Mask.POSITION,
+        scalar, target = self.head_scalar + number, self.head_target + number
+        self.vector(f"exp[{number}]", count, source=Source.MEM, src=layout.scores + number * layout.score_rows,
+                    inc_src=1, addend=Addend.SCALAR, scalar=scalar, function=Function.EXP2, mask=Mask.POSITION,
                     store=Store.ACT, dst=layout.probs_act + number * layout.score_rows, inc_dst=1,
-                    reduce=Reduce.SUM, target=self.head_target + number, first=1)
-        self.scalar(f"recip[{number}]", ScalarFunction.RECIP, reduce=self.head_target + number, dst=self.head_scalar + number,
-                    adjust=RECIP_ADJUST)
+                    reduce=Reduce.SUM, target=target, first=1)
+        self.scalar(f"recip[{number}]", ScalarFunction.RECIP, reduce=target, dst=scalar, adjust=RECIP_ADJUST)
 
     def weighted_values(self, first: int, last: int) -> None:
         """A.V for the KV heads first..last-1; each lane group can work for another head."""
@@ -201,18 +117,19 @@ class _Lowering:
                 number = rep * heads + kv[0]
                 apart = self.words((kv[-1] - kv[0]) * layout.score_rows)
                 slot = self.slot
-                self.matrix(f"av[{rep}.{block}]", cache=True, counts={"repeat": count},
+                self.matrix(f"av[{rep}.{block}]", {"repeat": count}, cache=True,
                             row=layout.value_row + block * g.value_rows,
                             act=self.words(layout.probs_act + number * layout.score_rows), group_step=apart)
                 s0, s1, s2 = self.model.shifts.attention
                 vector = rep * g.value_blocks + block
-                self.vector(f"attention[{rep}.{block}]", source=Source.ACC, slot=slot, s0=s0, early=1, factor1=Factor1.UNSIGNED,
-                            param=layout.attention_param + vector, s1=s1, factor2=Factor2.SCALAR,
-                            scalar=self.head_scalar + number, grouped=int(apart != 0), s2=s2,
+                self.vector(f"attention[{rep}.{block}]", source=Source.ACC, slot=slot, s0=s0, early=1,
+                            factor1=Factor1.UNSIGNED, param=layout.attention_param + vector, s1=s1,
+                            factor2=Factor2.SCALAR, scalar=self.head_scalar + number, grouped=int(apart != 0), s2=s2,
                             store=Store.ACT, dst=layout.attention_act + vector)
 
-    def residual(self, matrix: Matrix, act: int, shifts: tuple[int, int, int], *, scalar: int | None, out: int | None, name: str) -> None:
-        """x += matrix @ activations; with `out`, also x8 and the sum of squares."""
+    def residual(self, matrix: Matrix, act: int, shifts: tuple[int, int, int], *, scalar: int | None, out: int | None,
+                 name: str) -> None:
+        """x += matrix @ activations. scalar: register of a factor; out: of the x shift, for x8 and the squares."""
         for block in range(matrix.blocks):
             slot = self.matmul(matrix, block, act)
             fields: dict[str, Value] = {"addend": Addend.MEM, "src": block, "dst": block, "write": 1}
@@ -225,7 +142,8 @@ class _Lowering:
                 self.square(block)
 
     def feed_forward(self) -> None:
-        layout, shifts, g = self.layout, self.model.shifts, self.g
+        """w1, w3 and w2, a chunk of the hidden vector after another; each chunk has an exponent of its own."""
+        layout, shifts = self.layout, self.model.shifts
         gate, up = layout.matrices["gate"], layout.matrices["up"]
         for number, (first, end) in enumerate(layout.hidden_chunks):
             for block in range(first, end):
@@ -234,8 +152,8 @@ class _Lowering:
                                 function=Function.SILU, dst=layout.silu + block, write=1)
                 slot = self.matmul(up, block, 0)
                 self.requantise(up, block, slot, shifts.up, "up", factor2=Factor2.MEM, src=layout.silu + block,
-                                dst=layout.hidden + block, write=1, reduce=Reduce.MAXABS, target=self.chunk_target + number,
-                                first=int(block == first))
+                                dst=layout.hidden + block, write=1, reduce=Reduce.MAXABS,
+                                target=self.chunk_target + number, first=int(block == first))
             block_scalar = self.chunk_scalar + 2 * number
             self.scalar(f"block[{number}]", ScalarFunction.BLOCK, reduce=self.chunk_target + number, dst=block_scalar)
             self.scalar(f"combine[{number}]", ScalarFunction.COMBINE, a=RMS_FFN, b=block_scalar, dst=block_scalar + 1)
@@ -244,10 +162,12 @@ class _Lowering:
                             dst=layout.hidden_act + block, out_scaled=1, out_scalar=block_scalar)
         for number, (first, _) in enumerate(layout.hidden_chunks):
             last = number == len(layout.hidden_chunks) - 1
-            self.residual(layout.matrices[f"down{number}"], self.words(layout.hidden_act + first), shifts.down,
-                          scalar=self.chunk_scalar + 2 * number + 1, out=SHIFT_NEXT if last else None, name=f"down{number}")
+            name, combined = f"down{number}", self.chunk_scalar + 2 * number + 1
+            self.residual(layout.matrices[name], self.words(layout.hidden_act + first), shifts.down,
+                          scalar=combined, out=SHIFT_NEXT if last else None, name=name)
 
     def layer(self) -> None:
+        """One decoder layer. K before Q before V: the rotation of one hides behind the projection of the next."""
         layout, shifts, layers = self.layout, self.model.shifts, self.g.shape.layers
         self.scalar("ffn x shift", ScalarFunction.CONST, dst=SHIFT_FFN, constant=1)
         self.scalar("next x shift", ScalarFunction.CONST, dst=SHIFT_NEXT, constant=1 + layers)
@@ -256,18 +176,20 @@ class _Lowering:
         self.rotated("wq", layout.wide, shifts.q, shifts.rotate_q_s3)
         self.values()
         self.attention()
-        self.residual(layout.matrices["wo"], self.words(layout.attention_act), shifts.o, scalar=None, out=SHIFT_FFN, name="wo")
+        self.residual(layout.matrices["wo"], self.words(layout.attention_act), shifts.o, scalar=None, out=SHIFT_FFN,
+                      name="wo")
         self.inverse_rms(RMS_FFN)
         self.feed_forward()
 
     def classifier(self) -> None:
+        """Logits and the largest one's number; what the last block pads takes no part."""
         matrix, tail = self.layout.matrices["classifier"], self.g.shape.vocab % self.cfg.lanes
         self.inverse_rms(RMS_ATTENTION)
         for block in range(matrix.blocks):
             slot = self.matmul(matrix, block, 0)
             masked = {"mask": Mask.TAIL, "tail": tail} if tail and block == matrix.blocks - 1 else {}
-            self.requantise(matrix, block, slot, self.model.shifts.logit, "logit", factor2=Factor2.SCALAR, scalar=RMS_ATTENTION,
-                            reduce=Reduce.ARGMAX, first=int(block == 0), **masked)
+            self.requantise(matrix, block, slot, self.model.shifts.logit, "logit", factor2=Factor2.SCALAR,
+                            scalar=RMS_ATTENTION, reduce=Reduce.ARGMAX, first=int(block == 0), **masked)
 
 
 def lower(model: QuantisedModel, layout: Layout) -> list[Operation]:
@@ -282,6 +204,6 @@ def lower(model: QuantisedModel, layout: Layout) -> list[Operation]:
 
 
 def shift_constants(model: QuantisedModel) -> list[int]:
-    """Constant memory: the first layer's x shift, then each layer's feed-forward shift, then the shift of what follows each layer."""
+    """Constant memory: the first layer's x shift, the layers' feed-forward shifts, the shifts of what follows each."""
     following = [layer.attention_x_shift for layer in model.layers[1:]] + [model.final_x_shift]
     return [model.layers[0].attention_x_shift, *(layer.ffn_x_shift for layer in model.layers), *following]

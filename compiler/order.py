@@ -1,8 +1,8 @@
 """Order: in which order each queue takes a section's operations.
 
-List scheduling at one representative bucket: of all operations whose predecessors are placed, the one that can start first
-is placed next; ties go to the longer remaining path. The matrix queue keeps the order of the lowering. The order is then
-the same at every position, so that one program serves them all.
+List scheduling at one representative bucket: of all operations whose predecessors are placed, the one that can start
+first is placed next; ties go to the longer remaining path. The matrix queue keeps the order of the lowering. The order
+is then the same at every position, so that one program serves them all.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.errors import InputError
-from compiler.layout import Index, Layout, Matrix
+from compiler.geometry import Index
+from compiler.layout import Layout, Matrix
 from compiler.lower import shift_constants
 from compiler.quantised import Linear, QuantisedModel
 
@@ -54,7 +55,8 @@ def banks(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.int8]:
     put("classifier", model.classifier, 0)
     for number, layer in enumerate(model.layers):
         base = number * layout.layer_rows
-        for name, linear in (("wk", layer.wk), ("wq", layer.wq), ("wv", layer.wv), ("wo", layer.wo), ("gate", layer.w1), ("up", layer.w3)):
+        for name, linear in (("wk", layer.wk), ("wq", layer.wq), ("wv", layer.wv), ("wo", layer.wo),
+                             ("gate", layer.w1), ("up", layer.w3)):
             put(name, linear, base)
         for chunk in range(len(layout.hidden_chunks)):
             put(f"down{chunk}", layer.w2, base)
@@ -90,7 +92,8 @@ def params(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.uint8]:
         for name, linear in (("wk", layer.wk), ("wq", layer.wq), ("wv", layer.wv), ("wo", layer.wo), ("gate", layer.w1),
                              ("up", layer.w3), ("down0", layer.w2)):
             put(base + layout.matrices[name].param, linear.multiplier, layout.matrices[name].outputs)
-        put(base + layout.attention_param, layer.attention, g.attention_map()[:g.shape.queries_per_kv * g.value_blocks * lanes])
+        vectors = g.shape.queries_per_kv * g.value_blocks
+        put(base + layout.attention_param, layer.attention, g.attention_map()[:vectors * lanes])
     return memory
 
 
@@ -118,10 +121,12 @@ def check_accumulators(model: QuantisedModel, layout: Layout) -> None:
     worst = [("embedding", 128 * ONE_HOT), ("attention (context)", layout.geometry.padded_context * 127 * 128),
              ("scores", layout.geometry.shape.head_dim * 128 * 128), ("classifier", _worst(model.classifier))]
     for number, layer in enumerate(model.layers):
-        worst += [(f"layer {number} {name}", _worst(getattr(layer, name))) for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3")]
+        worst += [(f"layer {number} {name}", _worst(getattr(layer, name)))
+                  for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3")]
     for name, most in worst:
         if most > limit:
-            raise InputError(f"{name} could reach {most} in an accumulator of {config.acc_bits} bits; {config.name} holds {limit}")
+            raise InputError(
+                f"{name} could reach {most} in an accumulator of {config.acc_bits} bits; {config.name} holds {limit}")
 
 
 def _worst(linear: Linear) -> int:

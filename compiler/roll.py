@@ -1,7 +1,7 @@
 """Rolling: a queue's straight list of timed words, made short again.
 
-Two steps, neither of which moves anything in time: neighbouring words that differ only by constant address steps become one word with
-rounds of its own (`merge`), and repeated runs of words become inner loops (`roll`).
+Two steps, neither of which moves anything in time: neighbouring words that differ only by constant address steps
+become one word with rounds of its own (`merge`), and repeated runs of words become inner loops (`roll`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,21 @@ from dataclasses import dataclass, replace
 
 from compiler.columns import Wait
 from rtl.config import Config
-from rtl.isa import MATRIX, SCALAR, VECTOR, Addend, Factor1, Factor2, Insn, Mask, Op, Reduce, ScalarFunction, Source, Store
+from rtl.isa import (
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Addend,
+    Factor1,
+    Factor2,
+    Insn,
+    Mask,
+    Op,
+    Reduce,
+    ScalarFunction,
+    Source,
+    Store,
+)
 
 Value = int | enum.Enum
 NO_WAIT = Wait(0)
@@ -93,7 +107,9 @@ def merge(cfg: Config, words: list[Word]) -> list[Word]:
 
 def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | None:
     first = words[at].insn
-    if first.queue is not MATRIX or first["op"] is not Op.RUN or words[at].counts or first.number("outer") or at + 1 >= len(words):
+    if first.queue is not MATRIX or first["op"] is not Op.RUN or words[at].counts or first.number("outer"):
+        return None
+    if at + 1 >= len(words):
         return None
 
     def step(name: str, a: Insn, b: Insn) -> int:
@@ -119,17 +135,19 @@ _STEPS = (("slot", "inc_slot"), ("src", "inc_src"), ("param", "inc_param"), ("ds
 
 def _vector_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | None:
     first = words[at].insn
-    if first.queue is not VECTOR or first["op"] is not Op.RUN or words[at].counts or first.number("repeat") or at + 1 >= len(words):
+    if first.queue is not VECTOR or first["op"] is not Op.RUN or words[at].counts or first.number("repeat"):
         return None
-    if first["mask"] is not Mask.NONE:
+    if first["mask"] is not Mask.NONE or at + 1 >= len(words):  # a mask counts the passes of its word
         return None
     plain = replace(words[at], insn=_set(first, first=0))
     pace = words[at + 1].wait
+    if pace.value or pace.cycles >= 1 << VECTOR.by_name["pace"].bits(cfg):
+        return None
     steps: dict[str, int] | None = None
     length = 1
     while at + length < len(words):
         before, here = words[at + length - 1].insn, words[at + length]
-        if here.wait != pace or pace.value or pace.cycles > 31 or here.counts or here.insn["op"] is not Op.RUN or _rest(here) != _rest(plain):
+        if here.wait != pace or here.counts or here.insn["op"] is not Op.RUN or _rest(here) != _rest(plain):
             break
         used = used_strides(here.insn)
         moved = {name: here.insn.number(name) - before.number(name) for name in used}
@@ -148,68 +166,82 @@ def _vector_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
     return replace(words[at], insn=_set(first, repeat=length - 1, pace=pace.cycles, **increments)), length
 
 
-def roll(cfg: Config, words: list[Word]) -> list[Word]:
-    """Repeated runs made into inner loops.
+@dataclass(frozen=True)
+class _Loop:
+    """`count` rounds of `length` words. late: cycles that the LOOP word lacks; saved: words that it saves."""
 
-    The LOOP word takes a cycle. Where the wait before the first round has no cycle to spare, the body's wait is moved
-    behind it into a NOP, and the word after the loop waits less.
+    length: int
+    count: int
+    strides: dict[str, int]
+    late: int
+    saved: int
+
+
+def roll(cfg: Config, words: list[Word]) -> list[Word]:
+    """Repeated runs made into inner loops, at each word the one that saves most.
+
+    The LOOP word takes a cycle. Where the wait before the first round has none to spare, the body gives up `late`
+    cycles of its wait to a NOP at its end, and the word after the loop waits that much less.
     """
     words, result = list(words), list[Word]()
     at = 0
     while at < len(words):
-        best: tuple[int, int, int, int, dict[str, int]] | None = None
-        for length in range(1, min(_LONGEST_BODY, (len(words) - at) // 2) + 1):
-            found = _rounds(cfg, words, at, length)
-            if found is None:
-                continue
-            count, strides = found
-            late = max(0, words[at + length].wait.cycles + 1 - words[at].wait.cycles)
-            if late:
-                count -= at + count * length == len(words) or words[at + count * length].wait.cycles < late
-            saved = count * length - length - 1 - (late > 0)
-            if count > 1 and saved > 0 and (best is None or saved > best[0]):
-                best = (saved, length, count, late, strides)
-        if best is None:
+        loop = _best_loop(cfg, words, at)
+        if loop is None:
             result.append(words[at])
             at += 1
             continue
-        _, length, count, late, strides = best
-        lead, steady = words[at].wait, words[at + length].wait
-        loop = Insn(words[at].insn.queue, {k: v for k, v in {"op": Op.LOOP_INNER, "repeat": count - 1, **strides}.items() if v})
-        body_wait = steady.cycles - late
-        result.append(Word(loop, Wait(lead.cycles - body_wait - 1, lead.value)))
-        body = [replace(words[at], wait=Wait(body_wait)), *words[at + 1:at + length]]
-        at += count * length
-        if late:
-            body.append(Word(Insn(loop.queue), Wait(late - 1)))
-            words[at] = replace(words[at], wait=Wait(words[at].wait.cycles - late, words[at].wait.value))
+        lead, steady = words[at].wait, words[at + loop.length].wait
+        queue, body_wait = words[at].insn.queue, steady.cycles - loop.late
+        head = _set(Insn(queue), op=Op.LOOP_INNER, repeat=loop.count - 1, **loop.strides)
+        result.append(Word(head, Wait(lead.cycles - body_wait - 1, lead.value)))
+        body = [replace(words[at], wait=Wait(body_wait)), *words[at + 1:at + loop.length]]
+        at += loop.count * loop.length
+        if loop.late:
+            body.append(Word(Insn(queue), Wait(loop.late - 1)))
+            words[at] = replace(words[at], wait=Wait(words[at].wait.cycles - loop.late, words[at].wait.value))
         body[-1] = replace(body[-1], end_inner=True)
         result += body
     return result
 
 
-def _rounds(cfg: Config, words: list[Word], at: int, length: int) -> tuple[int, dict[str, int]] | None:
-    """How often the run of `length` words at `at` repeats with constant strides, and the strides."""
-    lead, steady = words[at].wait, words[at + length].wait
-    if steady.value or (lead.cycles < steady.cycles + 1 and (lead.cycles < 1 or steady.cycles < steady.cycles + 1 - lead.cycles)):
-        return None
+def _best_loop(cfg: Config, words: list[Word], at: int) -> _Loop | None:
+    """The loop from `at` on that saves most words; None where none saves any."""
+    best: _Loop | None = None
+    for length in range(1, min(_LONGEST_BODY, (len(words) - at) // 2) + 1):
+        lead, steady = words[at].wait, words[at + length].wait
+        late = max(0, steady.cycles + 1 - lead.cycles)
+        if steady.value or late > steady.cycles:
+            continue
+        count, strides = _rounds(cfg, words, at, length)
+        end = at + count * length
+        if late and (end == len(words) or words[end].wait.cycles < late):
+            count -= 1  # the word after the loop cannot wait less; that of the last round can
+        saved = count * length - length - 1 - (late > 0)
+        if count > 1 and saved > 0 and (best is None or saved > best.saved):
+            best = _Loop(length, count, strides, late, saved)
+    return best
+
+
+def _rounds(cfg: Config, words: list[Word], at: int, length: int) -> tuple[int, dict[str, int]]:
+    """How often the run of `length` words at `at` repeats with constant strides (1: not again), and the strides."""
     if any(word.insn["op"] is not Op.RUN for word in words[at:at + length]):
-        return None
+        return 1, {}
     strides: dict[str, int] = {}
     count = 1
     while at + (count + 1) * length <= len(words) and count < 1 << cfg.repeat_bits:
         moved: dict[str, int] = {}
         for offset in range(length):
             before, here = words[at + (count - 1) * length + offset], words[at + count * length + offset]
-            if _rest(before) != _rest(here) or here.wait != words[at + length + offset if offset == 0 else at + offset].wait:
-                return (count, strides) if count > 1 else None
+            wait = words[at + (offset or length)].wait  # the first round's lead may differ
+            if _rest(before) != _rest(here) or here.wait != wait:
+                return count, strides
             for name in used_strides(here.insn):
                 step = (here.insn.number(name) - before.insn.number(name)) % _modulus(cfg, here, name)
                 if moved.setdefault(name, step) != step:
-                    return (count, strides) if count > 1 else None
-        if count == 1:
-            strides = moved
-        elif moved != strides:
+                    return count, strides
+        if count > 1 and moved != strides:
             return count, strides
+        strides = moved
         count += 1
-    return (count, strides) if count > 1 else None
+    return count, strides

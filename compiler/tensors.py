@@ -1,7 +1,7 @@
 """Where named tensors lie in the machine after a token, for comparisons between devices.
 
-A tensor is a list of (space, first, index): `first` is a row (vector memory) or a vector (activation memory), `index` maps the
-machine's elements to the model's channels, -1 for padding. Layers share their buffers: after a token they hold the last layer's.
+`first` is a row (vector memory) or a vector (activation memory), `index` maps the machine's elements to the model's
+channels, -1 for padding. Layers share their buffers: after a token they hold the last layer's.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from compiler.layout import Index, Layout
+from compiler.geometry import Index
+from compiler.layout import Layout
 
 
 def tensor_map(layout: Layout) -> dict[str, Any]:
-    """name -> {"space": "vector" | "act", "first": address, "index": channels}, plain JSON values. Names are the golden model's."""
+    """name -> {"space": "vector" | "act", "first": address, "index": channels}; names are the golden model's."""
     g = layout.geometry
     last = g.shape.layers - 1
     x: Index = np.arange(g.x_blocks * g.config.lanes)
@@ -29,4 +30,5 @@ def tensor_map(layout: Layout) -> dict[str, Any]:
         "h": ("vector", layout.hidden, hidden), "h8": ("act", layout.hidden_act, hidden),
         "o8": ("act", layout.attention_act, g.attention_map())}
     named = {f"layer{last}.{name}": entry for name, entry in entries.items()} | {"final.x8": ("act", 0, x)}
-    return {name: {"space": space, "first": first, "index": index.tolist()} for name, (space, first, index) in named.items()}
+    return {name: {"space": space, "first": first, "index": index.tolist()}
+            for name, (space, first, index) in named.items()}

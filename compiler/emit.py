@@ -1,0 +1,110 @@
+"""Emit: the vocabulary that the lowering is written in. One method a queue, and the pieces that several steps share."""
+
+from __future__ import annotations
+
+import enum
+from functools import partial
+
+from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
+from compiler.ir import Accesses, Count, Operation, Section
+from compiler.layout import FIXED_SCALARS, Layout, Matrix
+from compiler.quantised import QuantisedModel
+from rtl.isa import MATRIX, SCALAR, VECTOR, Factor1, Factor2, Insn, Op, Queue, Reduce, ScalarFunction, Source, Store
+
+Value = int | enum.Enum
+
+RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT = range(FIXED_SCALARS)
+"""Scalar registers with one purpose; those of the chunks and heads follow, see `Emitter`."""
+NORM_ADJUST = -14
+"""Leaves half the bit length of the sum as the exponent of 1/rms (docs/numerics.md, step 2)."""
+
+
+def _insn(queue: Queue, fields: dict[str, Value]) -> Insn:
+    """A RUN word without the fields that are zero."""
+    kept = {name: value for name, value in fields.items() if (value.value if isinstance(value, enum.Enum) else value)}
+    return Insn(queue, {"op": Op.RUN, **kept})
+
+
+class Emitter:
+    """State of one lowering: the operations so far, the section, and the next accumulator.
+
+    Registers: reduce 0 sums squares, then one for each chunk of the hidden vector, then one for each head of a wave.
+    Scalars: the fixed ones, a BLOCK and a COMBINE result for each chunk, then one for each head of a wave.
+    """
+
+    def __init__(self, model: QuantisedModel, layout: Layout) -> None:
+        self.model, self.layout, self.g, self.cfg = model, layout, layout.geometry, layout.geometry.config
+        self.operations: list[Operation] = []
+        self.section = Section.PROLOGUE
+        self.slot = 0
+        self.chunk_scalar = FIXED_SCALARS
+        self.head_scalar = FIXED_SCALARS + 2 * len(layout.hidden_chunks)
+        self.square_target = 0
+        self.chunk_target = 1
+        self.head_target = 1 + len(layout.hidden_chunks)
+
+    # One method a queue.
+    def matrix(self, name: str, counts: dict[str, Count] | None = None, /, *, cache: bool = False,
+               **fields: Value) -> Operation:
+        """A matmul into the next accumulator. counts: dynamic `repeat` or `outer`; cache: it reads the K or V cache."""
+        insn = _insn(MATRIX, {"slot": self.slot, "clear": 1, **fields})
+        self.slot = (self.slot + 1) % self.cfg.slots
+        return self._add(name, insn, counts or {}, partial(matrix_accesses, self.cfg, insn, counts or {}, cache))
+
+    def vector(self, name: str, count: Count | None = None, partner: Operation | None = None, lag: int = 0, /,
+               **fields: Value) -> Operation:
+        """Passes of the vector unit. count: dynamic `repeat`; partner and lag: see `Operation`."""
+        insn = _insn(VECTOR, fields)
+        counts = {} if count is None else {"repeat": count}
+        return self._add(name, insn, counts, partial(vector_accesses, self.cfg, insn, counts, self.g.head_steps),
+                         partner, lag)
+
+    def scalar(self, name: str, function: ScalarFunction, **fields: Value) -> Operation:
+        """One operation of the scalar unit."""
+        insn = _insn(SCALAR, {"function": function, **fields})
+        return self._add(name, insn, {}, partial(scalar_accesses, self.cfg, insn))
+
+    def _add(self, name: str, insn: Insn, counts: dict[str, Count], accesses: partial[Accesses],
+             partner: Operation | None = None, lag: int = 0) -> Operation:
+        moving = bool(counts) or (insn.queue is VECTOR and insn["store"] in (Store.KEYS, Store.VALUES))
+        known: dict[int, Accesses] = {}
+
+        def at(bucket: int) -> Accesses:
+            key = bucket if moving else 0  # most operations touch the same cells in every bucket
+            if key not in known:
+                known[key] = accesses(key)
+            return known[key]
+
+        operation = Operation(
+            name=name, section=self.section, insn=insn, counts=counts, partner=partner, lag=lag, accesses=at)
+        self.operations.append(operation)
+        return operation
+
+    # Pieces used by several steps.
+    def words(self, vectors: int) -> int:
+        """Matrix address of an activation vector."""
+        return vectors * self.cfg.lanes // self.cfg.taps
+
+    def matmul(self, matrix: Matrix, block: int, act: int) -> int:
+        """One output block of a weight matrix; returns its slot. act: activation word of the input vector."""
+        slot = self.slot
+        row = matrix.row + block * matrix.row_pitch
+        self.matrix(f"{matrix.name}[{block}]", row=row, act=act, repeat=matrix.steps - 1)
+        return slot
+
+    def requantise(self, matrix: Matrix, block: int, slot: int, shifts: tuple[int, int, int], name: str,
+                   **fields: Value) -> None:
+        """An output block leaves its accumulator, times its channels' multipliers."""
+        s0, s1, s2 = shifts
+        self.vector(f"{name}[{block}]", source=Source.ACC, slot=slot, factor1=Factor1.UNSIGNED,
+                    param=matrix.param + block, s0=s0, s1=s1, s2=s2, **fields)
+
+    def square(self, block: int) -> None:
+        """Adds a block of x to the sum of squares; the first block starts it."""
+        self.vector(f"square[{block}]", source=Source.MEM, src=block, factor2=Factor2.SQUARE,
+                    s2=self.model.shifts.square, reduce=Reduce.SUM, target=self.square_target, first=int(block == 0))
+
+    def inverse_rms(self, register: int) -> None:
+        """1/rms of x from the sum of squares."""
+        self.scalar("rsqrt", ScalarFunction.RSQRT, reduce=self.square_target, dst=register, bias=self.model.norm_bias,
+                    adjust=NORM_ADJUST)
