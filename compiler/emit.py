@@ -13,7 +13,7 @@ from rtl.isa import MATRIX, SCALAR, VECTOR, Factor1, Factor2, Insn, Op, Queue, R
 
 Value = int | enum.Enum
 
-RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT = range(FIXED_SCALARS)
+RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, SHIFT_STREAM = range(FIXED_SCALARS)
 """Scalar registers with one purpose; those of the chunks and heads follow, see `Emitter`."""
 NORM_ADJUST = -14
 """Leaves half the bit length of the sum as the exponent of 1/rms (docs/numerics.md, step 2)."""

@@ -98,8 +98,8 @@ class Layout:
         return (self.bank, self.param, self.vector, self.act, self.constant)
 
 
-FIXED_SCALARS = 4
-"""Scalar registers besides those of the heads and chunks: two inverse norms and two x shifts."""
+FIXED_SCALARS = 5
+"""Scalar registers besides those of the heads and chunks: two inverse norms, two x shifts, the stream's shift."""
 
 
 def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
@@ -164,7 +164,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
     act_take("x8", g.x_blocks)
     q_vectors = len(g.head_map(shape.heads)) // lanes
     k_vectors = len(g.head_map(shape.kv_heads)) // lanes
-    constant.take("x shifts", 1 + 2 * shape.layers)
+    constant.take("x shifts", 1 + 3 * shape.layers)
     return Layout(
         geometry=g, matrices=matrices, bank=bank, param=param, vector=vector, act=act, constant=constant,
         layer_rows=layer_rows, layer_params=layer_params,

@@ -6,7 +6,7 @@ waits and loops come later. Accumulator slots rotate in the order of the matmuls
 
 from __future__ import annotations
 
-from compiler.emit import RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, Emitter, Value
+from compiler.emit import RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, SHIFT_STREAM, Emitter, Value
 from compiler.ir import Count, Operation, Section
 from compiler.layout import Layout, Matrix
 from compiler.quantised import QuantisedModel
@@ -15,6 +15,9 @@ from rtl.timing import timing
 
 RECIP_ADJUST = -21
 """Makes the exponent of RECIP the number of bits above 7 in the sum (docs/numerics.md, step 6)."""
+
+CONST_BITS = 14
+"""The mantissa of CONST is one with so many bits behind the point."""
 
 
 class _Lowering(Emitter):
@@ -160,11 +163,20 @@ class _Lowering(Emitter):
             for block in range(first, end):
                 self.vector(f"hidden[{block}]", source=Source.MEM, src=layout.hidden + block, store=Store.ACT,
                             dst=layout.hidden_act + block, out_scaled=1, out_scalar=block_scalar)
+        self.rescale()
         for number, (first, _) in enumerate(layout.hidden_chunks):
             last = number == len(layout.hidden_chunks) - 1
             name, combined = f"down{number}", self.chunk_scalar + 2 * number + 1
             self.residual(layout.matrices[name], self.words(layout.hidden_act + first), shifts.down,
                           scalar=combined, out=SHIFT_NEXT if last else None, name=name)
+
+    def rescale(self) -> None:
+        """x makes room for what the layer adds, where the stream outgrows 16 bits; models that need none pay nothing."""
+        if any(layer.stream_shift for layer in self.model.layers):
+            self.scalar("stream shift", ScalarFunction.CONST, dst=SHIFT_STREAM, constant=1 + 2 * self.g.shape.layers)
+            for block in range(self.g.x_blocks):
+                self.vector(f"rescale[{block}]", source=Source.MEM, src=block, factor2=Factor2.SCALAR, scalar=SHIFT_STREAM,
+                            s2=CONST_BITS, dst=block, write=1)
 
     def layer(self) -> None:
         """One decoder layer. K before Q before V: the rotation of one hides behind the projection of the next."""
@@ -204,6 +216,8 @@ def lower(model: QuantisedModel, layout: Layout) -> list[Operation]:
 
 
 def shift_constants(model: QuantisedModel) -> list[int]:
-    """Constant memory: the first layer's x shift, the layers' feed-forward shifts, the shifts of what follows each."""
+    """Constant memory: the first layer's x shift, then for each layer the feed-forward shift, the shift of what follows
+    it, and the stream's shift."""
     following = [layer.attention_x_shift for layer in model.layers[1:]] + [model.final_x_shift]
-    return [model.layers[0].attention_x_shift, *(layer.ffn_x_shift for layer in model.layers), *following]
+    return [model.layers[0].attention_x_shift, *(layer.ffn_x_shift for layer in model.layers), *following,
+            *(layer.stream_shift for layer in model.layers)]

@@ -105,7 +105,7 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
         return x[:: max(1, len(x) // RANGE_TOKENS)]
 
     def x8(x: Float, use: int) -> Float:
-        return _int8(thin(x) @ basis, scales.stream * 2.0 ** scales.x_shifts[use])
+        return _int8(thin(x) @ basis, scales.stream[use // 2] * 2.0 ** scales.x_shifts[use])
 
     def h8(i: int) -> Float:
         a = activations.layers[i]
@@ -120,7 +120,7 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
     return _Inputs(
         attention=[x8(activations.layers[i].attention_x, 2 * i) for i in layers],
         ffn=[x8(activations.layers[i].ffn_x, 2 * i + 1) for i in layers],
-        final=x8(activations.final_x, -1),
+        final=x8(activations.final_x, 2 * len(activations.layers)),
         o=[_int8(thin(activations.layers[i].o), scales.layers[i].o).reshape(-1, scales.layers[i].o.size) for i in layers],
         hidden=[h8(i) for i in layers],
     )
@@ -176,7 +176,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     square += 2 * deficit
     for name, (s0, s1, s2) in shifts.items():
         shifts[name] = (s0, s1, s2 + deficit) if name in NORMALISED else _without_negative(s0, s1, s2)
-    embedded, embed_total = split([folded.embed.T / (ONE_HOT * scales.stream)])
+    embedded, embed_total = split([folded.embed.T / (ONE_HOT * scales.stream[0])])
     return QuantisedModel(
         shape=shape,
         embed=embedded[0].weights.T.copy(),
@@ -186,6 +186,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
                 wq=linears["q"][i], wk=linears["k"][i], wv=linears["v"][i], attention=attention[i], wo=linears["o"][i],
                 w1=linears["gate"][i], w3=linears["up"][i], w2=linears["down"][i],
                 attention_x_shift=scales.x_shifts[2 * i], ffn_x_shift=scales.x_shifts[2 * i + 1],
+                stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
             )
             for i in range(shape.layers)
         ),  # fmt: skip
@@ -193,7 +194,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
         final_x_shift=scales.x_shifts[-1],
         rope_cos=cos,
         rope_sin=sin,
-        norm_bias=max(1, round(NORM_EPSILON * shape.dim / (scales.stream**2 * 2.0**square))),
+        norm_bias=max(1, round(NORM_EPSILON * shape.dim / (scales.stream[-1] ** 2 * 2.0**square))),
         shifts=Shifts(
             embed_s1=embed_total,
             square=square,
@@ -229,14 +230,14 @@ def _matrices(
         attention_x, ffn_x = (2.0 ** scales.x_shifts[2 * i + block] for block in (0, 1))
         # The rotation multiplies by the radius of the pair, (head_dim,), and shifts it out again.
         wide = 2.0 ** (WIDE_SHIFT + ROPE_SHIFT) / np.repeat(radius, 2)
-        hidden = scale.hidden / scales.stream
+        hidden = scale.hidden / scales.stream[i]
         found["q"].append(w.wq * (norm * attention_x * (wide / scale.q).reshape(-1, 1)))
         found["k"].append(w.wk * (norm * attention_x * (wide / scale.k).reshape(-1, 1)))
         found["v"].append(w.wv * (norm * attention_x / scale.v.reshape(-1, 1)))
-        found["o"].append(w.wo * (scale.o.reshape(-1) / scales.stream))
+        found["o"].append(w.wo * (scale.o.reshape(-1) / scales.stream[i]))
         found["gate"].append(w.w1 * (norm * ffn_x / GATE_UNIT))
         found["up"].append(w.w3 * (ffn_x / (SILU_ONE * hidden[:, None])))
-        found["down"].append(w.w2 * (hidden * norm / scales.stream))
+        found["down"].append(w.w2 * (scale.hidden * norm / (scales.stream[i] * scales.stream[i + 1])))
     found["logit"] = [folded.classifier * (norm * 2.0 ** scales.x_shifts[-1] / logit_scale)]
     return found
 

@@ -68,6 +68,7 @@ class Layer:
     w2: Linear  # (dim, hidden), down
     attention_x_shift: int  # x8 = sat8(rshift(x, shift)) as wq, wk, wv read it
     ffn_x_shift: int  # and as w1, w3 read it
+    stream_shift: int = 0  # after the feed-forward norm has read x: x = sat16(rshift(x, shift)), where the stream grows
 
 
 @dataclass(frozen=True, kw_only=True)

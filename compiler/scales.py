@@ -23,6 +23,7 @@ INT8_MAX: Final = 127
 STREAM_PEAK: Final = 16384.0  # largest residual seen: half of 16 bits, the other half is headroom
 HIDDEN_PEAK: Final = 16384.0  # largest hidden value seen, likewise
 CLIPS: Final = np.linspace(0.5, 1.0, 26)  # fractions of the largest magnitude, of which the search takes the best
+STREAM_GROWTH: Final = 4  # bits by which the stream may grow from the first layer to the last on one scale
 STREAM_STEPS: Final = 8  # candidates of the residual's scale within a factor of two
 
 
@@ -48,11 +49,12 @@ class Scales:
     """Scales of a model.
 
     Members:
-        stream: of the residual stream. x_shifts: (2 * layers + 1) shifts of x8, in the order in which they are used.
+        stream: (layers + 1) of the residual stream as each layer finds it, and as the classifier does; each a power of two
+            times the one before. x_shifts: (2 * layers + 1) shifts of x8, in the order in which they are used.
         score_shift: s0 of the scores, which the scales of q and k are made for.
     """
 
-    stream: float
+    stream: Float64
     x_shifts: tuple[int, ...]
     score_shift: int
     layers: tuple[LayerScales, ...]
@@ -75,19 +77,28 @@ def _stream_error(x: Float, scale: float) -> float:
     return float((error / (np.square(x).sum(axis=1) + NORM_EPSILON)).mean())
 
 
-def stream_scales(streams: list[Float]) -> tuple[float, tuple[int, ...]]:
-    """Scale of the residual stream and the shift of x8 at each of its uses."""
-    peak = max(float(np.abs(x).max()) for x in streams) or 1.0
-    best: tuple[float, float, tuple[int, ...]] | None = None
+def stream_scales(streams: list[Float]) -> tuple[Float64, tuple[int, ...]]:
+    """Scale of the residual stream at each layer, and the shift of x8 at each of its uses.
+
+    streams: as attention and feed-forward of each layer find it, then as the classifier does. Where the stream grows by
+    more than 16 bits can bear, its scale grows with it.
+    """
+    peaks = [float(np.abs(x).max()) or 1.0 for x in streams]
+    layer_peaks = [max(peaks[at : at + 2]) for at in range(0, len(peaks), 2)]
+    growth = np.maximum.accumulate(np.ceil(np.log2(np.array(layer_peaks) / layer_peaks[-1])))
+    growth -= growth[-1]
+    if growth[0] >= -STREAM_GROWTH:
+        growth[:] = 0
+    best: tuple[float, Float64, tuple[int, ...]] | None = None
     for step in range(STREAM_STEPS):
-        unit = peak / STREAM_PEAK * 2.0 ** (step / STREAM_STEPS)
+        units = max(layer_peaks) / STREAM_PEAK * 2.0 ** (step / STREAM_STEPS + growth)
         shifts, total = list[int](), 0.0
-        for x in streams:
-            errors = [_stream_error(x, unit * 2.0**shift) for shift in range(12)]
+        for number, x in enumerate(streams):
+            errors = [_stream_error(x, units[number // 2] * 2.0**shift) for shift in range(12)]
             shifts.append(int(np.argmin(errors)))
             total += min(errors)
         if best is None or total < best[0]:
-            best = (total, unit, tuple(shifts))
+            best = (total, units, tuple(shifts))
     assert best is not None
     return best[1], best[2]
 

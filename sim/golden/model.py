@@ -207,6 +207,7 @@ class Golden:
         x8, r = self._norm(x, self.model.layers[i].ffn_x_shift, kept, f"{name}.ffn")
         g = gate(layer.gate.accumulate(x8), layer.gate.multiplier, shifts.gate, r)
         h = up(layer.up.accumulate(x8), layer.up.multiplier, shifts.up, g)
+        x = p.sat16(p.rshift(x, self.model.layers[i].stream_shift))
         h8, exponents, start = np.zeros_like(h), list[int](), 0
         for end in self.model.hidden_chunks:
             e = p.block(p.reduce_maxabs(h[start:end]))
