@@ -16,6 +16,7 @@ from compiler.place import activations, banks, check_accumulators, constants, pa
 from compiler.quantised import QuantisedModel
 from compiler.schedule import schedule
 from compiler.tensors import tensor_map
+from compiler.verify import verify_operations, verify_program
 from rtl.config import Config
 
 
@@ -46,12 +47,15 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
     layout = check_fit(model, config, wanted)
     check_accumulators(model, layout)
     buckets = layout.geometry.attention_blocks
-    plan = schedule(lower(model, layout), config, buckets)
+    operations = lower(model, layout)
+    verify_operations(operations, layout)
+    plan = schedule(operations, config, buckets)
     program = assemble(plan, layout)
     try:
         words = encode_program(program, layout)
     except CompileError as error:
         raise InputError(f"the program does not fit {config.name}: {error}") from None
+    verify_program(words, plan, program.cycles, layout, sorted({0, buckets // 2, buckets - 1}))
     values = np.zeros((config.buckets, config.values), np.uint16)
     for number, column in enumerate(plan.columns.columns):
         values[:buckets, number] = column
