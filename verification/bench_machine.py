@@ -1,0 +1,199 @@
+"""The whole machine behind its byte streams: small models token by token, every tensor and both caches against golden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.task import bridge, resume
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from compiler.image import Image
+from compiler.layout import Layout, lay_out
+from rtl.config import preset
+from rtl.protocol import Space
+from sim.device import tensor_cells, tensor_order
+from sim.driver import Driver
+from sim.golden import Golden
+from sim.golden.model import Trace
+from sim.golden.primitives import Int
+from verification.runner import bench_parameters
+from verification.settings import generator
+from verification.small_model import SHAPES, small_image
+
+PERIOD_NS = 10
+TOKENS = 10
+PROMPT = 4
+"""Tokens of the prompt; all but the last go without the classifier."""
+
+
+class Streams:
+    """The machine's byte streams, as sim.driver wants them. Everything happens at the clock's falling edge: what the
+    rising edge made is steady by then, and what is set then is taken by the next."""
+
+    def __init__(self, dut: Any) -> None:
+        self._dut = dut
+        self._received = bytearray()
+        self.send, self.receive = resume(self._send), resume(self._receive)
+
+    async def start(self) -> None:
+        """Clock and reset; from now on a byte is always taken from the machine."""
+        dut = self._dut
+        dut.rst.value, dut.rx_valid.value, dut.rx_data.value, dut.tx_ready.value = 1, 0, 0, 0
+        Clock(dut.clk, PERIOD_NS, unit="ns").start()
+        for _ in range(3):
+            await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        dut.tx_ready.value = 1
+
+    async def _send(self, data: bytes) -> None:
+        dut = self._dut
+        dut.rx_valid.value = 1
+        for byte in data:
+            dut.rx_data.value = byte
+            # `rx_ready` depends on nothing that is set here, so it still holds at the rising edge.
+            while not int(dut.rx_ready.value):
+                await self._cycle()
+            await self._cycle()
+        dut.rx_valid.value = 0
+
+    async def _receive(self, count: int) -> bytes:
+        dut = self._dut
+        while len(self._received) < count:
+            if not int(dut.tx_valid.value):
+                await RisingEdge(dut.tx_valid)
+                await FallingEdge(dut.clk)
+            await self._cycle()
+        data = bytes(self._received[:count])
+        del self._received[:count]
+        return data
+
+    async def _cycle(self) -> None:
+        """From one falling edge to the next; the rising edge between takes a byte from the machine if there is one."""
+        if int(self._dut.tx_valid.value):
+            self._received.append(int(self._dut.tx_data.value))
+        await FallingEdge(self._dut.clk)
+
+
+class Comparison:
+    """A model on the machine and on the golden model, side by side.
+
+    Parameters
+    ----------
+    driver : the machine, the image loaded. image : with its model in it.
+    """
+
+    def __init__(self, driver: Driver, image: Image) -> None:
+        assert image.model is not None
+        self.driver, self.image, self.model = driver, image, image.model
+        self.layout: Layout = lay_out(image.model, image.config, image.context)
+        self.traces: list[Trace] = []
+        self.compared: set[str] = set()
+
+    def run(self, prompt: list[int], *, each: bool) -> list[tuple[int, int]]:
+        """TOKENS tokens from position 0; returns (token, cycles) of each.
+
+        each: step the machine and compare everything after each token. Else the part after the prompt runs on chip
+        without the host, and everything is compared at the end.
+        """
+        golden, self.traces = Golden(self.model), []
+        self.driver.reset()
+        expected: list[int] = []
+        records: list[tuple[int, int]] = []
+        token = prompt[0]
+        for position in range(TOKENS):
+            classify = position >= len(prompt) - 1
+            trace = Trace()
+            winner = golden.step(token, classify=classify, trace=trace)
+            self.traces.append(trace)
+            expected.append(token if winner is None else winner)
+            if each or position < len(prompt):
+                records.append(self.driver.step(token, classify=classify))
+                self._compare(position)
+            token = expected[-1] if classify else prompt[position + 1]
+        if not each:
+            records += self.driver.run(TOKENS - len(prompt))
+            self._compare(TOKENS - 1)
+        assert [record[0] for record in records] == expected, "tokens"
+        classified = [int(position >= len(prompt) - 1) for position in range(TOKENS)]
+        cycles = [int(self.image.cycles[row, position]) for position, row in enumerate(classified)]
+        assert [record[1] for record in records] == cycles, "cycles"
+        status = self.driver.status()
+        assert (status.position, status.token, status.cycles) == (TOKENS, expected[-1], sum(cycles))
+        return records
+
+    def _compare(self, position: int) -> None:
+        """Everything that a token at this position leaves behind."""
+        trace = self.traces[position]
+        for name, entry in self.image.tensors.items():
+            if name in trace:
+                space, cells = tensor_cells(self.image.config, entry)
+                memory = Space.VECTOR if space == "vector" else Space.ACT
+                found = tensor_order(entry, self.driver.read(memory, cells.start, len(cells)))
+                _same(name, position, found, trace[name].reshape(-1))
+                self.compared.add(name)
+        for layer in range(self.model.shape.layers):
+            keys, values = self._caches(layer, position + 1)
+            for past in range(position + 1):
+                _same(f"layer{layer}.k8 in the cache", past, keys[past], self.traces[past][f"layer{layer}.k8"])
+                _same(f"layer{layer}.v8 in the cache", past, values[past],
+                      self.traces[past][f"layer{layer}.v8"].reshape(values[past].shape))
+
+    def _caches(self, layer: int, positions: int) -> tuple[Int, Int]:
+        """(positions, kv_heads, head_dim) keys and (positions, kv_heads * head_dim) values, from the banks."""
+        layout, g, shape, cfg = self.layout, self.layout.geometry, self.model.shape, self.image.config
+        base = layer * layout.layer_rows
+        keys = np.zeros((positions, shape.kv_heads, shape.head_dim), np.int64)
+        for head in range(shape.kv_heads):
+            rows = self._rows(base + layout.key_row + head * g.key_rows, -(-positions // cfg.lanes) * g.head_steps)
+            # (blocks, head_steps, lanes, taps): a lane is a position, a head fills words of taps.
+            blocks = rows.reshape(-1, g.head_steps, cfg.lanes, cfg.taps).transpose(0, 2, 1, 3)
+            keys[:, head] = blocks.reshape(-1, g.padded_head)[:positions, :shape.head_dim]
+        channels = g.value_map().reshape(-1, cfg.lanes)
+        values = np.zeros((positions, shape.kv_heads * shape.head_dim), np.int64)
+        for block, lanes in enumerate(channels):
+            rows = self._rows(base + layout.value_row + block * g.value_rows, -(-positions // cfg.taps))
+            columns = rows.transpose(0, 2, 1).reshape(-1, cfg.lanes)[:positions]  # a tap is a position
+            values[:, lanes[lanes >= 0]] = columns[:, lanes >= 0]
+        return keys, values
+
+    def _rows(self, first: int, count: int) -> Int:
+        """(rows, lanes, taps) of the banks."""
+        cfg = self.image.config
+        words = self.driver.read(Space.BANK, first * cfg.lanes, count * cfg.lanes)
+        return words.reshape(count, cfg.lanes, cfg.taps).astype(np.int64)
+
+
+def _same(name: str, position: int, found: Int, expected: Int) -> None:
+    if not np.array_equal(found, expected):
+        wrong = np.argwhere(found != expected)[:6].tolist()
+        raise AssertionError(
+            f"{name} at position {position} differs at {wrong}: found {found.tolist()}, expected {expected.tolist()}")
+
+
+@cocotb.test()
+async def ten_tokens_as_golden(dut: Any) -> None:
+    """Each shape of model, with two prompts; the cycles at a position do not depend on the prompt."""
+    parameters = bench_parameters()
+    cfg, rng = preset(parameters["preset"]), generator(parameters)
+    streams = Streams(dut)
+    await streams.start()
+    driver = Driver(cfg, streams)
+    for shape in parameters["shapes"]:
+        image = small_image(cfg, shape, rng.getrandbits(32))
+        vocabulary = range(SHAPES[shape].vocab)
+        first, second = rng.sample(vocabulary, PROMPT), rng.sample(vocabulary, PROMPT)
+        comparison = Comparison(driver, image)
+
+        def both(image: Image = image, comparison: Comparison = comparison, first: list[int] = first,
+                 second: list[int] = second) -> None:
+            driver.load(image, skip_zeros=True)
+            stepped, ran = comparison.run(first, each=True), comparison.run(second, each=False)
+            assert [cycles for _, cycles in stepped] == [cycles for _, cycles in ran]
+
+        await bridge(both)()
+        last = SHAPES[shape].layers - 1
+        assert comparison.compared >= {f"layer{last}.{name}" for name in ("x", "q", "q8", "h8", "o8")}
+        dut._log.info(f"{shape}: compared {sorted(comparison.compared)}")

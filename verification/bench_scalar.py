@@ -1,0 +1,133 @@
+"""Scalar unit: the golden primitives' mantissas and exponents, each access in the cycle that rtl.timing gives."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import cocotb
+
+from rtl.config import Config
+from rtl.isa import SCALAR, ScalarFunction
+from rtl.scalar import Scalar as ScalarUnit
+from rtl.timing import timing
+from sim.golden import primitives as golden
+from sim.golden.primitives import Scalar
+from verification.ports import Ports
+from verification.runner import bench_parameters
+from verification.settings import generator, shallow
+from verification.vector_model import signed
+
+FIELDS = tuple(item.name for item in SCALAR.own)
+POWERS = [1 << bit for bit in range(32)]
+VALUES = sorted({0, (1 << 32) - 1, *POWERS, *(power - 1 for power in POWERS), *(power + 1 for power in POWERS)})
+ADJUSTS = (-64, -21, -14, 0, 63)
+RANDOM_OPERATIONS = 250
+
+Operation = dict[str, int]
+"""Fields of rtl.ports.operation_layout, and `value`: what the reduce register holds."""
+
+
+def result(one: Operation, constants: dict[int, int], registers: dict[int, Scalar]) -> Scalar:
+    """What an operation computes."""
+    value, bias, adjust = one["value"], one["bias"], one["adjust"]
+    match ScalarFunction(one["function"]):
+        case ScalarFunction.RSQRT:
+            return golden.rsqrt(value, bias=bias, adjust=adjust)
+        case ScalarFunction.RECIP:
+            return golden.recip(value, bias=bias, adjust=adjust)
+        case ScalarFunction.NEGATE:
+            return golden.negate(signed(value))
+        case ScalarFunction.BLOCK:
+            return golden.block(value, adjust=adjust)
+        case ScalarFunction.COMBINE:
+            return golden.combine(registers[one["a"]], registers[one["b"]], adjust=adjust)
+        case ScalarFunction.CONST:
+            return Scalar(golden.MANTISSA_ONE, min(constants[one["constant"]], golden.EXPONENT_MAX))
+
+
+def operation(function: ScalarFunction, **fields: int) -> Operation:
+    return dict.fromkeys((*FIELDS, "value"), 0) | {"valid": 1, "function": function.value} | fields
+
+
+async def play(dut: Any, cfg: Config, operations: Iterable[tuple[int, Operation]], constants: dict[int, int],
+               rng: random.Random) -> None:
+    """Load constants, then issue operations in their cycles; the reduce register is right in one cycle only."""
+    times, schedule, ports = timing(cfg), dict(operations), Ports(dut, ScalarUnit(cfg))
+    await ports.start()
+    ports.set(host__active=1, host__write=1)
+    for address, constant in constants.items():
+        ports.set(host__address=address, host__data=constant)
+        await ports.settle()
+        await ports.edge()
+    ports.set(host__active=0, host__data=99)
+    registers: dict[int, Scalar] = {}
+    landing: dict[int, tuple[int, Scalar]] = {}
+    for cycle in range(max(schedule) + times.scalar_visible + 2):
+        if cycle in landing:
+            target, made = landing[cycle]
+            registers[target] = made
+        issued = schedule.get(cycle)
+        noise = {name: rng.getrandbits(3) for name in ("function", "reduce", "dst", "bias")}
+        fields = issued or operation(ScalarFunction.RSQRT) | noise | {"valid": 0}
+        ports.set(issue={name: fields[name] for name in ("valid", *FIELDS)})
+        reading = schedule.get(cycle - times.scalar_read)
+        ports.set(reduce_value=reading["value"] if reading else 0x1234_5678)
+        if reading:
+            made = result(reading, constants, registers)
+            landing[cycle - times.scalar_read + times.scalar_visible] = reading["dst"], made
+        shown = [rng.choice(list(registers) or [0]) for _ in range(cfg.groups)]
+        out = rng.choice(list(registers) or [0])
+        ports.set(scalar_index=shown, out_index=out)
+        await ports.settle()
+        if issued:
+            ports.expect("reduce_index", issued["reduce"])
+        if registers:
+            ports.expect("scalars", [registers[index]._asdict() for index in shown], f"registers {shown}")
+            ports.expect("out_exponent", registers[out].exponent)
+        await ports.edge()
+
+
+@cocotb.test()
+async def corners_of_each_function(dut: Any) -> None:
+    """With two registers in use, so that nearly every result is looked at."""
+    cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
+    reading = (ScalarFunction.RSQRT, ScalarFunction.RECIP, ScalarFunction.NEGATE, ScalarFunction.BLOCK)
+    operations = [operation(function, value=value, dst=index % 2)
+                  for function in reading for index, value in enumerate(VALUES)]
+    some = (0, 1, 300, 1 << 31, (1 << 32) - 1)
+    operations += [
+        operation(function, value=value, bias=bias, adjust=adjust, dst=index % 2) for index, (
+            function, value, bias, adjust) in enumerate(itertools.product(reading, some, (0, 1, 65535), ADJUSTS))]
+    await play(dut, cfg, enumerate(operations), {}, rng)
+
+
+@cocotb.test()
+async def every_table_entry(dut: Any) -> None:
+    """All leading bytes, of short and of long operands."""
+    cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
+    operations = [
+        operation(function, value=(leading << shift) + rng.getrandbits(shift), dst=index % 2)
+        for function in (ScalarFunction.RSQRT, ScalarFunction.RECIP)
+        for index, (leading, shift) in enumerate(itertools.product(range(64, 256), (0, 11)))]
+    await play(dut, cfg, enumerate(operations), {}, rng)
+
+
+@cocotb.test()
+async def random_operations_with_pauses(dut: Any) -> None:
+    cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
+    constants = {address: rng.choice([0, 1, 5, 63, 64, 255]) for address in rng.sample(range(cfg.constants), 8)}
+    # COMBINE reads registers: these four begin as constants, and all of them have landed before the rest.
+    schedule = {index: operation(ScalarFunction.CONST, constant=rng.choice(list(constants)), dst=index)
+                for index in range(4)}
+    cycle = 4 + timing(cfg).scalar_visible
+    for _ in range(RANDOM_OPERATIONS):
+        schedule[cycle] = operation(
+            rng.choice(list(ScalarFunction)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4),
+            a=rng.randrange(4), b=rng.randrange(4), constant=rng.choice(list(constants)),
+            bias=rng.choice([0, rng.getrandbits(16)]), adjust=rng.randint(-64, 63),
+            value=rng.getrandbits(rng.randint(1, 32)))
+        cycle += rng.choice([1, 1, 1, 3])
+    await play(dut, cfg, schedule.items(), constants, rng)

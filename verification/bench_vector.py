@@ -1,0 +1,181 @@
+"""Vector unit: what the golden primitives say, each access in the cycle that rtl.timing gives."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cocotb
+import numpy as np
+
+from rtl.config import Config
+from rtl.isa import MATRIX, Reduce, Store
+from rtl.ports import field_bits
+from rtl.timing import timing
+from rtl.vector import Vector
+from sim.golden.primitives import Int
+from verification import vector_cases as cases
+from verification.ports import Ports
+from verification.runner import bench_parameters
+from verification.settings import generator, shallow
+from verification.vector_model import Pass, VectorModel
+
+RANDOM_PASSES = 150
+
+
+@dataclass
+class Expected:
+    """By cycle: rows written to vector memory, 8-bit outputs, and the reduce registers and winner from then on."""
+
+    written: dict[int, tuple[int, Int]] = field(default_factory=dict[int, tuple[int, Int]])
+    stored: dict[int, tuple[Pass, Int]] = field(default_factory=dict[int, tuple[Pass, Int]])
+    registers: dict[int, tuple[dict[int, int], int | None]] = field(
+        default_factory=dict[int, tuple[dict[int, int], "int | None"]])
+
+
+def expected(cfg: Config, schedule: dict[int, Pass], position: int) -> Expected:
+    """What passes issued in these cycles do, and when."""
+    times, model, found = timing(cfg), VectorModel(cfg, position), Expected()
+    for cycle, one in sorted(schedule.items()):
+        fields = one.fields
+        known = model.token is not None if fields["reduce"] == Reduce.ARGMAX.value else (
+            fields["target"] in model.registers)
+        if not known and not one.held:
+            fields["first"] = 1  # nothing is known of a register that no pass has begun
+        wide, narrow = model.run(one)
+        if fields["write"] and not one.held:
+            found.written[cycle + times.memory_visible - 1] = (fields["dst"], wide)
+        if fields["store"] and not one.held:
+            found.stored[cycle + times.bank_write] = (one, narrow)
+        found.registers[cycle + times.reduce_visible] = (dict(model.registers), model.token)
+    assert times.act_visible == times.bank_visible == times.bank_write + 1
+    assert times.reduce_visible == times.token_visible
+    return found
+
+
+class Player:
+    """A schedule on the design: operands are right in one cycle and noise in all others."""
+
+    def __init__(self, dut: Any, cfg: Config, rng: random.Random, position: int) -> None:
+        self.ports, self.cfg, self.rng, self.position = Ports(dut, Vector(cfg)), cfg, rng, position
+        self.row_bits = field_bits(cfg, MATRIX, "row")["row"].width
+        self.key_offset = rng.getrandbits(5)
+        self.noise = cases.with_operands(cfg, rng, cases.random_fields(cfg, rng, position))
+
+    async def play(self, passes: Iterable[tuple[int, Pass]]) -> None:
+        """Issue passes in the given cycles."""
+        schedule = dict(passes)
+        found, times, ports = expected(self.cfg, schedule, self.position), timing(self.cfg), self.ports
+        known: dict[int, int] = {}
+        token: int | None = None
+        asked = 0
+        await ports.start()
+        ports.set(position=self.position, key_offset=self.key_offset)
+        for cycle in range(max(schedule) + times.reduce_visible + 3):
+            issued = schedule.get(cycle)
+            ports.set(issue=issued.fields if issued else self.noise.fields | {"valid": 0})
+            addressed = schedule.get(cycle - times.vector_read)
+            scalars = (addressed or self.noise).scalars
+            ports.set(scalars=[scalar._asdict() for scalar in scalars],
+                      out_exponent=(addressed or self.noise).out_exponent)
+            read = schedule.get(cycle - times.vector_read - 1, self.noise)
+            ports.set(memory_read_data=read.memory, param_data=read.params)
+            accumulated = schedule.get(cycle - times.acc_read)
+            index = self.rng.randrange(self.cfg.reduces) if self.rng.random() < 0.3 else self.rng.randrange(2)
+            ports.set(acc=(accumulated or self.noise).acc, reduce_index=index)
+            await ports.settle()
+            self._addresses(addressed, accumulated)
+            self._results(found, cycle)
+            known, token = found.registers.get(cycle, (known, token))
+            if asked in known:
+                ports.expect("reduce_value", known[asked], f"register {asked}")
+            if token is not None:
+                ports.expect("token", token)
+            asked = index
+            await ports.edge()
+
+    def _addresses(self, addressed: Pass | None, accumulated: Pass | None) -> None:
+        ports, cfg = self.ports, self.cfg
+        ports.expect("memory_read_enable", int(addressed is not None))
+        ports.expect("param_enable", int(addressed is not None))
+        if addressed:
+            fields = addressed.fields
+            ports.expect("memory_read_row", fields["src"])
+            ports.expect("param_row", fields["param"])
+            ports.expect("out_index", fields["out_scalar"])
+            ports.expect("scalar_index", [
+                (fields["scalar"] + group * fields["grouped"]) % cfg.scalars for group in range(cfg.groups)])
+        if accumulated:
+            ports.expect("acc_slot", accumulated.fields["slot"])
+
+    def _results(self, found: Expected, cycle: int) -> None:
+        ports, cfg = self.ports, self.cfg
+        ports.expect("memory_write_enable", int(cycle in found.written))
+        if cycle in found.written:
+            row, wide = found.written[cycle]
+            ports.expect("memory_write_row", row % cfg.vector_rows)
+            ports.expect("memory_write_data", wide)
+        one, narrow = found.stored.get(cycle, (self.noise, np.zeros(cfg.lanes, np.int64)))
+        store = Store(one.fields["store"]) if cycle in found.stored else Store.NONE
+        ports.expect("act_enable", int(store is Store.ACT))
+        if store is Store.ACT:
+            ports.expect("act_vector", one.fields["dst"] % cfg.act_vectors)
+            ports.expect("act_data", narrow)
+        self._bank(store, one.fields, narrow)
+
+    def _bank(self, store: Store, fields: dict[str, int], narrow: Int) -> None:
+        """K: part of the vector to one lane's row. V: one byte of every lane's."""
+        cfg, ports, position = self.cfg, self.ports, self.position
+        enables = np.zeros((cfg.lanes, cfg.taps), np.int64)
+        data = np.zeros((cfg.lanes, cfg.taps), np.int64)
+        row = fields["dst"]
+        if store is Store.KEYS:
+            chunk, lane, row = fields["chunk"], position % cfg.lanes, row + self.key_offset
+            part = narrow[chunk * cfg.taps:(chunk + 1) * cfg.taps] if cfg.lanes > cfg.taps else narrow
+            first = 0 if cfg.lanes >= cfg.taps else chunk * cfg.lanes
+            enables[lane, first:first + len(part)], data[lane, first:first + len(part)] = 1, part
+        elif store is Store.VALUES:
+            row += position // cfg.taps
+            enables[:, position % cfg.taps], data[:, position % cfg.taps] = 1, narrow
+        ports.expect("bank_enable", [sum(int(bit) << tap for tap, bit in enumerate(lane)) for lane in enables])
+        if enables.any():
+            ports.expect("bank_row", row % (1 << self.row_bits))
+            found = np.array(ports.get("bank_data"))
+            assert (found[enables == 1] == data[enables == 1]).all(), (
+                f"cycle {ports.cycle}: bank_data: found {found[enables == 1]}, expected {data[enables == 1]}")
+
+
+def player(dut: Any) -> Player:
+    parameters = bench_parameters()
+    cfg, rng = shallow(parameters["preset"]), generator(parameters)
+    return Player(dut, cfg, rng, rng.randrange(1 << cfg.position_bits))
+
+
+@cocotb.test()
+async def every_member_back_to_back(dut: Any) -> None:
+    bench = player(dut)
+    await bench.play(enumerate(cases.members(bench.cfg, bench.rng, bench.position)))
+
+
+@cocotb.test()
+async def every_shift_and_table_entry(dut: Any) -> None:
+    bench = player(dut)
+    await bench.play(enumerate(cases.shifts(bench.cfg, bench.rng) + cases.tables(bench.cfg)))
+
+
+@cocotb.test()
+async def random_passes_with_pauses(dut: Any) -> None:
+    bench = player(dut)
+    schedule: dict[int, Pass] = {}
+    cycle = 0
+    for _ in range(RANDOM_PASSES):
+        cycle += bench.rng.choice([1, 1, 1, 2, 5])
+        if bench.rng.random() < 0.2:
+            schedule[cycle], second = cases.pair(bench.cfg, bench.rng, bench.position)
+            schedule[cycle := cycle + bench.rng.choice([1, 3])] = second
+        else:
+            fields = cases.random_fields(bench.cfg, bench.rng, bench.position)
+            schedule[cycle] = cases.with_operands(bench.cfg, bench.rng, fields)
+    await bench.play(schedule.items())

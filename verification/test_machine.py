@@ -1,0 +1,27 @@
+"""The whole machine of every preset, through its byte streams, on small models."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtl.config import PRESETS, preset
+from rtl.verilog import TOP, generate
+from sim.verilate import cached_verilog
+from verification.runner import run
+from verification.settings import new_seed
+from verification.small_model import SHAPES
+
+
+def machine(name: str) -> str:
+    """Verilog of a preset's whole machine."""
+    cfg = preset(name)
+    return cached_verilog(lambda: generate(cfg), facts=repr(cfg))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_ten_tokens_of_small_models_are_as_golden(name: str) -> None:
+    (outcome,) = run(
+        machine(name), "verification.bench_machine", top=TOP, optimise=("-O1",),
+        parameters={"preset": name, "seed": new_seed(), "shapes": list(SHAPES)})
+    assert outcome.sim_time_ns > 0

@@ -1,0 +1,18 @@
+"""Every unit of every preset against the golden model's arithmetic, on Verilator."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtl.config import PRESETS
+from verification.runner import run
+from verification.settings import new_seed
+from verification.units import OPTIMISE, UNITS, design
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("unit", UNITS)
+def test_unit_is_as_golden(unit: str, name: str) -> None:
+    outcomes = run(design(unit, name), f"verification.bench_{unit}", parameters={"preset": name, "seed": new_seed()},
+                   optimise=OPTIMISE)
+    assert all(outcome.sim_time_ns > 0 for outcome in outcomes)

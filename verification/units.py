@@ -1,0 +1,31 @@
+"""The designs that the benches of single units run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amaranth.back import verilog
+from amaranth.lib import wiring
+
+from rtl.bank import Banks
+from rtl.config import Config, preset
+from rtl.matrix import Matrix
+from rtl.ram_verilog import RAM_VERILOG
+from rtl.scalar import Scalar
+from rtl.vector import Vector
+from verification.queues import Queues
+from verification.settings import shallow
+
+UNITS: dict[str, Callable[[Config], wiring.Component]] = {
+    "matrix": Matrix, "vector": Vector, "scalar": Scalar, "banks": Banks, "sequencer": Queues}
+"""Unit -> what to build; its bench is `verification.bench_` and the unit."""
+
+OPTIMISE = ("-O0",)
+"""A bench runs a few thousand cycles: compiling takes longer than running, and -O1 twice as long for the vector unit."""
+
+
+def design(unit: str, name: str) -> str:
+    """Verilog of a unit, for a preset with shallow memories; its top is `dut`. The queues hold programs alone."""
+    cfg = preset(name) if unit == "sequencer" else shallow(name)
+    text = verilog.convert(UNITS[unit](cfg), name="dut", emit_src=False)
+    return text + ("\n" + RAM_VERILOG if cfg.external_banks and unit == "banks" else "")

@@ -1,0 +1,137 @@
+"""The vector unit's pass, out of the golden model's primitives: what leaves the pipeline, and what it remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rtl.config import Config
+from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, Source
+from sim.golden import primitives as golden
+from sim.golden.primitives import Int, Scalar, Table
+
+WORD = 1 << 32
+TABLES = {Function.IDENTITY: Table.NONE, Function.SILU: Table.SILU, Function.EXP2: Table.EXP2}
+IDENTITY = {Reduce.MAX: -32768, Reduce.MAXABS: 0, Reduce.SUM: 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """A pass with its operands.
+
+    Members:
+        fields: of rtl.ports.pass_layout, as numbers. acc, memory, params: (lanes,); params are bytes.
+        scalars: one a lane group. out_exponent: of the output shift's scalar.
+    """
+
+    fields: dict[str, int]
+    acc: Int
+    memory: Int
+    params: Int
+    scalars: list[Scalar]
+    out_exponent: int
+
+    @property
+    def swapped(self) -> bool:
+        """Second of a rotate pair."""
+        return bool(self.fields["rotate"] and self.fields["odd"])
+
+    @property
+    def held(self) -> bool:
+        """First of a rotate pair: it writes nothing."""
+        return bool(self.fields["rotate"] and not self.fields["odd"])
+
+
+def signed(word: int) -> int:
+    """32 bits as a signed number."""
+    return (word + (WORD >> 1)) % WORD - (WORD >> 1)
+
+
+@dataclass
+class VectorModel:
+    """What passes compute and leave behind.
+
+    Members:
+        position: the token's. registers: reduce registers, 32 bits unsigned. token: ARGMAX's winner, None before any.
+    """
+
+    cfg: Config
+    position: int
+    registers: dict[int, int] = field(default_factory=dict[int, int])
+    token: int | None = None
+    _held: Int | None = None
+    _best: int = 0
+    _block: int = 0
+
+    def run(self, one: Pass) -> tuple[Int, Int]:
+        """(lanes,) f, 16 bits, and (lanes,) o, 8 bits."""
+        cfg, fields = self.cfg, one.fields
+        parts = [slice(group * cfg.group_lanes, (group + 1) * cfg.group_lanes) for group in range(cfg.groups)]
+        d = np.concatenate([
+            self._group(one, part, scalar) for part, scalar in zip(parts, one.scalars, strict=True)])
+        if one.swapped:
+            assert self._held is not None
+            d = d + self._held
+        self._held = golden.sat16(d)
+        table = TABLES[Function(fields["function"])]
+        keep = self._kept(fields)
+        wide = np.where(keep, golden.finish(d, table), 0)
+        narrow = golden.output8(wide, s3=fields["s3"], out=one.out_exponent if fields["out_scaled"] else 0)
+        if not one.held:
+            self._reduce(fields, d if table is Table.NONE else wide, wide, keep)
+        return wide, narrow
+
+    def _group(self, one: Pass, part: slice, scalar: Scalar) -> Int:
+        """Steps a to d of the lanes that share a scalar; the held value is added later."""
+        fields, memory = one.fields, one.memory
+        if Source(fields["source"]) is Source.ACC:
+            a = golden.source(one.acc[part], s0=fields["s0"] + (scalar.exponent if fields["early"] else 0))
+        else:
+            a = (memory.reshape(-1, 2)[:, ::-1].reshape(-1) if one.swapped else memory)[part]
+        params = one.params[part]
+        f1 = {Factor1.ONE: np.ones_like(params), Factor1.UNSIGNED: params,
+              Factor1.SIGNED: params.astype(np.int8).astype(np.int64)}[Factor1(fields["factor1"])]
+        b = golden.factor(a, f1, s1=fields["s1"])
+        f2: Int | int = {Factor2.ONE: 1, Factor2.SCALAR: scalar.mantissa, Factor2.MEM: memory[part],
+                         Factor2.SQUARE: b}[Factor2(fields["factor2"])]
+        late = Factor2(fields["factor2"]) is Factor2.SCALAR and not fields["early"]
+        c = golden.scale(b, f2, s2=fields["s2"] + (scalar.exponent if late else 0))
+        if one.swapped:
+            return c
+        return c + {Addend.ZERO: np.int64(0), Addend.MEM: memory[part],
+                    Addend.SCALAR: np.int64(scalar.mantissa)}[Addend(fields["addend"])]
+
+    def _kept(self, fields: dict[str, int]) -> npt.NDArray[np.bool_]:
+        lanes = np.arange(self.cfg.lanes)
+        match Mask(fields["mask"]):
+            case Mask.POSITION:
+                return fields["index"] * self.cfg.lanes + lanes <= self.position
+            case Mask.TAIL:
+                return lanes < fields["tail"]
+            case Mask.NONE:
+                return np.ones_like(lanes, bool)
+
+    def _reduce(self, fields: dict[str, int], terms: Int, results: Int, keep: npt.NDArray[np.bool_]) -> None:
+        reduce, target = Reduce(fields["reduce"]), fields["target"]
+        if reduce is Reduce.NONE:
+            return
+        if reduce is Reduce.ARGMAX:
+            self._argmax(bool(fields["first"]), results, keep)
+            return
+        before = IDENTITY[reduce] if fields["first"] else signed(self.registers[target])
+        made = IDENTITY[reduce]
+        if keep.any():
+            made = {Reduce.SUM: golden.reduce_sum, Reduce.MAX: golden.reduce_max,
+                    Reduce.MAXABS: golden.reduce_maxabs}[reduce]((terms if reduce is Reduce.SUM else results)[keep])
+        self.registers[target] = (before + made if reduce is Reduce.SUM else max(before, made)) % WORD
+
+    def _argmax(self, first: bool, results: Int, keep: npt.NDArray[np.bool_]) -> None:
+        assert keep.any(), "a pass of ARGMAX with no lane at all means nothing"
+        self._block = 0 if first else self._block + 1
+        shown = np.where(keep, results, -32769)
+        best = int(shown.argmax())  # the first of several
+        if first or shown[best] > self._best:
+            self._best = int(shown[best])
+            self.token = (self._block * self.cfg.lanes + best) % (1 << self.cfg.token_bits)
