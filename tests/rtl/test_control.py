@@ -103,6 +103,7 @@ def test_offsets_follow_position_and_token_and_cycles_count_to_the_next_start(na
         assert ctx.get(dut.ready) and not ctx.get(dut.record.valid) and ctx.get(dut.token) == token
         ctx.set(dut.reset, 1)
         await ctx.tick()
-        assert [ctx.get(signal) for signal in (dut.position, dut.token, dut.cycles, dut.rope, dut.key_offset)] == [0] * 5
+        after = [ctx.get(signal) for signal in (dut.position, dut.token, dut.cycles, dut.rope, dut.key_offset)]
+        assert after == [0] * 5
 
     run(dut, body)
