@@ -1,0 +1,62 @@
+"""Models of random shapes, compiled and run: golden model and cycle simulator agree, in the cycles promised.
+
+The cycle simulator raises on every hazard, port conflict and cell that nobody wrote; with `poison` what is not loaded
+is noise. Another seed: `OPENLPU_SEED=7 pytest tests/compiler/test_random_shapes.py`; more rounds: `OPENLPU_ROUNDS=100`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from compiler.compile import compile_model
+from compiler.errors import InputError
+from compiler.quantise import quantise
+from compiler.quantised import QuantisedModel, Shape
+from compiler.random_model import random_float_model
+from rtl.config import preset
+from sim.cycle import CycleSimulator
+from sim.golden.model import Golden
+
+SEED = int(os.environ.get("OPENLPU_SEED", "1"))
+ROUNDS = int(os.environ.get("OPENLPU_ROUNDS", "3"))
+PRESETS = ("tiny", "icebreaker", "tangnano20k", "ulx3s")
+
+
+def random_shape(rng: random.Random) -> Shape:
+    """Small, with sizes that divide nothing: head sizes, hidden, vocabulary; MHA, GQA and MQA."""
+    head_dim, kv_heads = rng.choice((2, 4, 6, 8, 10, 14)), rng.choice((1, 1, 2, 3))
+    heads = kv_heads * rng.choice((1, 1, 2, 3))
+    return Shape(
+        dim=heads * head_dim, hidden=rng.randint(1, 90), layers=rng.randint(1, 3), heads=heads, kv_heads=kv_heads,
+        head_dim=head_dim, vocab=rng.randint(4, 60), context=rng.randint(1, 30))
+
+
+def check(model: QuantisedModel, name: str) -> None:
+    """A few tokens at the start, and the first of each later bucket."""
+    image = compile_model(model, preset(name))
+    golden, cycle = Golden(model), CycleSimulator(image, poison=1)
+    token = 1
+    for position in range(image.context):
+        classify = position % 5 != 1
+        expected = golden.step(token, classify=classify)
+        step = cycle.step(token, classify=classify)
+        assert step.cycles == image.cycles[int(classify), position], f"position {position}"
+        if expected is not None:
+            assert step.token == expected, f"position {position}"
+        token = step.token if classify else (token + 3) % model.shape.vocab
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_random_shape_runs_as_promised(number: int, name: str):
+    seed = f"{SEED}-{number}-{name}"
+    shape = random_shape(random.Random(seed))
+    print(f"seed {seed}: {shape}")
+    try:
+        check(quantise(random_float_model(shape, seed=number)), name)
+    except InputError as error:
+        assert "does not fit" in str(error)
+        pytest.skip(str(error))
