@@ -31,12 +31,12 @@ def rshift(x: Int, shift: int) -> Int:
 
 def sat8(x: Int) -> Int:
     """Clamp to int8."""
-    return np.clip(x, -128, 127)
+    return np.minimum(np.maximum(x, -128), 127)  # numpy.clip takes three times as long on short arrays
 
 
 def sat16(x: Int) -> Int:
     """Clamp to int16."""
-    return np.clip(x, -32768, 32767)
+    return np.minimum(np.maximum(x, -32768), 32767)
 
 
 def bitlen(value: int) -> int:
