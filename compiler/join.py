@@ -51,15 +51,29 @@ def apart(edges: list[Edges], left: Ints, right: Ints, ranges: Ranges) -> Ints:
         for b, one in enumerate(edges)])
 
 
-def join(sections: dict[Section, SectionSchedule], columns: Columns, first_body: int, period: Ints,
+def first_dynamic(part: SectionSchedule) -> int:
+    """First cycle of a section in which a word that uses a dynamic value is the current one, in any bucket."""
+    found: list[int] = []
+    for queue in part.queues.values():
+        for number, placed in enumerate(queue):
+            if placed.wait.value or placed.operation.counts:
+                before = queue[number - 1] if number else None
+                found += [int(cycle) if before is None else int(before.issue[b]) + before.operation.accesses(b).duration
+                          for b, cycle in enumerate(placed.issue)]
+                break
+    return min(found, default=1 << 40)
+
+
+def join(sections: dict[Section, SectionSchedule], columns: Columns, ready: int, first_body: int, period: Ints,
          epilogue_start: Ints) -> Schedule:
     """The sections as close as their dependences and queues allow.
 
+    ready: cycle of the token from which dynamic values can be used, see rtl/timing.py.
     first_body, period, epilogue_start: least distances of the sections' starts by their dependences, see `Schedule`.
     """
     prologue, body, epilogue = (sections[section] for section in Section)
     zero = np.zeros(len(period), np.int64)
-    body_start = max(0, first_body)
+    body_start = max(0, first_body, ready - 1 - first_dynamic(body))  # -1: word 0 is current in cycle 1
     period = np.maximum(period, 0)
     spans = {queue: body.end(queue) - body.first(queue) for queue in QUEUE_NAMES}
     for queue in QUEUE_NAMES:  # +1: the LOOP word

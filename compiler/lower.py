@@ -171,12 +171,12 @@ class _Lowering(Emitter):
                           scalar=combined, out=SHIFT_NEXT if last else None, name=name)
 
     def rescale(self) -> None:
-        """x makes room for what the layer adds, where the stream outgrows 16 bits; models that need none pay nothing."""
+        """x makes room for what the layer adds, where the stream outgrows 16 bits; other models pay nothing."""
         if any(layer.stream_shift for layer in self.model.layers):
             self.scalar("stream shift", ScalarFunction.CONST, dst=SHIFT_STREAM, constant=1 + 2 * self.g.shape.layers)
             for block in range(self.g.x_blocks):
-                self.vector(f"rescale[{block}]", source=Source.MEM, src=block, factor2=Factor2.SCALAR, scalar=SHIFT_STREAM,
-                            s2=CONST_BITS, dst=block, write=1)
+                self.vector(f"rescale[{block}]", source=Source.MEM, src=block, factor2=Factor2.SCALAR,
+                            scalar=SHIFT_STREAM, s2=CONST_BITS, dst=block, write=1)
 
     def layer(self) -> None:
         """One decoder layer. K before Q before V: the rotation of one hides behind the projection of the next."""

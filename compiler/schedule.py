@@ -19,6 +19,7 @@ from compiler.join import Ranges, Schedule, apart, between, join
 from compiler.order import order
 from compiler.section import SectionSchedule, durations, issue_section, issues, over_buckets
 from rtl.config import Config
+from rtl.timing import timing
 
 REFERENCE_POSITION = 63
 """The order of the operations is chosen for the bucket of this position."""
@@ -44,7 +45,7 @@ def schedule(operations: list[Operation], config: Config, buckets: int) -> Sched
         sections = {section: issue_section(section, ops, sequences[section], inner[section], config, columns,
                                            latest[section] if latest else None) for section, ops in parts.items()}
         ahead, layer, behind = (issues(parts[section], part) for section, part in sections.items())
-        return join(sections, columns, int(apart(edges, ahead, layer, to_body).max()),
+        return join(sections, columns, timing(config).values_ready, int(apart(edges, ahead, layer, to_body).max()),
                     apart(edges, layer, layer, to_next_layer), apart(edges, layer, behind, to_epilogue))
 
     ideal = attempt(Columns(buckets, None, 32, given), None)

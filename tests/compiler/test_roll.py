@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +40,9 @@ VALUES = [0, 3, 5, *[0] * (CONFIG.values - 3)]
 
 
 def word(queue: Queue, wait: int = 0, value: int = 0, counts: tuple[tuple[str, int], ...] = (),
-         **fields: object) -> Word:
+         **fields: Any) -> Word:
     kept = {name: field for name, field in fields.items() if field != 0}
-    return Word(Insn(queue, {"op": Op.RUN, **kept}), Wait(wait, value), counts)  # type: ignore[dict-item]
+    return Word(Insn(queue, {"op": Op.RUN, **kept}), Wait(wait, value), counts)
 
 
 def events(words: list[Word], meanings: Events) -> Ints:
@@ -85,7 +86,7 @@ def random_word(queue: Queue, rng: random.Random) -> Word:
         function = rng.choice((ScalarFunction.RSQRT, ScalarFunction.CONST, ScalarFunction.COMBINE))
         return word(SCALAR, function=function, reduce=rng.randrange(3), dst=rng.randrange(4), constant=rng.randrange(3))
     kind = rng.randrange(4)
-    common: dict[str, object] = {"slot": rng.randrange(4), "src": rng.randrange(8), "dst": rng.randrange(8)}
+    common: dict[str, Any] = {"slot": rng.randrange(4), "src": rng.randrange(8), "dst": rng.randrange(8)}
     if kind == 0:
         return word(VECTOR, **common, factor1=Factor1.UNSIGNED, param=rng.randrange(8), store=Store.ACT)
     if kind == 1:
@@ -141,10 +142,10 @@ def test_vector_words_with_equal_waits_become_passes():
 
 
 @pytest.mark.parametrize("change", [{"first": 1}, {"s2": 1}, {"dst": 7}, {"wait": 4}, {"mask": Mask.TAIL}], ids=str)
-def test_what_differs_is_not_merged(change: dict[str, object]):
+def test_what_differs_is_not_merged(change: dict[str, Any]):
     words = [word(VECTOR, 3, source=Source.MEM, src=n, dst=n, write=1) for n in range(3)]
-    fields: dict[str, object] = {**words[2].insn.fields, "wait": 3} | change
-    words[2] = word(VECTOR, **fields)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {**words[2].insn.fields, "wait": 3} | change
+    words[2] = word(VECTOR, **fields)
     assert [one.insn.number("repeat") for one in check(words)[0]] == [1, 0]
 
 
