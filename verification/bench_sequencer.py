@@ -20,7 +20,7 @@ from verification.runner import bench_parameters
 from verification.settings import generator
 from verification.small_model import SHAPES, small_image
 
-ROUNDS = 12
+ROUNDS = 8
 Issues = dict[str, dict[int, dict[str, Any]]]
 """Queue -> cycle -> fields of what it issues."""
 
@@ -92,7 +92,7 @@ class Token:
                 ports.expect(f"{name}_idle", int(cycle >= found.ends[name]))
                 if (fields := wanted[name].get(cycle)) is not None:
                     ports.expect(name, fields)
-                elif ports.get(name)["valid"]:
+                elif ports.valid(name):
                     raise AssertionError(f"cycle {cycle}: the {name} queue issues {ports.get(name)}, expected nothing")
             await ports.edge()
 

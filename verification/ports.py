@@ -27,7 +27,7 @@ def encode(shape: Any, value: Any) -> int:
     """
     if isinstance(shape, data.Layout):
         array = isinstance(shape, data.ArrayLayout)
-        members = dict(enumerate(value)) if array else dict(value)
+        members: dict[Any, Any] = dict(enumerate(value)) if array else dict(value)
         if set(members) != {key for key, _ in shape}:
             raise ValueError(f"{sorted(members)} are not the members of {shape!r}")
         return sum(encode(field.shape, members[key]) << field.offset for key, field in shape)
@@ -121,6 +121,10 @@ class Ports:
         """A port's value."""
         return decode(self._shapes[name], self.bits(name))
 
+    def valid(self, name: str) -> bool:
+        """The member `valid` of a port, without decoding the rest."""
+        return bool(self._shapes[name].from_bits(self.bits(name))["valid"])
+
     def expect(self, name: str, value: Any, why: str = "") -> None:
         """Fail the bench unless a port has this value."""
         found = self.bits(name)
@@ -135,8 +139,8 @@ def _difference(found: Any, expected: Any) -> str:
         parts = [f"{key}: {_difference(found[key], value)}" for key, value in expected.items() if found[key] != value]
         return "; ".join(parts)[:MESSAGE_CHARACTERS]
     if isinstance(found, list):
-        parts = [f"[{at}] {_difference(one, other)}" for at, (one, other) in enumerate(zip(found, expected, strict=True))
-                 if _differs(one, other)]
+        both = enumerate(zip(found, expected, strict=True))
+        parts = [f"[{at}] {_difference(one, other)}" for at, (one, other) in both if _differs(one, other)]
         return ", ".join(parts)[:MESSAGE_CHARACTERS]
     return f"found {found}, expected {expected}"
 

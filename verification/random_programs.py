@@ -1,4 +1,4 @@
-"""Programs at random that are legal for the cycle simulator: waits, loops of both levels, dynamic values, END_PROMPT."""
+"""Random programs that the cycle simulator takes: waits, loops of both levels, dynamic values, END_PROMPT."""
 
 from __future__ import annotations
 

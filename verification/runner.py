@@ -33,8 +33,8 @@ from sim.toolchain import ToolMissing, cached, compiler_environment, digest, fin
 PARAMETERS_VARIABLE = "OPENLPU_BENCH_PARAMETERS"
 LOG_LINES = 40  # of the simulator's output, shown when a bench fails
 
-# Ports can be read and written by name, and nothing inside: with every signal open, Verilator can simplify nothing, and a
-# design takes twice as long to build.
+# Ports can be read and written by name, and nothing inside: with every signal open Verilator can simplify nothing, and
+# a design takes twice as long to build.
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--vpi", "--public-depth", "1")
 LIBRARY = ("verilated", "verilated_threads", "verilated_vpi")
 OPTIMISE = ("-O1",)  # as quick to compile as -O0 at the size of a unit

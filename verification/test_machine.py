@@ -10,6 +10,7 @@ from sim.verilate import cached_verilog
 from verification.runner import run
 from verification.settings import new_seed
 from verification.small_model import SHAPES
+from verification.units import OPTIMISE
 
 
 def machine(name: str) -> str:
@@ -19,9 +20,10 @@ def machine(name: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", PRESETS)
-def test_ten_tokens_of_small_models_are_as_golden(name: str) -> None:
+def test_ten_tokens_of_a_small_model_are_as_golden(name: str, shape: str) -> None:
     (outcome,) = run(
-        machine(name), "verification.bench_machine", top=TOP, optimise=("-O1",),
-        parameters={"preset": name, "seed": new_seed(), "shapes": list(SHAPES)})
+        machine(name), "verification.bench_machine", top=TOP, optimise=OPTIMISE,
+        parameters={"preset": name, "seed": new_seed(), "shape": shape})
     assert outcome.sim_time_ns > 0

@@ -21,7 +21,7 @@ UNITS: dict[str, Callable[[Config], wiring.Component]] = {
 """Unit -> what to build; its bench is `verification.bench_` and the unit."""
 
 OPTIMISE = ("-O0",)
-"""A bench runs a few thousand cycles: compiling takes longer than running, and -O1 twice as long for the vector unit."""
+"""Benches run some ten thousand cycles: compiling takes longer than running, and -O1 twice as long as this."""
 
 
 def design(unit: str, name: str) -> str:

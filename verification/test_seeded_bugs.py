@@ -1,0 +1,198 @@
+"""Each bench must fail on a design that is wrong: one small fault at a time, put into the generating process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from amaranth.hdl import Cat, Mux
+
+import rtl.bank
+import rtl.control
+import rtl.matrix
+import rtl.mesh
+import rtl.ram_verilog
+import rtl.reduce
+import rtl.scalar
+import rtl.sequencer
+import rtl.vector
+from rtl.arithmetic import node
+from rtl.config import preset
+from rtl.timing import timing
+from rtl.verilog import TOP, generate
+from verification.runner import BenchFailed, run
+from verification.settings import new_seed
+from verification.units import OPTIMISE, design
+
+Patch = pytest.MonkeyPatch
+PRESET = "tiny"
+
+
+# Matrix unit ----------------------------------------------------------------------------------------------------------
+
+
+def a_sum_arrives_a_cycle_late(patch: Patch) -> None:
+    patch.setattr(rtl.matrix, "timing", lambda cfg: replace(timing(cfg), acc_visible=timing(cfg).acc_visible + 1))
+
+
+def a_sum_lacks_its_highest_bit(patch: Patch) -> None:
+    exact = rtl.mesh.sum_shape
+    patch.setattr(rtl.mesh, "sum_shape", lambda terms: type(exact(terms))(exact(terms).width - 1, signed=True))
+
+
+def activations_skip_a_tap(patch: Patch) -> None:
+    delays = rtl.mesh.delays
+
+    def wrong(m: Any, value: Any, most: int, name: str) -> list[Any]:
+        return delays(m, value & 0x7F if name == "act_0_1" else value, most, name)
+
+    patch.setattr(rtl.mesh, "delays", wrong)
+
+
+# Vector unit ----------------------------------------------------------------------------------------------------------
+
+
+def rounding_truncates(patch: Patch) -> None:
+    patch.setattr(rtl.vector, "rshift", lambda m, x, amount: node(m, x >> amount, "shifted"))
+
+
+def saturation_wraps(patch: Patch) -> None:
+    patch.setattr(rtl.vector, "saturate", lambda m, x, bits: node(m, x[:bits].as_signed(), f"clamped{bits}"))
+
+
+def shifts_end_early(patch: Patch) -> None:
+    patch.setattr(rtl.vector, "SHIFT_MOST", 31)
+
+
+def a_tie_goes_to_the_higher_lane(patch: Patch) -> None:
+    def combine(m: Any, adds: Any, a: Any, b: Any, bits: int = 32) -> Any:
+        wins = node(m, b[:bits].as_signed() >= a[:bits].as_signed(), "wins")
+        return node(m, Mux(adds, a + b, Mux(wins, b, a))[:32].as_signed(), "combined"), wins
+
+    patch.setattr(rtl.reduce, "combine", combine)
+
+
+def a_table_entry_is_wrong(patch: Patch) -> None:
+    patch.setattr(rtl.vector, "silu", _with(rtl.vector.silu, lambda x: Mux(x == -77, -8, x)))
+
+
+def _with(function: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda m, lane, x: function(m, lane, node(m, change(x)[:8].as_signed(), "changed"))
+
+
+# Scalar unit ----------------------------------------------------------------------------------------------------------
+
+
+def a_mantissa_is_off_by_one(patch: Patch) -> None:
+    rows = rtl.scalar.root_and_reciprocal()
+    patch.setattr(rtl.scalar, "root_and_reciprocal", lambda: [row + (at == 200) for at, row in enumerate(rows)])
+
+
+def negation_does_not_saturate(patch: Patch) -> None:
+    patch.setattr(rtl.scalar, "saturate", lambda m, x, bits: x[:bits])
+
+
+def lengths_ignore_the_highest_bit(patch: Patch) -> None:
+    length = rtl.scalar.bit_length
+    patch.setattr(rtl.scalar, "bit_length", lambda m, x: length(m, Cat(x[:-1], 0)))
+
+
+# Banks ----------------------------------------------------------------------------------------------------------------
+
+
+def banks_answer_a_cycle_early(patch: Patch) -> None:
+    bank = rtl.bank.Bank
+    patch.setattr(rtl.bank, "Bank", lambda cfg: bank(replace(cfg, bank_register=False)))
+
+
+def a_single_port_reads_where_it_writes(patch: Patch) -> None:
+    bank = rtl.bank.Bank
+    patch.setattr(rtl.bank, "Bank", lambda cfg: bank(replace(cfg, single_port=False)))
+
+
+def a_whole_word_is_written(patch: Patch) -> None:
+    patch.setattr(rtl.bank.Bank, "elaborate", _with_enables(rtl.bank.Bank.elaborate))
+
+
+def _with_enables(elaborate: Callable[..., Any]) -> Callable[..., Any]:
+    def wrong(self: Any, platform: Any) -> Any:
+        self.write_enable = self.write_enable.any().replicate(self.cfg.taps)
+        return elaborate(self, platform)
+
+    return wrong
+
+
+# Sequencer ------------------------------------------------------------------------------------------------------------
+
+
+def a_wait_is_cut_off(patch: Patch) -> None:
+    patch.setattr(rtl.sequencer, "total_bits", lambda cfg: 4)
+
+
+def the_outer_loop_forgets_a_field(patch: Patch) -> None:
+    layout = rtl.sequencer._Loop.open
+
+    def wrong(self: Any, m: Any, word: Any) -> None:
+        layout(self, m, word)
+        first = next(iter(self.stride.shape().members))
+        m.d.sync += self.stride[first].eq(0)
+
+    patch.setattr(rtl.sequencer._Loop, "open", wrong)
+
+
+UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
+    ("matrix", PRESET, a_sum_arrives_a_cycle_late), ("matrix", PRESET, a_sum_lacks_its_highest_bit),
+    ("matrix", PRESET, activations_skip_a_tap),
+    ("vector", PRESET, rounding_truncates), ("vector", PRESET, saturation_wraps), ("vector", PRESET, shifts_end_early),
+    ("vector", PRESET, a_tie_goes_to_the_higher_lane), ("vector", PRESET, a_table_entry_is_wrong),
+    ("scalar", PRESET, a_mantissa_is_off_by_one), ("scalar", PRESET, negation_does_not_saturate),
+    ("scalar", PRESET, lengths_ignore_the_highest_bit),
+    ("banks", PRESET, banks_answer_a_cycle_early), ("banks", "icebreaker", a_single_port_reads_where_it_writes),
+    ("banks", PRESET, a_whole_word_is_written),
+    ("sequencer", PRESET, a_wait_is_cut_off), ("sequencer", PRESET, the_outer_loop_forgets_a_field)]
+
+
+@pytest.mark.parametrize(("unit", "name", "bug"), UNIT_BUGS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_bench_finds_a_seeded_bug(unit: str, name: str, bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    text = design(unit, name)
+    monkeypatch.undo()
+    assert text != design(unit, name)
+    with pytest.raises(BenchFailed, match="AssertionError: "):
+        run(text, f"verification.bench_{unit}", parameters={"preset": name, "seed": new_seed()}, optimise=OPTIMISE)
+
+
+# The whole machine ----------------------------------------------------------------------------------------------------
+
+
+def a_cycle_counter_is_too_short(patch: Patch) -> None:
+    patch.setattr(rtl.control, "COUNTER_BITS", 8)
+
+
+def keys_go_to_the_next_lane(patch: Patch) -> None:
+    position = rtl.vector.Vector.output
+
+    def wrong(self: Any, m: Any, state: Any) -> Any:
+        self.position = self.position ^ 1
+        return position(self, m, state)
+
+    patch.setattr(rtl.vector.Vector, "output", wrong)
+
+
+MACHINE_BUGS: list[tuple[Callable[[Patch], None], str]] = [
+    (a_cycle_counter_is_too_short, "AssertionError: cycles"),
+    (keys_go_to_the_next_lane, r"AssertionError: layer0\.k8 in the cache at position 0"),
+    (rounding_truncates, r"AssertionError: layer0\.\w+.* differs at")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bug", "message"), MACHINE_BUGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_machine_bench_finds_a_seeded_bug(bug: Callable[[Patch], None], message: str, monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    text = generate(preset(PRESET))
+    monkeypatch.undo()
+    with pytest.raises(BenchFailed, match=message):
+        run(text, "verification.bench_machine", top=TOP, optimise=OPTIMISE,
+            parameters={"preset": PRESET, "seed": new_seed(), "shape": "one layer"})
