@@ -1,6 +1,6 @@
 """Scales of q and k: the part of an 8-bit Transformer that costs most.
 
-The score needs no multiplier, so the product of both scales is fixed. How it is shared within a RoPE pair is free: a
+The score has a shift but no multiplier, so the product of both scales is a fixed unit over a power of two. How it is shared within a RoPE pair is free: a
 finer key is a coarser query. What an error costs is known from calibration. Softmax does not see what all scores of a
 query have in common, so an error of q counts by the variance of the keys under the attention that they get, and an
 error of a key by the queries that attend to it.
@@ -78,8 +78,8 @@ def _error(x: Float, scale: Float64) -> Float:
     return np.square(np.clip(np.rint(x / unit), -INT8_MAX, INT8_MAX) * unit - x).sum(axis=-1)
 
 
-def _share(p: _Pairs, unit: float) -> tuple[Float64, float]:
-    """Scales of keys, (kv_heads, pairs), and the error that they leave in the scores."""
+def _share(p: _Pairs, unit: float) -> tuple[Float64, Float64]:
+    """Scales of keys, (kv_heads, pairs), and the error that they leave in the scores of each KV head."""
     size = np.sqrt(alive(np.square(p.k).mean(axis=(0, 1, 4))) / alive(np.square(p.q).mean(axis=(0, 1, 3, 5))))
     even = np.sqrt(unit * size)
     best, least = even, np.full(even.shape, np.inf)
@@ -88,25 +88,29 @@ def _share(p: _Pairs, unit: float) -> tuple[Float64, float]:
         error = (_error(p.k, scale) * p.k_cost).sum(axis=(0, 1))
         error = error + (_error(p.q, (unit / scale)[:, None]) * p.q_cost).sum(axis=(0, 1, 3))
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    return best, float(least.sum())
+    return best, least.sum(axis=1)
 
 
-def attention_scales(shape: Shape, activations: Activations) -> tuple[int, list[tuple[Float64, Float64]]]:
-    """The shift of the scores, one for all layers, and for each layer the scales of q and k.
+def attention_scales(shape: Shape, activations: Activations) -> list[tuple[tuple[int, ...], Float64, Float64]]:
+    """For each layer the shifts of the scores, and the scales of q and k.
 
     Returns
     -------
-    s0 of the scores; (heads, head_dim) scales of q and (kv_heads, head_dim) of k, the members of a pair alike.
+    (kv_heads) s0 of the scores; (heads, head_dim) scales of q and (kv_heads, head_dim) of k, the members of a pair alike.
     """
-    layers = [_pairs(shape, a, activations.sequences) for a in activations.layers]
-    chosen, keys, least = 0, list[Float64](), np.inf
-    for shift in range(SHIFT_MAX + 1):
-        found = [_share(p, score_unit(shape, shift)) for p in layers]
-        error = sum(e for _, e in found)
-        if error >= least:
-            break  # finer than this saturates
-        chosen, keys, least = shift, [scale for scale, _ in found], error
-    unit = score_unit(shape, chosen)
-    return chosen, [
-        (np.repeat(np.repeat(unit / k, shape.queries_per_kv, axis=0), 2, axis=1), np.repeat(k, 2, axis=1)) for k in keys
-    ]
+    chosen: list[tuple[tuple[int, ...], Float64, Float64]] = []
+    for a in activations.layers:
+        pairs = _pairs(shape, a, activations.sequences)
+        shifts, units = np.zeros(shape.kv_heads, np.int64), np.ones(shape.kv_heads)
+        keys, least = np.ones((shape.kv_heads, shape.head_dim // 2)), np.full(shape.kv_heads, np.inf)
+        for shift in range(SHIFT_MAX + 1):
+            unit = score_unit(shape, shift)
+            scale, error = _share(pairs, unit)
+            better = error < least
+            if not better.any():
+                break  # finer than this saturates
+            shifts, units = np.where(better, shift, shifts), np.where(better, unit, units)
+            keys, least = np.where(better[:, None], scale, keys), np.minimum(error, least)
+        q = np.repeat(units[:, None] / keys, shape.queries_per_kv, axis=0)
+        chosen.append((tuple(shifts.tolist()), np.repeat(q, 2, axis=1), np.repeat(keys, 2, axis=1)))
+    return chosen

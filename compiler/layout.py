@@ -164,7 +164,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
     act_take("x8", g.x_blocks)
     q_vectors = len(g.head_map(shape.heads)) // lanes
     k_vectors = len(g.head_map(shape.kv_heads)) // lanes
-    constant.take("x shifts", 1 + 3 * shape.layers)
+    constant.take("shifts", 1 + (3 + shape.kv_heads) * shape.layers)
     return Layout(
         geometry=g, matrices=matrices, bank=bank, param=param, vector=vector, act=act, constant=constant,
         layer_rows=layer_rows, layer_params=layer_params,

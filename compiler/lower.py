@@ -88,12 +88,16 @@ class _Lowering(Emitter):
         layout, g, cfg = self.layout, self.g, self.cfg
         t, count = timing(cfg), Count(scale=cfg.bucket_positions // cfg.lanes)
         slot, target = self.slot, self.head_target + number
+        # The shift differs between layers, so it is a constant; it waits in the register that the head needs later.
+        layers = g.shape.layers
+        self.scalar(f"score shift[{head}]", ScalarFunction.CONST, dst=self.head_scalar + number,
+                    constant=1 + (3 + kv) * layers)
         made = self.matrix(f"scores[{head}]", {"outer": count}, cache=True, repeat=g.head_steps - 1,
                            row=layout.key_row + kv * g.key_rows, row_step=g.head_steps,
                            act=self.words(layout.q_act) + head * g.head_steps)
         lag = g.head_steps - 1 + t.acc_visible - t.acc_read
         self.vector(f"score[{head}]", count, made, lag, pace=g.head_steps - 1, source=Source.ACC, slot=slot,
-                    inc_slot=1, s0=self.model.shifts.score_s0, write=1,
+                    inc_slot=1, early=1, scalar=self.head_scalar + number, write=1,
                     dst=layout.scores + number * layout.score_rows, inc_dst=1,
                     mask=Mask.POSITION, reduce=Reduce.MAX, target=target, first=1)
         self.scalar(f"top[{head}]", ScalarFunction.NEGATE, reduce=target, dst=self.head_scalar + number)
@@ -217,7 +221,8 @@ def lower(model: QuantisedModel, layout: Layout) -> list[Operation]:
 
 def shift_constants(model: QuantisedModel) -> list[int]:
     """Constant memory: the first layer's x shift, then for each layer the feed-forward shift, the shift of what follows
-    it, and the stream's shift."""
+    it, the stream's shift, and the shift of each KV head's scores; a layer's constants lie one after the layer before's."""
     following = [layer.attention_x_shift for layer in model.layers[1:]] + [model.final_x_shift]
     return [model.layers[0].attention_x_shift, *(layer.ffn_x_shift for layer in model.layers), *following,
-            *(layer.stream_shift for layer in model.layers)]
+            *(layer.stream_shift for layer in model.layers),
+            *(layer.score_shifts[kv] for kv in range(model.shape.kv_heads) for layer in model.layers)]

@@ -15,8 +15,8 @@ Tensors = dict[str, npt.NDArray[Any]]
 _ARRAYS = ("embed", "embed_multiplier", "rope_cos", "rope_sin")
 _SIGNED = ("embed", "rope_cos", "rope_sin")
 _PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
-_LAYER_SHIFTS = ("attention_x_shift", "ffn_x_shift")
-_LINEARS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LAYER_SHIFTS))
+_LINEARS = tuple(item.name for item in fields(Layer) if item.type == "Linear")
+_LAYER_SHIFTS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS))
 
 
 def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
@@ -64,7 +64,11 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
     layers: list[Layer] = []
     for number, shifts in enumerate(description["layers"]):
         members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
-        layers.append(Layer(attention=take(f"layer{number}.attention", False, (q,)), **shifts, **members))
+        members |= {name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+                    for name, value in shifts.items()}
+        if len(members["score_shifts"]) != shape.kv_heads:
+            raise ValueError(f"layer {number} has {len(members['score_shifts'])} score shifts for {shape.kv_heads} KV heads")
+        layers.append(Layer(attention=take(f"layer{number}.attention", False, (q,)), **members))
     values: dict[str, Any] = description["shifts"]
     every: dict[str, Any] = {  # JSON knows no tuples
         name: tuple(value) if str(Shifts.__annotations__.get(name)).startswith("tuple") else value

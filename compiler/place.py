@@ -107,7 +107,7 @@ def activations(layout: Layout) -> npt.NDArray[np.int8]:
 
 
 def constants(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.uint8]:
-    """(constants,) uint8: the x shifts of the layers."""
+    """(constants,) uint8: the shifts of the layers."""
     memory = np.zeros(layout.geometry.config.constants, np.uint8)
     values = shift_constants(model)
     memory[:len(values)] = values

@@ -186,6 +186,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
                 wq=linears["q"][i], wk=linears["k"][i], wv=linears["v"][i], attention=attention[i], wo=linears["o"][i],
                 w1=linears["gate"][i], w3=linears["up"][i], w2=linears["down"][i],
                 attention_x_shift=scales.x_shifts[2 * i], ffn_x_shift=scales.x_shifts[2 * i + 1],
+                score_shifts=scales.score_shifts[i],
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
             )
             for i in range(shape.layers)
@@ -200,7 +201,6 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
             square=square,
             q=shifts["q"], k=shifts["k"], v=shifts["v"],
             rotate_q_s3=WIDE_SHIFT, rotate_k_s3=WIDE_SHIFT,
-            score_s0=scales.score_shift,
             attention=(0, ATTENTION_S1, RECIP_BITS + attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
         ),  # fmt: skip

@@ -68,6 +68,7 @@ class Layer:
     w2: Linear  # (dim, hidden), down
     attention_x_shift: int  # x8 = sat8(rshift(x, shift)) as wq, wk, wv read it
     ffn_x_shift: int  # and as w1, w3 read it
+    score_shifts: tuple[int, ...]  # (kv_heads) s0 of the scores, for all queries of a KV head
     stream_shift: int = 0  # after the feed-forward norm has read x: x = sat16(rshift(x, shift)), where the stream grows
 
 
@@ -82,7 +83,6 @@ class Shifts:
     v: tuple[int, int, int]
     rotate_q_s3: int
     rotate_k_s3: int
-    score_s0: int
     attention: tuple[int, int, int]
     o: tuple[int, int, int]
     gate: tuple[int, int, int]

@@ -51,12 +51,12 @@ class Scales:
     Members:
         stream: (layers + 1) of the residual stream as each layer finds it, and as the classifier does; each a power of two
             times the one before. x_shifts: (2 * layers + 1) shifts of x8, in the order in which they are used.
-        score_shift: s0 of the scores, which the scales of q and k are made for.
+        score_shifts: (layers) s0 of the scores of each KV head, which the scales of q and k are made for.
     """
 
     stream: Float64
     x_shifts: tuple[int, ...]
-    score_shift: int
+    score_shifts: tuple[tuple[int, ...], ...]
     layers: tuple[LayerScales, ...]
 
 
@@ -117,9 +117,9 @@ def choose_scales(shape: Shape, activations: Activations, basis: Float64) -> Sca
     for a in activations.layers:
         turned += [a.attention_x @ basis, a.ffn_x @ basis]
     stream, x_shifts = stream_scales([*turned, activations.final_x @ basis])
-    shift, pairs = attention_scales(shape, activations)
+    pairs = attention_scales(shape, activations)
     layers: list[LayerScales] = []
-    for a, (q, k) in zip(activations.layers, pairs, strict=True):
+    for a, (_, q, k) in zip(activations.layers, pairs, strict=True):
         v, o = clipped_scale(a.v), clipped_scale(a.o)
         layers.append(LayerScales(q=q, k=k, v=v, o=o, hidden=hidden_scales(a)))
-    return Scales(stream=stream, x_shifts=x_shifts, score_shift=shift, layers=tuple(layers))
+    return Scales(stream=stream, x_shifts=x_shifts, score_shifts=tuple(shifts for shifts, _, _ in pairs), layers=tuple(layers))

@@ -105,7 +105,7 @@ class Tokenizer:
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
         """The bytes of a sequence; BEGIN and END print nothing, and BEGIN takes the space off what follows."""
-        stream = Decoder(self)
+        stream = Decoder(self, after=None)
         return b"".join(stream.raw(token) for token in tokens)
 
     def decode(self, tokens: Iterable[int]) -> str:

@@ -32,5 +32,5 @@ def sample(name: str, *, count: int, temperature: float, seed: int) -> list[str]
             if token in (BEGIN, END):
                 break
             tokens.append(token)
-        stories.append(tokenizer.decode(tokens))
+        stories.append(tokenizer.decode([BEGIN, *tokens]))
     return stories

@@ -146,7 +146,7 @@ _PRESETS = (
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=256, act_rows=256, param_rows=1024, position_bits=8, token_bits=9, scalars=32),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
-           vector_rows=4096, act_rows=4096, param_rows=16384, constants=256, scalars=64, reduces=64, position_bits=10,
+           vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64, position_bits=10,
            token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True),
 )
 
