@@ -18,7 +18,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 BEGIN: Final = 1
-SEQUENCES: Final = 4
+SEQUENCES: Final = 8
 LENGTH: Final = 512
 
 
@@ -61,12 +61,12 @@ class Activations:
 
 def normalise(x: Float32) -> Float32:
     """RMS normalisation over the last axis, without the gain."""
-    return x / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
+    return (x / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + NORM_EPSILON)).astype(np.float32)
 
 
 def silu(x: Float32) -> Float32:
     """x * sigmoid(x), without overflow at either end."""
-    return x * (0.5 * (1.0 + np.tanh(0.5 * x)))
+    return (x * (0.5 * (1.0 + np.tanh(0.5 * x)))).astype(np.float32)
 
 
 class _Batch:
@@ -109,7 +109,7 @@ class _Batch:
             x = x + (silu(gate) * up) @ m.w2[i].T
             self.records[i].append((attention_x, q, k, v, o, ffn_x, gate, up))
         self.final.append(x)
-        return (normalise(x) * m.final_norm) @ m.classifier.T
+        return ((normalise(x) * m.final_norm) @ m.classifier.T).astype(np.float32)
 
 
 def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LENGTH, seed: int = 0) -> Activations:

@@ -35,7 +35,8 @@ class FloatModel:
     Members:
         embed, classifier: (vocab, dim); the same array where the classifier is tied.
         attention_norm, ffn_norm: (layers, dim); final_norm: (dim,).
-        wq: (layers, heads * head_dim, dim); wk, wv: (layers, kv_heads * head_dim, dim); wo: (layers, dim, heads * head_dim).
+        wq: (layers, heads * head_dim, dim); wk, wv: (layers, kv_heads * head_dim, dim).
+        wo: (layers, dim, heads * head_dim).
         w1, w3: (layers, hidden, dim); w2: (layers, dim, hidden).
 
     Rows 2i and 2i+1 of a head in wq and wk form a RoPE pair.
@@ -136,9 +137,10 @@ def load_checkpoint(path: Path) -> FloatModel:
             continue
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
-            at = ", ".join(str(int(i)) for i in np.unravel_index(bad[0], size))
+            at = ", ".join(str(index[0]) for index in np.argwhere(~np.isfinite(array))[:1].T)
             raise InputError(
-                f"{path}: {bad.size} of the weights of {name} are NaN or infinite, the first at [{at}]; all must be finite"
+                f"{path}: {bad.size} of the weights of {name} are NaN or infinite, the first at [{at}]; "
+                "all must be finite"
             )
         tensors[name] = array
     return FloatModel(shape=shape, **{"classifier": tensors["embed"], **tensors})

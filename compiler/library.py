@@ -44,7 +44,9 @@ def _files(name_or_path: str) -> tuple[Path, Path, str]:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         if not (path / CHECKPOINT).exists():
-            raise InputError(f"the folder {path} has no {CHECKPOINT}; a model is a folder with {CHECKPOINT} and {TOKENIZER}")
+            raise InputError(
+                f"the folder {path} has no {CHECKPOINT}; a model is a folder with {CHECKPOINT} and {TOKENIZER}"
+            )
         return path / CHECKPOINT, path / TOKENIZER, path.resolve().name
     if not path.exists():
         known = ", ".join(shipped_models()) or "none"

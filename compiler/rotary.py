@@ -17,6 +17,7 @@ from compiler.checkpoint import rope_tables
 from compiler.quantised import Int8, Shape
 
 Float64 = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
 
 ENTRY_MAX: Final = 127.0
 LENGTHS: Final = np.arange(110.0, ENTRY_MAX + 0.25, 0.5)  # of points to choose among
@@ -28,14 +29,16 @@ def rotary_tables(shape: Shape) -> tuple[Int8, Int8, Float64]:
     """Integer cosines and sines, (context, head_dim // 2), and the radius of each pair (head_dim // 2,)."""
     cos, sin = rope_tables(shape)
     ideal = cos + 1j * sin
-    turned = np.arctan2(sin[1], cos[1]) * shape.context if shape.context > 1 else np.zeros(ideal.shape[1])
+    turned = np.arctan2(sin[1], cos[1]) * shape.context if shape.context > 1 else np.zeros(shape.head_dim // 2)
     weight = np.where(turned < SLOW, ANGLE_WEIGHT, 1.0)
     # (lengths, context, pairs)
     ray = LENGTHS[:, None, None] * ideal
     points = np.rint(ray.real) + 1j * np.rint(ray.imag)
     length, angle = np.abs(points), np.angle(points / ideal)
-    chosen, radius = points[-1], np.full(ideal.shape[1], ENTRY_MAX)
-    least = np.full(ideal.shape[1], np.inf)
+    chosen: Complex = points[-1]
+    pairs = shape.head_dim // 2
+    radius: Float64 = np.full(pairs, ENTRY_MAX)
+    least: Float64 = np.full(pairs, np.inf)
     for candidate in LENGTHS:
         error = np.square(length - candidate) + weight * np.square(angle * candidate)
         total = error.min(axis=0).mean(axis=0) / candidate**2  # what counts is the error beside the value

@@ -10,6 +10,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +81,7 @@ class Tokenizer:
             return []
         # llama2.c adds the space only where the vocabulary has one.
         tokens = ([self._ids[b" "]] if b" " in self._ids else []) + self._characters(text)
-        joined = [self._joined(a, b) for a, b in zip(tokens, tokens[1:], strict=False)]
+        joined = [self._joined(a, b) for a, b in pairwise(tokens)]
         while joined:
             score, at = max((entry[0], -i) for i, entry in enumerate(joined))
             if score == -math.inf:
@@ -104,8 +105,8 @@ class Tokenizer:
         return raw[1:] if after == BEGIN and raw.startswith(b" ") else raw
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of a sequence; BEGIN and END print nothing, and BEGIN takes the space off what follows."""
-        stream = Decoder(self, after=None)
+        """The bytes of a sequence, which may leave out its BEGIN; BEGIN and END print nothing."""
+        stream = Decoder(self)
         return b"".join(stream.raw(token) for token in tokens)
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -183,7 +184,7 @@ def parse_tokenizer(data: bytes, where: str, *, vocab: int | None = None) -> Tok
         scores.append(score)
         offset += length
     if vocab is not None and len(pieces) != vocab:
-        raise InputError(f"{where} has {len(pieces)} tokens but the model's vocabulary has {vocab}; use the model's own")
+        raise InputError(f"{where} has {len(pieces)} tokens, the model's vocabulary has {vocab}; use the model's own")
     if len(pieces) <= _SPECIALS:
         raise InputError(f"{where} has only {len(pieces)} tokens, fewer than the special ones and a character")
     return Tokenizer(pieces, scores)

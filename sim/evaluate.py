@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ def stories_of(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _surprise(logits: npt.NDArray[np.float64], target: int) -> float:
+def _surprise(logits: npt.NDArray[np.floating[Any]], target: int) -> float:
     """Minus the log of the probability of a token."""
     top = logits.max()
     return float(np.log(np.exp(logits - top).sum()) + top - logits[target])
@@ -63,7 +63,8 @@ def _predictions(
         reference.reset()
         golden.reset()
         for token, target in zip([BEGIN, *tokens], tokens, strict=False):
-            floats, best = reference.step(token).astype(np.float64), golden.step(token)
+            floats = reference.step(token).astype(np.float64)
+            best = golden.step(token)
             integers = golden.logits * quantised.logit_scale
             yield _surprise(floats, target), _surprise(integers, target), int(floats.argmax()) == best
 

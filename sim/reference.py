@@ -1,15 +1,20 @@
-"""The float model: llama2.c's forward pass in numpy, one token at a time. What the integer models are measured against."""
+"""The float model that integers are measured against: llama2.c's forward pass in numpy, one token at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from compiler.checkpoint import NORM_EPSILON, FloatModel, rope_tables
 
-Float = npt.NDArray[np.floating]
+Float = npt.NDArray[np.floating[Any]]
+Float32 = npt.NDArray[np.float32]
+
+TENSORS: Final = tuple(item.name for item in fields(FloatModel) if item.name != "shape")
 
 # Called with a name ("layer0.q", "logits") and the tensor.
 Record = Callable[[str, Float], None]
@@ -36,28 +41,26 @@ class Reference:
 
     Parameters
     ----------
-    model: the weights.
-    dtype: of the arithmetic; float32 is what llama2.c has.
+    model: the weights; the arithmetic is float32, as in llama2.c.
 
     Members
     -------
     position: of the next token. logits: (vocab,) of the last one.
     """
 
-    def __init__(self, model: FloatModel, *, dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(self, model: FloatModel) -> None:
         self.model, self.shape = model, model.shape
-        self._dtype = np.dtype(dtype)
         cos, sin = rope_tables(model.shape)
-        self._cos, self._sin = cos.astype(dtype), sin.astype(dtype)
-        self._w = {name: value.astype(dtype) for name, value in vars(model).items() if isinstance(value, np.ndarray)}
+        self._cos, self._sin = cos.astype(np.float32), sin.astype(np.float32)
+        self._w: dict[str, Float32] = {name: getattr(model, name) for name in TENSORS}
         self.reset()
 
     def reset(self) -> None:
         """Forget the sequence."""
         shape = self.shape
         cache = (shape.layers, shape.kv_heads, shape.context, shape.head_dim)
-        self._keys, self._values = np.zeros(cache, self._dtype), np.zeros(cache, self._dtype)
-        self.logits: Float = np.zeros(shape.vocab, self._dtype)
+        self._keys, self._values = np.zeros(cache, np.float32), np.zeros(cache, np.float32)
+        self.logits: Float = np.zeros(shape.vocab, np.float32)
         self.position = 0
 
     def step(self, token: int, *, record: Record | None = None) -> Float:
@@ -81,7 +84,7 @@ class Reference:
             attended = np.empty_like(q)
             for head in range(shape.heads):
                 kv = head // shape.queries_per_kv
-                scores = self._keys[i, kv, : position + 1] @ q[head] / np.sqrt(shape.head_dim).astype(self._dtype)
+                scores = self._keys[i, kv, : position + 1] @ q[head] / np.float32(np.sqrt(shape.head_dim))
                 keep(f"layer{i}.scores.head{head}", scores)
                 weights = np.exp(scores - scores.max())
                 attended[head] = weights / weights.sum() @ self._values[i, kv, : position + 1]

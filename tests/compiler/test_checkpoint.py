@@ -118,7 +118,7 @@ def test_models_that_are_not_there_are_named(folder: Path) -> None:
     with pytest.raises(InputError, match="is a tokenizer by its name"):
         library.open_model(str(folder / "tokenizer.bin"))
     (folder / "tokenizer.bin").unlink()
-    with pytest.raises(InputError, match="expected a llama2.c tokenizer"):
+    with pytest.raises(InputError, match=r"expected a llama2\.c tokenizer"):
         library.open_model(str(folder))
     (folder / "model.bin").unlink()
     with pytest.raises(InputError, match=r"has no model\.bin"):

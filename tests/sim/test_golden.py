@@ -1,14 +1,16 @@
 """The golden model against the float reference, and the float reference against llama2.c."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from compiler.calibrate import calibrate
 from compiler.errors import InputError
 from compiler.library import open_model
-from compiler.quantise import quantise
+from compiler.quantise import accumulator_bits, quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from compiler.tokenizer import BEGIN, Tokenizer
@@ -49,8 +51,7 @@ def test_integers_follow_the_floats(shape: Shape) -> None:
     model = random_float_model(shape, 1)
     quantised = quantise(model)
     reference, golden = Reference(model), Golden(quantised)
-    rng = np.random.default_rng(0)
-    errors: list[float] = []
+    rng, errors = np.random.default_rng(0), list[float]()
     for _ in range(shape.context):
         token = int(rng.integers(shape.vocab))
         floats = reference.step(token)
@@ -58,8 +59,36 @@ def test_integers_follow_the_floats(shape: Shape) -> None:
         integers = golden.logits * quantised.logit_scale
         errors.append(float(np.sqrt(np.mean((integers - floats) ** 2) / np.mean(floats**2))))
         assert best == np.argmax(golden.logits)
-    # int8 throughout leaves 3 to 10 % on these; a wrong scale or shift anywhere leaves 100 % and more.
-    assert np.mean(errors) < 0.15
+    # int8 throughout leaves some percent, and random weights average nothing out.
+    assert np.mean(errors) < 0.12
+
+
+@pytest.mark.parametrize("dead", ["wq", "wk", "wv", "wo", "w1", "w2", "w3", "embed", "classifier"])
+def test_a_model_with_dead_channels_still_runs(dead: str) -> None:
+    model = random_float_model(SHAPE)
+    for weights in (np.zeros_like(getattr(model, dead)), getattr(model, dead).copy()):
+        weights[..., :3, :] = 0.0
+        golden = Golden(quantise(replace(model, **{dead: weights}), calibrate(model, sequences=2, length=8)))
+        for token in range(4):
+            golden.step(token)
+
+
+def test_quantising_is_deterministic_and_its_accumulators_fit() -> None:
+    first, second = (quantise(random_float_model(SHAPE, 5)) for _ in range(2))
+    np.testing.assert_array_equal(first.layers[1].wq.weights, second.layers[1].wq.weights)
+    assert first.shifts == second.shifts
+    assert accumulator_bits(first) <= 24
+
+
+def test_calibration_sees_what_the_reference_computes() -> None:
+    """Two forward passes, one batched: the greedy sequence of one is that of the other."""
+    model, seen = random_float_model(SHAPE), dict[str, list[np.ndarray]]()
+    found, reference, token = calibrate(model, sequences=2, length=9), Reference(model), BEGIN
+    for _ in range(9):
+        token = int(reference.step(token, record=lambda name, x: seen.setdefault(name, []).append(x)).argmax())
+    for name in ("q", "k", "v", "o", "gate", "up"):
+        greedy = getattr(found.layers[1], name)[::2]
+        np.testing.assert_allclose(greedy, np.array(seen[f"layer1.{name}"]), rtol=1e-3, atol=1e-3)
 
 
 def test_prompt_tokens_leave_the_logits_alone() -> None:
@@ -145,8 +174,9 @@ def test_stories260k_tells_the_documented_story() -> None:
 def test_stories260k_keeps_its_cross_entropy() -> None:
     model, tokenizer, _ = open_model(str(STORIES))
     text = (SHARED / "text" / "tinystories_sample.txt").read_text(encoding="utf-8")
-    found = evaluate(model, tokenizer, text, tokens=96)
-    assert found.excess < 0.02  # the whole texts, which the bar is about, take a minute
+    found = evaluate(model, tokenizer, text, tokens=64)
+    # The bar is 1 % on whole texts (`lpu eval`), which takes a minute; so few predictions leave room for chance.
+    assert found.excess < 0.025
     assert found.top1_agreement > 0.9
 
 
