@@ -105,8 +105,8 @@ class Tokenizer:
         return raw[1:] if after == BEGIN and raw.startswith(b" ") else raw
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of a sequence, which may leave out its BEGIN; BEGIN and END print nothing."""
-        stream = Decoder(self)
+        """The bytes of a sequence; BEGIN and END print nothing, and BEGIN takes the space off what follows."""
+        stream = Decoder(self, after=None)
         return b"".join(stream.raw(token) for token in tokens)
 
     def decode(self, tokens: Iterable[int]) -> str:
