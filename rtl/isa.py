@@ -162,45 +162,54 @@ class Queue:
 
 
 MATRIX = Queue("matrix", (
-    "A step reads one row of every bank and one activation word a lane group, and adds their products to an accumulator. "
-    "`repeat + 1` steps (row and act advance by one each) make one output; `outer + values[outer_value] + 1` outputs "
-    "follow one another, each starting `row_step` rows and `act_step` words after the start of the one before, in the next slot."), (
+    "A step reads one row of every bank and one activation word a lane group, and adds their products to an "
+    "accumulator. `repeat + 1` steps (row and act advance by one each) make one output; "
+    "`outer + values[outer_value] + 1` outputs follow one another, each starting `row_step` rows and `act_step` words "
+    "after the start of the one before, in the next slot."), (
     Field("row", _BANK_ROW, "bank row of the first step; + outer and inner offset", strided=True),
     Field("row_step", _BANK_ROW, "rows from one output's start to the next's (modulo the address width)"),
     Field("act", _ACT_WORD, "activation word of the first step for lane group 0; + inner offset", strided=True),
     Field("act_step", _ACT_WORD, "words from one output's start to the next's (modulo the address width)"),
     Field("group_step", _ACT_WORD, "words between the operands of neighbouring lane groups"),
-    Field("slot", _SLOT, "accumulator of the first output, the following ones use the next, modulo slots; + inner offset", strided=True),
+    Field("slot", _SLOT, (
+        "accumulator of the first output, the following ones use the next, modulo slots; + inner offset"
+    ), strided=True),
     Field("outer", lambda cfg: cfg.repeat_bits, "further outputs"),
     Field("outer_value", _VALUE, "dynamic value added to `outer`"),
     Field("clear", _bits(1), "an output's first step starts from zero instead of from what the accumulator holds"),
-    Field("gather", _bits(1), "add the token's embedding column c = token * embed_step: row + c div taps, act + c mod taps"),
+    Field("gather", _bits(1), (
+        "add the token's embedding column c = token * embed_step: row + c div taps, act + c mod taps")),
 ), lambda cfg: cfg.matrix_words)
 
 VECTOR = Queue("vector", (
-    "A pass takes a vector of `lanes` operands through the pipeline of docs/numerics.md: select, scale, round, multiply, add, function, "
-    "output. It runs `repeat + 1` times, one every `pace + 1` cycles; each `inc_` bit moves its address by one a pass."), (
+    "A pass takes a vector of `lanes` operands through the pipeline of docs/numerics.md: select, scale, round, "
+    "multiply, add, function, output. It runs `repeat + 1` times, one every `pace + 1` cycles; each `inc_` bit moves "
+    "its address by one a pass."), (
     Field("pace", _bits(5), "cycles between passes, less one"),
     Field("source", _bits(1), "first operand", enum=Source),
     Field("slot", _SLOT, "accumulator read; + inner offset", strided=True),
     Field("src", _VECTOR_ROW, "vector memory row read; + inner offset", strided=True),
-    Field("param", _PARAM_ROW, "parameter row; + inner offset, + outer offset or (rope) position * rope_step", strided=True),
-    Field("dst", _DST, "row written: vector memory, activation memory (in vectors) or bank; + inner offset, in a bank also + outer offset", strided=True),
+    Field("param", _PARAM_ROW, (
+        "parameter row; + inner offset, + outer offset or (rope) position * rope_step"), strided=True),
+    Field("dst", _DST, (
+        "row written: vector memory, activation memory (in vectors) or bank; + inner offset, in a bank also + outer "
+        "offset"), strided=True),
     Field("inc_slot", _bits(1), "next accumulator each pass"),
     Field("inc_src", _bits(1), "next row each pass"),
     Field("inc_param", _bits(1), "next parameter row each pass"),
     Field("inc_dst", _bits(1), "next destination each pass"),
     Field("rope", _bits(1), "parameters are addressed by the position, not by the outer loop"),
     Field("rotate", _bits(1), (
-        "passes come in pairs: the first (cosine) only makes the held value, the second reads lanes 2i and 2i+1 swapped, "
-        "adds the held value and stores; inc_ bits other than inc_param count once a pair")),
+        "passes come in pairs: the first (cosine) only makes the held value, the second reads lanes 2i and 2i+1 "
+        "swapped, adds the held value and stores; inc_ bits other than inc_param count once a pair")),
     Field("factor1", _bits(2), "first factor", enum=Factor1),
     Field("factor2", _bits(2), "second factor", enum=Factor2),
     Field("addend", _bits(2), "what is added", enum=Addend),
     Field("function", _bits(2), "table applied", enum=Function),
     Field("early", _bits(1), "the scalar's exponent joins s0 instead of s2"),
     Field("scalar", _SCALAR, "scalar register; + inner offset", strided=True),
-    Field("grouped", _bits(1), "lane group g reads register scalar + g (modulo scalars) instead of all reading `scalar`"),
+    Field("grouped", _bits(1), (
+        "lane group g reads register scalar + g (modulo scalars) instead of all reading `scalar`")),
     Field("out_scaled", _bits(1), "the exponent of `out_scalar` joins s3"),
     Field("out_scalar", _SCALAR, "scalar register of the output shift"),
     Field("s0", _bits(5), "shift after the accumulator"),
@@ -210,8 +219,11 @@ VECTOR = Queue("vector", (
     Field("write", _bits(1), "write the 16-bit result to vector memory at dst"),
     Field("store", _bits(2), "where the 8-bit output goes", enum=Store),
     Field("chunk", lambda cfg: max(1, log2(cfg.chunks)), (
-        "KEYS: which `taps` lanes of the vector are stored (lanes > taps), or which part of the bank row the vector fills")),
-    Field("mask", _bits(2), "POSITION: element (pass * lanes + lane) is masked when it is past the position; TAIL: lanes from `tail` on are masked", enum=Mask),
+        "KEYS: which `taps` lanes of the vector are stored (lanes > taps), or which part of the bank row the vector "
+        "fills")),
+    Field("mask", _bits(2), (
+        "POSITION: element (pass * lanes + lane) is masked when it is past the position; "
+        "TAIL: lanes from `tail` on are masked"), enum=Mask),
     Field("tail", lambda cfg: log2(cfg.lanes), "first masked lane for TAIL"),
     Field("reduce", _bits(3), "reduction over the lanes", enum=Reduce),
     Field("first", _bits(1), "the first pass of this word starts the reduction afresh"),
@@ -224,7 +236,8 @@ SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat mu
     Field("dst", _SCALAR, "scalar register written; + inner offset", strided=True),
     Field("a", _SCALAR, "COMBINE: mantissa and first exponent"),
     Field("b", _SCALAR, "COMBINE: exponent subtracted"),
-    Field("constant", _index(lambda cfg: cfg.constants), "CONST: constant memory address; + inner and outer offset", strided=True),
+    Field("constant", _index(lambda cfg: cfg.constants), (
+        "CONST: constant memory address; + inner and outer offset"), strided=True),
     Field("bias", _bits(16), "added to the reduce register for RSQRT and RECIP"),
     Field("adjust", _bits(7), "added to the exponent", signed=True),
 ), lambda cfg: cfg.scalar_words)
@@ -349,7 +362,7 @@ def manual() -> str:
     from rtl.config import PRESETS
     lines = ["# Instruction set", "", "Generated from `rtl/isa.py` by `lpu isa -o docs/isa.md`; do not edit.", ""]
     assert __doc__ is not None
-    lines += __doc__.split("\n\n", 1)[1].strip().splitlines() + [""]
+    lines += [*__doc__.split("\n\n", 1)[1].strip().splitlines(), ""]
     names = list(PRESETS)
     for queue in QUEUES:
         lines += [f"## {queue.name}", "", queue.doc, ""]

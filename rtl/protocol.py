@@ -14,9 +14,9 @@ All numbers are little-endian. The core answers a request before it reads the ne
 
 A record is token:2 cycles:4: the classifier's winner (for a token without classifier: the token itself) and the cycles
 from this token's start to the earliest start of the next.
-Any other byte is answered with FF and ignored; so is a WRITE to an unknown space or a READ of one that cannot be read, whose
-data must not follow. While a token runs the host port reads nothing but STOP, which ends a STEP too: its record comes first.
-RUN with count 0 answers nothing. RESET also makes 0 the token that RUN would start from.
+Any other byte is answered with FF and ignored; so is a WRITE to an unknown space or a READ of one that cannot be read,
+whose data must not follow. While a token runs the host port reads nothing but STOP, which ends a STEP too: its record
+comes first. RUN with count 0 answers nothing. RESET also makes 0 the token that RUN would start from.
 """
 
 from __future__ import annotations

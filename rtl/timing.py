@@ -6,7 +6,8 @@ w + 1 on, its `visible` cycle. The rules that keep a program legal follow from t
 - read after write: reader's issue + read >= writer's issue + visible;
 - write after read: writer's issue + visible > reader's issue + read.
 
-Nothing here is typed in by hand: each figure counts the registers a unit has. `tests/rtl` measures them on the gateware.
+Nothing here is typed in by hand: each figure counts the registers a unit has. `tests/rtl` measures them on the
+gateware.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Timing:
     memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle that uses a bank's write port
     (K and V stores); bank_visible follows it. token_visible: ARGMAX's winner.
     scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
-    values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current one.
+    values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current
+    one.
     token_overhead: cycles from the last queue's END to the start of the next token.
     """
 
@@ -53,7 +55,8 @@ class Timing:
 
 
 def matrix_tree_stages(cfg: Config) -> int:
-    """Registers of the mesh: one for each tile of taps a partial sum crosses, and one for each further tile of lanes."""
+    """Registers of the mesh: one for each tile of taps a partial sum crosses, and one for each further tile of
+    lanes."""
     return cfg.taps // cfg.tile_taps + cfg.lanes // cfg.tile_lanes - 1
 
 
