@@ -1,9 +1,9 @@
 """Scales of q and k: the part of an 8-bit Transformer that costs most.
 
-The score has a shift but no multiplier, so the product of both scales is a fixed unit over a power of two. How it is shared within a RoPE pair is free: a
-finer key is a coarser query. What an error costs is known from calibration. Softmax does not see what all scores of a
-query have in common, so an error of q counts by the variance of the keys under the attention that they get, and an
-error of a key by the queries that attend to it.
+The score has a shift but no multiplier, so the product of both scales is a fixed unit over a power of two. How it is
+shared within a RoPE pair is free: a finer key is a coarser query. What an error costs is known from calibration.
+Softmax does not see what all scores of a query have in common, so an error of q counts by the variance of the keys
+under the attention that they get, and an error of a key by the queries that attend to it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def score_unit(shape: Shape, shift: int) -> float:
 class _Pairs:
     """Queries and keys of a layer by RoPE pair, and what a square error of each costs.
 
-    q: (queries, sequences, kv_heads, queries_per_kv, pairs, 2); q_cost: (queries, sequences, kv_heads, queries_per_kv, pairs).
+    q: (queries, sequences, kv_heads, queries_per_kv, pairs, 2);
+    q_cost: (queries, sequences, kv_heads, queries_per_kv, pairs).
     k: (keys, sequences, kv_heads, pairs, 2); k_cost: (keys, sequences, kv_heads, pairs).
     """
 
@@ -96,7 +97,8 @@ def attention_scales(shape: Shape, activations: Activations) -> list[tuple[tuple
 
     Returns
     -------
-    (kv_heads) s0 of the scores; (heads, head_dim) scales of q and (kv_heads, head_dim) of k, the members of a pair alike.
+    (kv_heads) s0 of the scores; (heads, head_dim) scales of q and (kv_heads, head_dim) of k, the members of a pair
+    alike.
     """
     chosen: list[tuple[tuple[int, ...], Float64, Float64]] = []
     for a in activations.layers:

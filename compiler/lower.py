@@ -221,7 +221,8 @@ def lower(model: QuantisedModel, layout: Layout) -> list[Operation]:
 
 def shift_constants(model: QuantisedModel) -> list[int]:
     """Constant memory: the first layer's x shift, then for each layer the feed-forward shift, the shift of what follows
-    it, the stream's shift, and the shift of each KV head's scores; a layer's constants lie one after the layer before's."""
+    it, the stream's shift, and the shift of each KV head's scores; a layer's constants lie one after the layer
+    before's."""
     following = [layer.attention_x_shift for layer in model.layers[1:]] + [model.final_x_shift]
     return [model.layers[0].attention_x_shift, *(layer.ffn_x_shift for layer in model.layers), *following,
             *(layer.stream_shift for layer in model.layers),

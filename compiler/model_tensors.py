@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -64,10 +64,11 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
     layers: list[Layer] = []
     for number, shifts in enumerate(description["layers"]):
         members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
-        members |= {name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        members |= {name: tuple(cast("list[int]", value)) if isinstance(value, list) else value  # JSON knows no tuples
                     for name, value in shifts.items()}
         if len(members["score_shifts"]) != shape.kv_heads:
-            raise ValueError(f"layer {number} has {len(members['score_shifts'])} score shifts for {shape.kv_heads} KV heads")
+            raise ValueError(
+                f"layer {number} has {len(members['score_shifts'])} score shifts for {shape.kv_heads} KV heads")
         layers.append(Layer(attention=take(f"layer{number}.attention", False, (q,)), **members))
     values: dict[str, Any] = description["shifts"]
     every: dict[str, Any] = {  # JSON knows no tuples

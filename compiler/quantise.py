@@ -1,8 +1,9 @@
 """Float model to integers: recipe R1 within the structure of docs/numerics.md.
 
-Every real tensor is an integer tensor times a scale (`compiler.scales`). With the scales folded in, each operation has a
-real matrix M such that `output = M @ input` between integers. M is then split into `weights * multiplier * 2**-total`,
-the multiplier chosen first and the weights rounded with the scale it implies, and `total` into the pipeline's shifts.
+Every real tensor is an integer tensor times a scale (`compiler.scales`). With the scales folded in, each operation has
+a real matrix M such that `output = M @ input` between integers. M is then split into
+`weights * multiplier * 2**-total`, the multiplier chosen first and the weights rounded with the scale it implies, and
+`total` into the pipeline's shifts.
 """
 
 from __future__ import annotations
@@ -121,7 +122,10 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
         attention=[x8(activations.layers[i].attention_x, 2 * i) for i in layers],
         ffn=[x8(activations.layers[i].ffn_x, 2 * i + 1) for i in layers],
         final=x8(activations.final_x, 2 * len(activations.layers)),
-        o=[_int8(thin(activations.layers[i].o), scales.layers[i].o).reshape(-1, scales.layers[i].o.size) for i in layers],
+        o=[
+            _int8(thin(activations.layers[i].o), scales.layers[i].o).reshape(-1, scales.layers[i].o.size)
+            for i in layers
+        ],
         hidden=[h8(i) for i in layers],
     )
 
@@ -153,7 +157,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     basis = residual_basis(shape.dim)
     folded = fold(model, basis)
     scales = choose_scales(shape, activations, basis)
-    chunks = tuple([*range(chunk, shape.hidden, chunk), shape.hidden])
+    chunks = (*range(chunk, shape.hidden, chunk), shape.hidden)
     attention, o_scales, attention_bits = attention_multipliers(scales, shape)
     scales = replace(
         scales, layers=tuple(replace(s, o=o) for s, o in zip(scales.layers, o_scales, strict=True))
@@ -190,7 +194,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
             )
             for i in range(shape.layers)
-        ),  # fmt: skip
+        ),
         classifier=linears["logit"][0],
         final_x_shift=scales.x_shifts[-1],
         rope_cos=cos,
@@ -203,7 +207,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
             rotate_q_s3=WIDE_SHIFT, rotate_k_s3=WIDE_SHIFT,
             attention=(0, ATTENTION_S1, RECIP_BITS + attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
-        ),  # fmt: skip
+        ),
         hidden_chunks=chunks,
         logit_scale=logit_scale,
     )
@@ -245,7 +249,10 @@ def _matrices(
 def accumulator_bits(model: QuantisedModel) -> int:
     """Bits of a two's complement accumulator in which no sum of this model can overflow."""
     shape = model.shape
-    layers = [m for layer in model.layers for m in (layer.wq, layer.wk, layer.wv, layer.wo, layer.w1, layer.w3, layer.w2)]
+    layers = [
+        m for layer in model.layers
+        for m in (layer.wq, layer.wk, layer.wv, layer.wo, layer.w1, layer.w3, layer.w2)
+    ]
     rows = [int(np.abs(m.weights.astype(np.int64)).sum(axis=1).max()) for m in (*layers, model.classifier)]
     worst = max(
         ACTIVATION_MAX * max(rows),

@@ -102,7 +102,8 @@ class QuantisedModel:
         final_x_shift: x8 of the classifier.
         rope_cos, rope_sin: (context, head_dim // 2) int8.
         norm_bias: the integer added to SUM x*x before RSQRT (epsilon).
-        hidden_chunks: ends of the chunks of the hidden vector that have a block exponent of their own; the last is `hidden`.
+        hidden_chunks: ends of the chunks of the hidden vector that have a block exponent of their own; the last is
+            `hidden`.
         logit_scale: real value of one unit of an integer logit (for cross-entropy only).
     """
 

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from compiler.checkpoint import NORM_EPSILON
 from compiler.attention_scales import alive, attention_scales
 from compiler.calibrate import Activations, LayerActivations, silu
+from compiler.checkpoint import NORM_EPSILON
 from compiler.quantised import Shape
 
 Float = npt.NDArray[np.floating]
@@ -49,8 +49,8 @@ class Scales:
     """Scales of a model.
 
     Members:
-        stream: (layers + 1) of the residual stream as each layer finds it, and as the classifier does; each a power of two
-            times the one before. x_shifts: (2 * layers + 1) shifts of x8, in the order in which they are used.
+        stream: (layers + 1) of the residual stream as each layer finds it, and as the classifier does; each a power of
+            two times the one before. x_shifts: (2 * layers + 1) shifts of x8, in the order in which they are used.
         score_shifts: (layers) s0 of the scores of each KV head, which the scales of q and k are made for.
     """
 
@@ -122,4 +122,5 @@ def choose_scales(shape: Shape, activations: Activations, basis: Float64) -> Sca
     for a, (_, q, k) in zip(activations.layers, pairs, strict=True):
         v, o = clipped_scale(a.v), clipped_scale(a.o)
         layers.append(LayerScales(q=q, k=k, v=v, o=o, hidden=hidden_scales(a)))
-    return Scales(stream=stream, x_shifts=x_shifts, score_shifts=tuple(shifts for shifts, _, _ in pairs), layers=tuple(layers))
+    return Scales(
+        stream=stream, x_shifts=x_shifts, score_shifts=tuple(shifts for shifts, _, _ in pairs), layers=tuple(layers))
