@@ -91,7 +91,7 @@ def train(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
     """Learn a vocabulary of exactly ``vocabulary_size`` tokens from texts."""
     chunks = Counter(chunk for text in texts for chunk in CHUNK.findall(" " + text))
     words = {chunk: list(chunk) for chunk in sorted(chunks)}
-    pieces = list(SPECIALS) + sorted({character for chunk in chunks for character in chunk})
+    pieces: list[str] = [*SPECIALS, *sorted({character for chunk in chunks for character in chunk})]
     scores = [0.0] * len(pieces)
     if len(pieces) > vocabulary_size:
         raise ValueError(f"{len(pieces)} characters and specials do not fit in {vocabulary_size} tokens")

@@ -1,6 +1,7 @@
 """Sample stories with the integer model: the logits are the machine's own, only the draw is made here.
 
-The golden model gives the same logits as the RTL, bit for bit, so these are the stories that the chip would tell to a host that samples.
+The golden model gives the same logits as the RTL, bit for bit, so these are the stories that the chip would tell to a
+host that samples.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from sim.golden import Golden
 
 
 def sample(name: str, *, count: int, temperature: float, seed: int) -> list[str]:
-    """`count` stories of a shipped model (or a folder with a checkpoint), from BOS to the end of story or of the context."""
+    """`count` stories of a shipped model (or a folder with a checkpoint), from BOS to the end of story or of the
+    context."""
     model, tokenizer, _ = open_model(name)
     quantised = quantise(model)
     golden, rng = Golden(quantised), np.random.default_rng(seed)

@@ -6,6 +6,7 @@ It is the float reference that says how good a checkpoint is; the chip's arithme
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -22,7 +23,8 @@ def _norm(x: Array, weight: Array) -> Array:
 def _rotate(x: Array, cos: Array, sin: Array) -> Array:
     """RoPE on adjacent pairs; x: (stories, heads, head_dim), cos and sin: (head_dim / 2,)."""
     even, odd = x[..., 0::2], x[..., 1::2]
-    return np.stack((even * cos - odd * sin, even * sin + odd * cos), axis=-1).reshape(x.shape)
+    turned = np.stack((even * cos - odd * sin, even * sin + odd * cos), axis=-1)
+    return cast(Array, turned.reshape(x.shape))
 
 
 def _softmax(x: Array) -> Array:

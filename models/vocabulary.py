@@ -7,6 +7,7 @@ tables, so that a story can be wrong about them and the checker can notice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,7 +105,7 @@ class Profile:
         """The part of a word list that this profile uses."""
         return table if self.limit is None else table[:self.limit]
 
-    def keys(self, table: dict[str, object]) -> tuple[str, ...]:
+    def keys(self, table: Mapping[str, object]) -> tuple[str, ...]:
         """The same for tables of words that belong together."""
         return self.words(tuple(table))
 
