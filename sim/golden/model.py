@@ -182,7 +182,8 @@ class Golden:
         # (kv_heads, queries_per_kv, positions)
         grouped = q8.reshape(shape.kv_heads, -1, shape.head_dim).astype(np.float64)
         dots = grouped @ self._keys[i, :, : position + 1].swapaxes(1, 2)
-        shifted = [p.rshift(one, s0) for one, s0 in zip(dots.astype(np.int64), self.model.layers[i].score_shifts, strict=True)]
+        s0s = self.model.layers[i].score_shifts
+        shifted = [p.rshift(one, s0) for one, s0 in zip(dots.astype(np.int64), s0s, strict=True)]
         scores = p.sat16(np.array(shifted)).reshape(shape.heads, -1)
         softmaxes = [softmax(row) for row in scores]
         probabilities = np.array([one[0] for one in softmaxes]).reshape(shape.kv_heads, -1, position + 1)

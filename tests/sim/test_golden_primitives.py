@@ -32,7 +32,8 @@ def test_rshift_is_the_nearest_integer_with_halves_up(x: int, s: int) -> None:
     assert p.rshift(one(x), s)[0] == slow_rshift(x, s)
 
 
-@pytest.mark.parametrize(("x", "s", "expected"), [(3, 1, 2), (-3, 1, -1), (-1, 1, 0), (5, 0, 5), (1, 47, 0), (-1, 60, 0)])
+@pytest.mark.parametrize(
+    ("x", "s", "expected"), [(3, 1, 2), (-3, 1, -1), (-1, 1, 0), (5, 0, 5), (1, 47, 0), (-1, 60, 0)])
 def test_rshift_of_chosen_values(x: int, s: int, expected: int) -> None:
     assert p.rshift(one(x), s)[0] == expected
 
