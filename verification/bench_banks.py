@@ -49,13 +49,12 @@ def some_rows(cfg: Config, rng: random.Random) -> list[int]:
     return [0, 1, 2, cfg.bank_rows - 1, *(rng.randrange(cfg.bank_rows) for _ in range(3))]
 
 
-async def fill(ports: Ports, cfg: Config, rows: list[int], rng: random.Random) -> Rows:
+async def fill(ports: Ports, cfg: Config, rows: dict[int, Int]) -> Rows:
     """Write rows whole."""
     held = Rows(cfg)
     masks = [(1 << cfg.taps) - 1] * cfg.lanes
     ports.set(write_enable=masks)
-    for row in rows:
-        values = numbers(cfg, rng)
+    for row, values in rows.items():
         held.write(row, masks, values)
         ports.set(write_row=row, write_data=values)
         await ports.settle()
@@ -71,7 +70,7 @@ async def random_reads_and_writes(dut: Any) -> None:
     ports, latency = Ports(dut, Banks(cfg)), 1 + int(cfg.bank_register)
     await ports.start()
     rows = some_rows(cfg, rng)
-    held = await fill(ports, cfg, rows, rng)
+    held = await fill(ports, cfg, {row: numbers(cfg, rng) for row in rows})
     arriving: dict[int, Int] = {}
     shown: Int | None = None
     for cycle in range(RANDOM_CYCLES):
@@ -96,9 +95,9 @@ async def a_write_keeps_a_single_port_from_reading(dut: Any) -> None:
     cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
     ports, latency = Ports(dut, Banks(cfg)), 1 + int(cfg.bank_register)
     await ports.start()
-    held = await fill(ports, cfg, [1, 2], rng)
-    # Row 1 is read, then row 2 while the first lane's bank writes to it.
     values = numbers(cfg, rng)
+    held = await fill(ports, cfg, {1: values, 2: ~values})  # no byte the same
+    # Row 1 is read, then row 2 while the first lane's bank writes to it.
     masks = [1, *[0] * (cfg.lanes - 1)]
     before = held.known[2]
     seen: list[Any] = []

@@ -20,7 +20,7 @@ from verification.runner import bench_parameters
 from verification.settings import generator
 from verification.small_model import SHAPES, small_image
 
-ROUNDS = 8
+ROUNDS = 5
 Issues = dict[str, dict[int, dict[str, Any]]]
 """Queue -> cycle -> fields of what it issues."""
 

@@ -23,11 +23,11 @@ from rtl.config import preset
 from rtl.timing import timing
 from rtl.verilog import TOP, generate
 from verification.runner import BenchFailed, run
-from verification.settings import new_seed
-from verification.units import OPTIMISE, design
+from verification.units import OPTIMISE, cached_design, design
 
 Patch = pytest.MonkeyPatch
 PRESET = "tiny"
+SEED = 1  # whether a bug is found must not be a matter of luck
 
 
 # Matrix unit ----------------------------------------------------------------------------------------------------------
@@ -159,9 +159,9 @@ def test_a_bench_finds_a_seeded_bug(unit: str, name: str, bug: Callable[[Patch],
     bug(monkeypatch)
     text = design(unit, name)
     monkeypatch.undo()
-    assert text != design(unit, name)
+    assert text != cached_design(unit, name)
     with pytest.raises(BenchFailed, match="AssertionError: "):
-        run(text, f"verification.bench_{unit}", parameters={"preset": name, "seed": new_seed()}, optimise=OPTIMISE)
+        run(text, f"verification.bench_{unit}", parameters={"preset": name, "seed": SEED}, optimise=OPTIMISE)
 
 
 # The whole machine ----------------------------------------------------------------------------------------------------
@@ -195,4 +195,4 @@ def test_the_machine_bench_finds_a_seeded_bug(bug: Callable[[Patch], None], mess
     monkeypatch.undo()
     with pytest.raises(BenchFailed, match=message):
         run(text, "verification.bench_machine", top=TOP, optimise=OPTIMISE,
-            parameters={"preset": PRESET, "seed": new_seed(), "shape": "one layer"})
+            parameters={"preset": PRESET, "seed": SEED, "shape": "one layer"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
@@ -13,6 +14,8 @@ from rtl.matrix import Matrix
 from rtl.ram_verilog import RAM_VERILOG
 from rtl.scalar import Scalar
 from rtl.vector import Vector
+from sim.verilate import cached_verilog
+from verification import queues
 from verification.queues import Queues
 from verification.settings import shallow
 
@@ -24,8 +27,19 @@ OPTIMISE = ("-O0",)
 """Benches run some ten thousand cycles: compiling takes longer than running, and -O1 twice as long as this."""
 
 
+def config(unit: str, name: str) -> Config:
+    """What a unit is built with. The queues hold programs alone, and those are the preset's own."""
+    return preset(name) if unit == "sequencer" else shallow(name)
+
+
 def design(unit: str, name: str) -> str:
-    """Verilog of a unit, for a preset with shallow memories; its top is `dut`. The queues hold programs alone."""
-    cfg = preset(name) if unit == "sequencer" else shallow(name)
+    """Verilog of a unit, for a preset with shallow memories; its top is `dut`."""
+    cfg = config(unit, name)
     text = verilog.convert(UNITS[unit](cfg), name="dut", emit_src=False)
     return text + ("\n" + RAM_VERILOG if cfg.external_banks and unit == "banks" else "")
+
+
+def cached_design(unit: str, name: str) -> str:
+    """The same, from an earlier run where nothing has changed since."""
+    ours = Path(queues.__file__).read_text()
+    return cached_verilog(lambda: design(unit, name), facts=f"{unit} {config(unit, name)!r} {ours}")
