@@ -24,6 +24,7 @@ STREAM_PEAK: Final = 16384.0  # largest residual seen: half of 16 bits, the othe
 HIDDEN_PEAK: Final = 16384.0  # largest hidden value seen, likewise
 CLIPS: Final = np.linspace(0.5, 1.0, 26)  # fractions of the largest magnitude, of which the search takes the best
 STREAM_GROWTH: Final = 4  # bits by which the stream may grow from the first layer to the last on one scale
+OUTPUT_HEADROOM: Final = 1.15  # of attention's output: a head that copies a rare word exceeds what calibration saw
 STREAM_STEPS: Final = 8  # candidates of the residual's scale within a factor of two
 
 
@@ -120,7 +121,7 @@ def choose_scales(shape: Shape, activations: Activations, basis: Float64) -> Sca
     pairs = attention_scales(shape, activations)
     layers: list[LayerScales] = []
     for a, (_, q, k) in zip(activations.layers, pairs, strict=True):
-        v, o = clipped_scale(a.v), clipped_scale(a.o)
+        v, o = clipped_scale(a.v), alive(np.abs(a.o).max(axis=0)) * OUTPUT_HEADROOM / INT8_MAX
         layers.append(LayerScales(q=q, k=k, v=v, o=o, hidden=hidden_scales(a)))
     return Scales(
         stream=stream, x_shifts=x_shifts, score_shifts=tuple(shifts for shifts, _, _ in pairs), layers=tuple(layers))
