@@ -1,6 +1,7 @@
 """The golden model against the float reference, and the float reference against llama2.c."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from compiler.calibrate import calibrate
 from compiler.errors import InputError
 from compiler.library import open_model
 from compiler.quantise import accumulator_bits, quantise
-from compiler.quantised import Shape
+from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model
 from compiler.tokenizer import BEGIN, Tokenizer
 from sim.evaluate import evaluate, stories_of
@@ -22,6 +23,12 @@ from sim.reference import Reference, rotate, silu
 SHARED = Path(__file__).parents[2].parent / "shared"
 STORIES = SHARED / "models" / "stories260K.bin"
 SHAPE = Shape(dim=24, hidden=40, layers=2, heads=4, kv_heads=2, head_dim=6, vocab=50, context=32)
+
+
+@cache
+def quantised_stories() -> QuantisedModel:
+    return quantise(open_model(str(STORIES))[0])
+
 
 needs_stories = pytest.mark.skipif(not STORIES.exists(), reason="needs ../shared/models/stories260K.bin")
 
@@ -174,7 +181,7 @@ def test_stories260k_tells_the_documented_story() -> None:
 def test_stories260k_keeps_its_cross_entropy() -> None:
     model, tokenizer, _ = open_model(str(STORIES))
     text = (SHARED / "text" / "tinystories_sample.txt").read_text(encoding="utf-8")
-    found = evaluate(model, tokenizer, text, tokens=64)
+    found = evaluate(model, tokenizer, text, tokens=64, quantised=quantised_stories())
     # The bar is 1 % on whole texts (`lpu eval`), which takes a minute; so few predictions leave room for chance.
     assert found.excess < 0.025
     assert found.top1_agreement > 0.9
@@ -182,8 +189,8 @@ def test_stories260k_keeps_its_cross_entropy() -> None:
 
 @needs_stories
 def test_the_integers_tell_a_story_too() -> None:
-    model, tokenizer, _ = open_model(str(STORIES))
-    golden, tokens = Golden(quantise(model)), [BEGIN]
+    _, tokenizer, _ = open_model(str(STORIES))
+    golden, tokens = Golden(quantised_stories()), [BEGIN]
     for _ in range(60):
         best = golden.step(tokens[-1])
         assert best is not None
