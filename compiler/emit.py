@@ -8,6 +8,7 @@ from functools import partial
 from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
 from compiler.ir import Accesses, Count, Operation, Section
 from compiler.layout import FIXED_SCALARS, Layout, Matrix
+from compiler.quantise import NORM_ADJUST
 from compiler.quantised import QuantisedModel
 from rtl.isa import MATRIX, SCALAR, VECTOR, Factor1, Factor2, Insn, Op, Queue, Reduce, ScalarFunction, Source, Store
 
@@ -15,8 +16,6 @@ Value = int | enum.Enum
 
 RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, SHIFT_STREAM = range(FIXED_SCALARS)
 """Scalar registers with one purpose; those of the chunks and heads follow, see `Emitter`."""
-NORM_ADJUST = -14
-"""Leaves half the bit length of the sum as the exponent of 1/rms (docs/numerics.md, step 2)."""
 
 
 def _insn(queue: Queue, fields: dict[str, Value]) -> Insn:

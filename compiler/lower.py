@@ -9,12 +9,10 @@ from __future__ import annotations
 from compiler.emit import RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, SHIFT_STREAM, Emitter, Value
 from compiler.ir import Count, Operation, Section
 from compiler.layout import Layout, Matrix
+from compiler.quantise import SOFTMAX_ADJUST
 from compiler.quantised import QuantisedModel
 from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
 from rtl.timing import timing
-
-RECIP_ADJUST = -21
-"""Makes the exponent of RECIP the number of bits above 7 in the sum (docs/numerics.md, step 6)."""
 
 CONST_BITS = 14
 """The mantissa of CONST is one with so many bits behind the point."""
@@ -111,7 +109,7 @@ class _Lowering(Emitter):
                     inc_src=1, addend=Addend.SCALAR, scalar=scalar, function=Function.EXP2, mask=Mask.POSITION,
                     store=Store.ACT, dst=layout.probs_act + number * layout.score_rows, inc_dst=1,
                     reduce=Reduce.SUM, target=target, first=1)
-        self.scalar(f"recip[{number}]", ScalarFunction.RECIP, reduce=target, dst=scalar, adjust=RECIP_ADJUST)
+        self.scalar(f"recip[{number}]", ScalarFunction.RECIP, reduce=target, dst=scalar, adjust=SOFTMAX_ADJUST)
 
     def weighted_values(self, first: int, last: int) -> None:
         """A.V for the KV heads first..last-1; each lane group can work for another head."""

@@ -9,10 +9,8 @@ from compiler.errors import InputError
 from compiler.geometry import Index
 from compiler.layout import Layout, Matrix
 from compiler.lower import shift_constants
+from compiler.quantise import ONE_HOT
 from compiler.quantised import Linear, QuantisedModel
-
-ONE_HOT = 64
-"""Activation value that picks an embedding column (docs/numerics.md, step 1)."""
 
 
 def _gather(values: npt.NDArray[np.generic], index: Index, axis: int) -> npt.NDArray[np.generic]:

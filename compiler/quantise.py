@@ -29,7 +29,7 @@ Float64 = npt.NDArray[np.float64]
 # Fixed by docs/numerics.md.
 NORM_ADJUST: Final = -14  # of RSQRT: the exponent of 1/rms is half the bit length of the sum of squares
 SOFTMAX_ADJUST: Final = -21  # of RECIP
-ONE_HOT: Final = 64
+ONE_HOT: Final = 64  # activation that picks an embedding column
 GATE_UNIT: Final = 1 / 16
 SILU_ONE: Final = 2.0**11
 RSQRT_ONE: Final = 2.0**14  # mantissa * 2**-exponent of 1, after the adjustment
