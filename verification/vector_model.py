@@ -128,9 +128,8 @@ class VectorModel:
         self.registers[target] = (before + made if reduce is Reduce.SUM else max(before, made)) % WORD
 
     def _argmax(self, first: bool, results: Int, keep: npt.NDArray[np.bool_]) -> None:
-        assert keep.any(), "a pass of ARGMAX with no lane at all means nothing"
         self._block = 0 if first else self._block + 1
-        shown = np.where(keep, results, -32769)
+        shown = np.where(keep, results, IDENTITY[Reduce.MAX])
         best = int(shown.argmax())  # the first of several
         if first or shown[best] > self._best:
             self._best = int(shown[best])

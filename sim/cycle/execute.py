@@ -17,7 +17,7 @@ from sim.golden.primitives import Scalar, Table
 
 WORD = 1 << 32
 _TABLES = {Function.IDENTITY.value: Table.NONE, Function.SILU.value: Table.SILU, Function.EXP2.value: Table.EXP2}
-_IDENTITY = {Reduce.MAX: -32768, Reduce.MAXABS: 0, Reduce.SUM: 0}
+_IDENTITY = {Reduce.MAX: -32768, Reduce.MAXABS: 0, Reduce.SUM: 0, Reduce.ARGMAX: -32768}
 
 
 def _signed(word: int) -> int:
@@ -210,16 +210,14 @@ class Execution:
         return self.lanes < f["tail"] if f["mask"] == Mask.TAIL.value else None
 
     def _reduced(self, reduce: Reduce, values: Ints, keep: npt.NDArray[np.bool_] | None) -> Any:
-        """The reduction of one pass; for ARGMAX (value, lane), or None where every lane is masked."""
+        """The reduction of one pass; for ARGMAX (value, lane)."""
         if keep is not None:
-            values = values[keep]
+            values = np.where(keep, values, _IDENTITY[reduce])
         if reduce is Reduce.SUM:
             return golden.reduce_sum(values)
-        if len(values) == 0:
-            return None if reduce is Reduce.ARGMAX else _IDENTITY[reduce]
         if reduce is Reduce.ARGMAX:
             best = int(np.argmax(values))
-            return int(values[best]), best if keep is None else int(self.lanes[keep][best])
+            return int(values[best]), best
         return golden.reduce_max(values) if reduce is Reduce.MAX else golden.reduce_maxabs(values)
 
     def _memory(self, job: Job) -> None:
@@ -253,11 +251,11 @@ class Execution:
             after = max(_signed(before), job.reduced)
         state.reduces[one.target] = after % WORD
 
-    def _argmax(self, first: bool, found: tuple[int, int] | None) -> None:
+    def _argmax(self, first: bool, found: tuple[int, int]) -> None:
         state = self.state
         if first:
             state.winner, state.block = None, 0
-        if found is not None and (state.winner is None or found[0] > state.winner[0]):
+        if state.winner is None or found[0] > state.winner[0]:
             state.winner = found[0], state.block * self.cfg.lanes + found[1]
         state.block += 1
 

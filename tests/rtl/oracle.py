@@ -145,20 +145,19 @@ class VectorOracle:
         return results, outputs
 
     def reduce(self, p: dict[str, int], results: list[int], terms: list[int], masked: list[bool]) -> None:
-        shown = [f for f, hidden in zip(results, masked, strict=True) if not hidden]
+        peaks = [-32768 if hidden else f for f, hidden in zip(results, masked, strict=True)]
         target, first = p["target"], p["first"]
         kept = self.registers[target]
         match Reduce(p["reduce"]):
             case Reduce.MAX:
-                self.registers[target] = max([-32768 if first else kept, *shown])
+                self.registers[target] = max([-32768 if first else kept, *peaks])
             case Reduce.MAXABS:
-                self.registers[target] = max([0, 0 if first else kept, *map(abs, shown)])
+                self.registers[target] = max([0, 0 if first else kept, *map(abs, results)])
             case Reduce.SUM:
                 self.registers[target] = signed((0 if first else kept) + sum(terms), 32)
             case Reduce.ARGMAX:
                 block = 0 if first else self.block
                 self.block = block + 1
-                peaks = [-32768 if hidden else f for f, hidden in zip(results, masked, strict=True)]
                 if first or max(peaks) > self.best:
                     self.best = max(peaks)
                     self.token = (block * self.lanes + peaks.index(self.best)) % (1 << self.token_bits)
