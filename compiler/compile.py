@@ -11,12 +11,11 @@ from compiler.errors import InputError
 from compiler.image import Image, Registers
 from compiler.ir import CompileError
 from compiler.layout import Layout, check_fit, lay_out, misfits
-from compiler.lower import lower
 from compiler.place import activations, banks, check_accumulators, constants, params
 from compiler.quantised import QuantisedModel
-from compiler.schedule import schedule
+from compiler.search import find_schedule
 from compiler.tensors import tensor_map
-from compiler.verify import verify_operations, verify_program
+from compiler.verify import verify_program
 from rtl.config import Config
 
 
@@ -47,9 +46,7 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
     layout = check_fit(model, config, wanted)
     check_accumulators(model, layout)
     buckets = layout.geometry.attention_blocks
-    operations = lower(model, layout)
-    verify_operations(operations, layout)
-    plan = schedule(operations, config, buckets)
+    _, plan = find_schedule(model, layout)
     program = assemble(plan, layout)
     try:
         words = encode_program(program, layout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
@@ -10,6 +11,7 @@ from compiler.ir import Accesses, Count, Operation, Section
 from compiler.layout import FIXED_SCALARS, Layout, Matrix
 from compiler.quantise import NORM_ADJUST
 from compiler.quantised import QuantisedModel
+from compiler.style import Style
 from rtl.isa import MATRIX, SCALAR, VECTOR, Factor1, Factor2, Insn, Op, Queue, Reduce, ScalarFunction, Source, Store
 
 Value = int | enum.Enum
@@ -31,7 +33,8 @@ class Emitter:
     Scalars: the fixed ones, a BLOCK and a COMBINE result for each chunk, then one for each head of a wave.
     """
 
-    def __init__(self, model: QuantisedModel, layout: Layout) -> None:
+    def __init__(self, model: QuantisedModel, layout: Layout, style: Style) -> None:
+        self.style = style
         self.model, self.layout, self.g, self.cfg = model, layout, layout.geometry, layout.geometry.config
         self.operations: list[Operation] = []
         self.section = Section.PROLOGUE
@@ -45,9 +48,14 @@ class Emitter:
     # One method a queue.
     def matrix(self, name: str, counts: dict[str, Count] | None = None, /, *, cache: bool = False,
                **fields: Value) -> Operation:
-        """A matmul into the next accumulator. counts: dynamic `repeat` or `outer`; cache: it reads the K or V cache."""
-        insn = _insn(MATRIX, {"slot": self.slot, "clear": 1, **fields})
-        self.slot = (self.slot + 1) % self.cfg.slots
+        """A matmul into the next accumulator, or on in the `slot` that is given.
+
+        counts: dynamic `repeat` or `outer`; cache: it reads the K or V cache.
+        """
+        if "slot" not in fields:
+            fields |= {"slot": self.slot, "clear": 1}
+            self.slot = (self.slot + 1) % self.cfg.slots
+        insn = _insn(MATRIX, fields)
         return self._add(name, insn, counts or {}, partial(matrix_accesses, self.cfg, insn, counts or {}, cache))
 
     def vector(self, name: str, count: Count | None = None, partner: Operation | None = None, lag: int = 0, /,
@@ -84,12 +92,35 @@ class Emitter:
         """Matrix address of an activation vector."""
         return vectors * self.cfg.lanes // self.cfg.taps
 
-    def matmul(self, matrix: Matrix, block: int, act: int) -> int:
-        """One output block of a weight matrix; returns its slot. act: activation word of the input vector."""
-        slot = self.slot
-        row = matrix.row + block * matrix.row_pitch
-        self.matrix(f"{matrix.name}[{block}]", row=row, act=act, repeat=matrix.steps - 1)
-        return slot
+    def matmuls(self, jobs: Sequence[tuple[Matrix, int]], act: int, *,
+                fresh: bool = True) -> Iterator[tuple[Matrix, int, int]]:
+        """Output blocks of weight matrices, all of one input vector: yields matrix, block and slot as each is done.
+
+        act: activation word of the input. fresh: it is only now being made, so the first matmuls are cut in two (see
+        `Style`) and run through what is there of it while the rest is on its way.
+        """
+        lead = self.style.lead if fresh else 1
+        late = min(self.style.late, jobs[0][0].steps - 1)
+        begun: list[int] = []
+        if lead > 1 and late > 0:
+            for matrix, block in jobs[:lead]:
+                begun.append(self.slot)
+                self.matmul(matrix, block, act, 0, matrix.steps - late)
+        for number, (matrix, block) in enumerate(jobs):
+            if number < len(begun):
+                slot = begun[number]
+                self.matmul(matrix, block, act, matrix.steps - late, matrix.steps, slot=slot)
+            else:
+                slot = self.slot
+                self.matmul(matrix, block, act, 0, matrix.steps)
+            yield matrix, block, slot
+
+    def matmul(self, matrix: Matrix, block: int, act: int, first: int, end: int, slot: int | None = None) -> None:
+        """Steps first..end-1 of an output block of a weight matrix, on in the `slot` that is given."""
+        part = "" if end == matrix.steps else "..."
+        fields: dict[str, Value] = {} if slot is None else {"slot": slot}
+        self.matrix(f"{matrix.name}[{block}]{part}", row=matrix.row + block * matrix.row_pitch + first, act=act + first,
+                    repeat=end - first - 1, **fields)
 
     def requantise(self, matrix: Matrix, block: int, slot: int, shifts: tuple[int, int, int], name: str,
                    **fields: Value) -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.columns import Columns, Wait
-from compiler.dependence import Edges
 from compiler.ir import CompileError, Ints, Section
-from compiler.section import NO_EDGE, QUEUE_NAMES, SectionSchedule
+from compiler.section import QUEUE_NAMES, SectionSchedule
 
 
 @dataclass
@@ -30,25 +29,6 @@ class Schedule:
     period: Ints
     epilogue_start: Ints
     back_waits: dict[str, Wait | None]  # of the NOP that ends each queue's loop over layers; None: no NOP
-
-
-Ranges = tuple[int, int, int]
-"""Two neighbouring sections in the list of all operations: start of the first, of the second, and the second's end."""
-
-
-def between(edges: Edges, ranges: Ranges) -> Edges:
-    """The edges from one section to the next, numbered from the start of each."""
-    low, middle, high = ranges
-    return {(earlier - low, later - middle): separation for (earlier, later), separation in edges.items()
-            if low <= earlier < middle <= later < high}
-
-
-def apart(edges: list[Edges], left: Ints, right: Ints, ranges: Ranges) -> Ints:
-    """Least distance of two neighbouring sections' starts in each bucket; left and right: their operations' issues."""
-    return np.array([
-        max((int(left[earlier, b]) + separation - int(right[later, b])
-             for (earlier, later), separation in between(one, ranges).items()), default=NO_EDGE)
-        for b, one in enumerate(edges)])
 
 
 def first_dynamic(part: SectionSchedule) -> int:

@@ -11,6 +11,7 @@ from compiler.ir import Count, Operation, Section
 from compiler.layout import Layout, Matrix
 from compiler.quantise import SOFTMAX_ADJUST
 from compiler.quantised import QuantisedModel
+from compiler.style import Style
 from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
 from rtl.timing import timing
 
@@ -34,45 +35,62 @@ class _Lowering(Emitter):
                         store=Store.ACT, out_scaled=1, out_scalar=SHIFT_NEXT)
             self.square(block)
 
-    def rotated(self, name: str, wide: int, shifts: tuple[int, int, int], s3: int) -> None:
-        """q or k: project, keep wide, rotate, store. wide: vector row of the wide values."""
-        layout, g, cfg = self.layout, self.g, self.cfg
-        matrix = layout.matrices[name]
-        for block in range(matrix.blocks):
-            slot = self.matmul(matrix, block, 0)
-            self.requantise(matrix, block, slot, shifts, name, factor2=Factor2.SCALAR, scalar=RMS_ATTENTION,
-                            dst=wide + block, write=1)
-            rotate: dict[str, Value] = {
-                "source": Source.MEM, "src": wide + block, "rotate": 1, "repeat": 1, "rope": 1, "inc_param": 1,
-                "param": layout.rope_param + 2 * (block % g.rope_period), "factor1": Factor1.SIGNED, "s1": 7, "s3": s3}
-            if name == "wq":
-                self.vector(f"rotate q[{block}]", **rotate, store=Store.ACT, dst=layout.q_act + block)
-                continue
-            per_vector = max(1, cfg.lanes // cfg.taps)
-            for piece in range(per_vector):
-                element = block * cfg.lanes + piece * cfg.taps
-                head, word = element // g.padded_head, element % g.padded_head // cfg.taps
-                if head < g.shape.kv_heads:
-                    chunk = piece if cfg.lanes >= cfg.taps else element % cfg.taps // cfg.lanes
-                    self.vector(f"rotate k[{block}.{piece}]", **rotate, store=Store.KEYS, chunk=chunk,
-                                dst=layout.key_row + head * g.key_rows + word)
+    def projections(self, early: int) -> None:
+        """K, then Q, then the first `early` blocks of V: the rotation of one hides behind the next one's projection."""
+        matrices = self.layout.matrices
+        jobs = [(matrices[name], block) for name in ("wk", "wq") for block in range(matrices[name].blocks)]
+        jobs += [(matrices["wv"], block) for block in range(early)]
+        for matrix, block, slot in self.matmuls(jobs, 0):
+            if matrix.name == "wv":
+                self.value(matrix, block, slot)
+            else:
+                self.rotated(matrix, block, slot)
 
-    def values(self) -> None:
-        """v: project, and store into the transposed V cache."""
-        layout, matrix = self.layout, self.layout.matrices["wv"]
-        for block in range(matrix.blocks):
-            slot = self.matmul(matrix, block, 0)
-            self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR,
-                            scalar=RMS_ATTENTION, store=Store.VALUES, dst=layout.value_row + block * self.g.value_rows)
+    def rotated(self, matrix: Matrix, block: int, slot: int) -> None:
+        """A block of q or k leaves its accumulator: keep it wide, rotate it, store it."""
+        layout, g, cfg, shifts = self.layout, self.g, self.cfg, self.model.shifts
+        query = matrix.name == "wq"
+        wide = layout.wide + block + (0 if query else layout.matrices["wq"].blocks)
+        self.requantise(matrix, block, slot, shifts.q if query else shifts.k, matrix.name, factor2=Factor2.SCALAR,
+                        scalar=RMS_ATTENTION, dst=wide, write=1)
+        rotate: dict[str, Value] = {
+            "source": Source.MEM, "src": wide, "rotate": 1, "repeat": 1, "rope": 1, "inc_param": 1,
+            "param": layout.rope_param + 2 * (block % g.rope_period), "factor1": Factor1.SIGNED, "s1": 7,
+            "s3": shifts.rotate_q_s3 if query else shifts.rotate_k_s3}
+        if query:
+            self.vector(f"rotate q[{block}]", **rotate, store=Store.ACT, dst=layout.q_act + block)
+            return
+        for piece in range(max(1, cfg.lanes // cfg.taps)):
+            element = block * cfg.lanes + piece * cfg.taps
+            head, word = element // g.padded_head, element % g.padded_head // cfg.taps
+            if head < g.shape.kv_heads:
+                chunk = piece if cfg.lanes >= cfg.taps else element % cfg.taps // cfg.lanes
+                self.vector(f"rotate k[{block}.{piece}]", **rotate, store=Store.KEYS, chunk=chunk,
+                            dst=layout.key_row + head * g.key_rows + word)
 
-    def attention(self) -> None:
-        """Scores, softmax and A.V, breadth first over the heads of a wave."""
+    def value(self, matrix: Matrix, block: int, slot: int) -> None:
+        """A block of v leaves its accumulator for the transposed V cache."""
+        self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR, scalar=RMS_ATTENTION,
+                        store=Store.VALUES, dst=self.layout.value_row + block * self.g.value_rows)
+
+    def late_values(self, early: int) -> None:
+        """The blocks of V from `early` on."""
+        matrix = self.layout.matrices["wv"]
+        if early < matrix.blocks:
+            jobs = [(matrix, block) for block in range(early, matrix.blocks)]
+            for _, block, slot in self.matmuls(jobs, 0, fresh=False):
+                self.value(matrix, block, slot)
+
+    def attention(self, early: int) -> None:
+        """Scores, softmax and A.V, breadth first over the heads of a wave. early: blocks of V that are there."""
         for first in range(0, self.g.shape.kv_heads, self.layout.wave):
             last = min(first + self.layout.wave, self.g.shape.kv_heads)
             share = self.g.shape.queries_per_kv
             order = [(rep, kv) for rep in range(share) for kv in range(first, last)]
             for number, (rep, kv) in enumerate(order):
                 self.scores(number, kv * share + rep, kv)
+            if first == 0:
+                self.late_values(early)
             for number, _ in enumerate(order):
                 self.softmax(number)
             self.weighted_values(first, last)
@@ -133,10 +151,10 @@ class _Lowering(Emitter):
                             store=Store.ACT, dst=layout.attention_act + vector)
 
     def residual(self, matrix: Matrix, act: int, shifts: tuple[int, int, int], *, scalar: int | None, out: int | None,
-                 name: str) -> None:
+                 name: str, fresh: bool) -> None:
         """x += matrix @ activations. scalar: register of a factor; out: of the x shift, for x8 and the squares."""
-        for block in range(matrix.blocks):
-            slot = self.matmul(matrix, block, act)
+        jobs = [(matrix, block) for block in range(matrix.blocks)]
+        for _, block, slot in self.matmuls(jobs, act, fresh=fresh):
             fields: dict[str, Value] = {"addend": Addend.MEM, "src": block, "dst": block, "write": 1}
             if scalar is not None:
                 fields |= {"factor2": Factor2.SCALAR, "scalar": scalar}
@@ -150,12 +168,13 @@ class _Lowering(Emitter):
         """w1, w3 and w2, a chunk of the hidden vector after another; each chunk has an exponent of its own."""
         layout, shifts = self.layout, self.model.shifts
         gate, up = layout.matrices["gate"], layout.matrices["up"]
+        done = self.matmuls([job for block in range(gate.blocks) for job in ((gate, block), (up, block))], 0)
         for number, (first, end) in enumerate(layout.hidden_chunks):
             for block in range(first, end):
-                slot = self.matmul(gate, block, 0)
+                _, _, slot = next(done)
                 self.requantise(gate, block, slot, shifts.gate, "gate", factor2=Factor2.SCALAR, scalar=RMS_FFN,
                                 function=Function.SILU, dst=layout.silu + block, write=1)
-                slot = self.matmul(up, block, 0)
+                _, _, slot = next(done)
                 self.requantise(up, block, slot, shifts.up, "up", factor2=Factor2.MEM, src=layout.silu + block,
                                 dst=layout.hidden + block, write=1, reduce=Reduce.MAXABS,
                                 target=self.chunk_target + number, first=int(block == first))
@@ -170,7 +189,8 @@ class _Lowering(Emitter):
             last = number == len(layout.hidden_chunks) - 1
             name, combined = f"down{number}", self.chunk_scalar + 2 * number + 1
             self.residual(layout.matrices[name], self.words(layout.hidden_act + first), shifts.down,
-                          scalar=combined, out=SHIFT_NEXT if last else None, name=name)
+                          scalar=combined, out=SHIFT_NEXT if last else None, name=name,
+                          fresh=number == 0)
 
     def rescale(self) -> None:
         """x makes room for what the layer adds, where the stream outgrows 16 bits; other models pay nothing."""
@@ -181,17 +201,16 @@ class _Lowering(Emitter):
                             scalar=SHIFT_STREAM, s2=CONST_BITS, dst=block, write=1)
 
     def layer(self) -> None:
-        """One decoder layer. K before Q before V: the rotation of one hides behind the projection of the next."""
+        """One decoder layer."""
         layout, shifts, layers = self.layout, self.model.shifts, self.g.shape.layers
         self.scalar("ffn x shift", ScalarFunction.CONST, dst=SHIFT_FFN, constant=1)
         self.scalar("next x shift", ScalarFunction.CONST, dst=SHIFT_NEXT, constant=1 + layers)
         self.inverse_rms(RMS_ATTENTION)
-        self.rotated("wk", layout.wide + layout.matrices["wq"].blocks, shifts.k, shifts.rotate_k_s3)
-        self.rotated("wq", layout.wide, shifts.q, shifts.rotate_q_s3)
-        self.values()
-        self.attention()
+        early = min(self.style.early_values, layout.matrices["wv"].blocks)
+        self.projections(early)
+        self.attention(early)
         self.residual(layout.matrices["wo"], self.words(layout.attention_act), shifts.o, scalar=None, out=SHIFT_FFN,
-                      name="wo")
+                      name="wo", fresh=True)
         self.inverse_rms(RMS_FFN)
         self.feed_forward()
 
@@ -199,16 +218,15 @@ class _Lowering(Emitter):
         """Logits and the largest one's number; what the last block pads takes no part."""
         matrix, tail = self.layout.matrices["classifier"], self.g.shape.vocab % self.cfg.lanes
         self.inverse_rms(RMS_ATTENTION)
-        for block in range(matrix.blocks):
-            slot = self.matmul(matrix, block, 0)
+        for _, block, slot in self.matmuls([(matrix, block) for block in range(matrix.blocks)], 0):
             masked = {"mask": Mask.TAIL, "tail": tail} if tail and block == matrix.blocks - 1 else {}
             self.requantise(matrix, block, slot, self.model.shifts.logit, "logit", factor2=Factor2.SCALAR,
                             scalar=RMS_ATTENTION, reduce=Reduce.ARGMAX, first=int(block == 0), **masked)
 
 
-def lower(model: QuantisedModel, layout: Layout) -> list[Operation]:
+def lower(model: QuantisedModel, layout: Layout, style: Style) -> list[Operation]:
     """All operations of a token: prologue (embedding), body (one layer), epilogue (classifier)."""
-    state = _Lowering(model, layout)
+    state = _Lowering(model, layout, style)
     state.embedding()
     state.section, state.slot = Section.BODY, 0
     state.layer()

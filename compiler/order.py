@@ -7,6 +7,8 @@ is then the same at every position, so that one program serves them all.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from compiler.dependence import Edges
 from compiler.ir import CompileError, Operation
 
@@ -23,18 +25,35 @@ def _remaining(count: int, edges: Edges, durations: list[int]) -> list[int]:
     return length
 
 
-def order(operations: list[Operation], edges: Edges, bucket: int) -> list[int]:
-    """Numbers of the operations in the order of their issue."""
+def _choose(able: list[tuple[int, int, int, int]], operations: list[Operation],
+            durations: list[int]) -> tuple[int, int, int, int]:
+    """The operation to place next: the first that can start; but a more urgent one of its queue that could start before
+    it is over goes first, for nothing interrupts an operation. A matmul with a partner counts as a vector operation."""
+    def span(one: tuple[int, int, int, int]) -> tuple[str, int, int]:
+        start, _, number, mate = one
+        if mate >= 0:
+            start, number = start + operations[mate].lag, mate
+        return operations[number].queue, start, start + durations[number]
+
+    first = min(able)
+    queue, _, end = span(first)
+    return min((one for one in able if span(one)[0] == queue and span(one)[1] < end), key=lambda one: one[1:])
+
+
+def order(operations: list[Operation], edges: Edges, bucket: int, *, patient: bool) -> list[int]:
+    """Numbers of the operations in the order of their issue. patient: see `_choose`."""
     count = len(operations)
     durations = [operation.accesses(bucket).duration for operation in operations]
-    remaining = _remaining(count, edges, durations)
+    matrix = [number for number, operation in enumerate(operations) if operation.queue == "matrix"]
+    in_turn = {(one, following): durations[one] for one, following in pairwise(matrix)}
+    bound = {pair: max(gap, in_turn.get(pair, gap)) for pair, gap in edges.items()}
+    remaining = _remaining(count, {**in_turn, **bound}, durations)
     before: list[int] = [0] * count
     after: list[list[tuple[int, int]]] = [[] for _ in range(count)]
     for (earlier, later), separation in edges.items():
         after[earlier].append((later, separation))
         before[later] += 1
     follower = {id(operation.partner): number for number, operation in enumerate(operations) if operation.partner}
-    matrix = [number for number, operation in enumerate(operations) if operation.queue == "matrix"]
     next_matrix = 0
     earliest = [0] * count
     free = {"matrix": 0, "vector": 0, "scalar": 0}
@@ -48,7 +67,7 @@ def order(operations: list[Operation], edges: Edges, bucket: int) -> list[int]:
         if before[number] == 0:
             offer(number)
     while len(placed) < count:
-        best: tuple[int, int, int, int] | None = None  # (start, -remaining, number, partner or -1)
+        able: list[tuple[int, int, int, int]] = []  # (start, -remaining, number, partner or -1)
         for queue, numbers in ready.items():
             for number in numbers:
                 operation = operations[number]
@@ -59,12 +78,10 @@ def order(operations: list[Operation], edges: Edges, bucket: int) -> list[int]:
                     if before[mate] > 0:
                         continue
                     start = max(start, max(earliest[mate], free["vector"]) - operations[mate].lag)
-                candidate = (start, -remaining[number], number, mate)
-                if best is None or candidate < best:
-                    best = candidate
-        if best is None:
+                able.append((start, -remaining[number], number, mate))
+        if not able:
             raise CompileError("the operations' dependences are circular")
-        start, _, number, mate = best
+        start, _, number, mate = _choose(able, operations, durations) if patient else min(able)
         for one, at in ((number, start), (mate, start + operations[mate].lag if mate >= 0 else 0)):
             if one < 0:
                 continue

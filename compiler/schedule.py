@@ -13,11 +13,12 @@ from itertools import pairwise
 import numpy as np
 
 from compiler.columns import Columns
-from compiler.dependence import Edges, dependences
+from compiler.dependence import dependences
 from compiler.ir import Ints, Operation, Section
-from compiler.join import Ranges, Schedule, apart, between, join
+from compiler.join import Schedule, join
+from compiler.links import Links
 from compiler.order import order
-from compiler.section import SectionSchedule, durations, issue_section, issues, over_buckets
+from compiler.section import SectionSchedule, durations, issue_section, issues
 from rtl.config import Config
 from rtl.timing import timing
 
@@ -25,60 +26,98 @@ REFERENCE_POSITION = 63
 """The order of the operations is chosen for the bucket of this position."""
 
 
-def schedule(operations: list[Operation], config: Config, buckets: int) -> Schedule:
-    """Place a lowered token: first with as many dynamic values as it likes, then with those that serve it best."""
-    parts = {section: [op for op in operations if op.section is section] for section in Section}
-    prologue, body, epilogue = (parts[section] for section in Section)
-    # Two layers show every dependence from a layer to the next.
-    whole = [*prologue, *body, *body, *epilogue]
-    marks: list[int] = np.cumsum([0, len(prologue), len(body), len(body), len(epilogue)]).tolist()
-    edges = [dependences(whole, b) for b in range(buckets)]
-    to_body, to_next_layer, to_epilogue = _three(marks, 0), _three(marks, 1), _three(marks, 2)
-    starts = dict(zip(Section, ((marks[0], marks[1]), (marks[1], marks[2]), (marks[3], marks[4])), strict=True))
-    inner = {section: [_within(one, *starts[section]) for one in edges] for section in Section}
-    reference = min(buckets - 1, max(0, REFERENCE_POSITION // config.bucket_positions))
-    sequences = {section: order(ops, _every(inner[section], reference), reference) for section, ops in parts.items()}
-    blocks = np.arange(buckets, dtype=np.int64)
-    given = [blocks * scale for scale in sorted({count.scale for op in operations for count in op.counts.values()})]
+Release = dict[Section, Ints]
+"""Of each section's operations, (operations, buckets): see `compiler.section.issue_section`."""
 
-    def attempt(columns: Columns, latest: dict[Section, Ints] | None) -> Schedule:
-        sections = {section: issue_section(section, ops, sequences[section], inner[section], config, columns,
-                                           latest[section] if latest else None) for section, ops in parts.items()}
-        ahead, layer, behind = (issues(parts[section], part) for section, part in sections.items())
-        return join(sections, columns, timing(config).values_ready, int(apart(edges, ahead, layer, to_body).max()),
-                    apart(edges, layer, layer, to_next_layer), apart(edges, layer, behind, to_epilogue))
-
-    ideal = attempt(Columns(buckets, None, 32, given), None)
-    latest = {section: _latest(ops, ideal.sections[section], inner[section]) for section, ops in parts.items()}
-    issued = issues(body, ideal.sections[Section.BODY])
-    for b, one in enumerate(edges):  # what the next layer needs
-        for (earlier, later), separation in between(one, to_next_layer).items():
-            limit = max(int(issued[later, b] + ideal.period[b]) - separation, int(issued[earlier, b]))
-            latest[Section.BODY][earlier, b] = min(latest[Section.BODY][earlier, b], limit)
-    latest[Section.BODY] = _latest(body, ideal.sections[Section.BODY], inner[Section.BODY], latest[Section.BODY])
-    return attempt(Columns(buckets, config.values, config.value_bits, given), latest)
+RELEASE_ROUNDS = 4
+"""How often the operations of a layer are moved towards the layer before."""
 
 
-def _three(marks: list[int], at: int) -> Ranges:
-    return marks[at], marks[at + 1], marks[at + 2]
+def _work(plan: Schedule) -> int:
+    """What a schedule is judged by: the cycles from layer to layer, over all buckets."""
+    return int((plan.period + plan.epilogue_start).sum())
 
 
-def _within(edges: Edges, low: int, high: int) -> Edges:
-    """The edges inside a range of operations, numbered from its start."""
-    return {(earlier - low, later - low): separation for (earlier, later), separation in edges.items()
-            if low <= earlier < high and low <= later < high}
+class Token:
+    """A token's operations by section, their dependences in each bucket, and the order of their issue."""
+
+    def __init__(self, operations: list[Operation], config: Config, buckets: int, *, patient: bool) -> None:
+        self.config, self.buckets = config, buckets
+        self.parts = {section: [op for op in operations if op.section is section] for section in Section}
+        prologue, body, epilogue = (self.parts[section] for section in Section)
+        # Two layers show every dependence from a layer to the next.
+        whole = [*prologue, *body, *body, *epilogue]
+        marks: list[int] = np.cumsum([0, len(prologue), len(body), len(body), len(epilogue)]).tolist()
+        links = Links.of([dependences(whole, b) for b in range(buckets)])
+        ahead, layer, next_layer, behind = pairwise(marks)
+        self.to_body, self.to_next_layer = links.part(ahead, layer), links.part(layer, next_layer)
+        self.to_epilogue = links.part(next_layer, behind)
+        ranges = dict(zip(Section, (ahead, layer, behind), strict=True))
+        self.inner = {section: links.part(one, one) for section, one in ranges.items()}
+        reference = min(buckets - 1, max(0, REFERENCE_POSITION // config.bucket_positions))
+        self.sequences = {section: order(ops, self.inner[section].edges(reference), reference, patient=patient)
+                          for section, ops in self.parts.items()}
+        blocks = np.arange(buckets, dtype=np.int64)
+        scales = sorted({count.scale for op in operations for count in op.counts.values()})
+        self.given = [blocks * scale for scale in scales]
+        self._no_release = {section: np.zeros((len(ops), buckets), np.int64) for section, ops in self.parts.items()}
+
+    def ideal(self) -> tuple[Schedule, Release]:
+        """The schedule with as many dynamic values as it likes, and the releases that made it."""
+        release = self._no_release
+        best = self._place(Columns(self.buckets, None, 32, self.given), None, release)
+        for _ in range(RELEASE_ROUNDS):
+            tried = self._releases(best)
+            closer = self._place(Columns(self.buckets, None, 32, self.given), None, tried)
+            if _work(closer) >= _work(best):
+                break
+            best, release = closer, tried
+        return best, release
+
+    def schedule(self, ideal: Schedule, release: Release) -> Schedule:
+        """The schedule with the dynamic values that the machine has, as near to the ideal one as they allow."""
+        columns = Columns(self.buckets, self.config.values, self.config.value_bits, self.given)
+        return self._place(columns, self._latest_issues(ideal), release)
+
+    def _place(self, columns: Columns, latest: dict[Section, Ints] | None, release: Release) -> Schedule:
+        """Issue cycles of all sections, joined; latest and release: see `compiler.section.issue_section`."""
+        sections = {
+            section: issue_section(section, ops, self.sequences[section], self.inner[section], self.config, columns,
+                                   latest[section] if latest else None, release[section])
+            for section, ops in self.parts.items()}
+        ahead, layer, behind = (issues(self.parts[section], part) for section, part in sections.items())
+        return join(sections, columns, timing(self.config).values_ready,
+                    int(self.to_body.apart(ahead, layer).max()), self.to_next_layer.apart(layer, layer),
+                    self.to_epilogue.apart(layer, behind))
+
+    def _releases(self, plan: Schedule) -> Release:
+        """When the layer before would be ready for each operation, if the matrix queue never waited between layers."""
+        release = dict(self._no_release)
+        body = self.parts[Section.BODY]
+        layer = issues(body, plan.sections[Section.BODY])
+        target = plan.sections[Section.BODY].end("matrix")
+        for section, links in ((Section.BODY, self.to_next_layer), (Section.EPILOGUE, self.to_epilogue)):
+            ready = np.zeros_like(release[section])
+            np.maximum.at(ready, links.later, layer[links.earlier] + links.separation - target)
+            first = next(n for n, operation in enumerate(self.parts[section]) if operation.queue == "matrix")
+            release[section] = np.maximum(0, ready - ready[first])
+        return release
+
+    def _latest_issues(self, ideal: Schedule) -> dict[Section, Ints]:
+        """The latest issue of each operation that delays nobody, see `_latest`."""
+        latest = {section: _latest(ops, ideal.sections[section], self.inner[section])
+                  for section, ops in self.parts.items()}
+        body = self.parts[Section.BODY]
+        issued = issues(body, ideal.sections[Section.BODY])
+        following = self.to_next_layer
+        limit = np.maximum(issued[following.later] + ideal.period - following.separation, issued[following.earlier])
+        np.minimum.at(latest[Section.BODY], following.earlier, limit)
+        latest[Section.BODY] = _latest(
+            body, ideal.sections[Section.BODY], self.inner[Section.BODY], latest[Section.BODY])
+        return latest
 
 
-def _every(edges: list[Edges], reference: int) -> Edges:
-    """The reference bucket's edges, and those that only other buckets have: the order must suit them too."""
-    every: Edges = {}
-    for one in (edges[reference], *edges):
-        for key, separation in one.items():
-            every.setdefault(key, separation)
-    return every
-
-
-def _latest(operations: list[Operation], part: SectionSchedule, edges: list[Edges], limit: Ints | None = None) -> Ints:
+def _latest(operations: list[Operation], part: SectionSchedule, links: Links, limit: Ints | None = None) -> Ints:
     """(operations, buckets) the latest issue that moves no matrix operation of an ideal schedule.
 
     limit: what the caller knows already.
@@ -87,9 +126,7 @@ def _latest(operations: list[Operation], part: SectionSchedule, edges: list[Edge
     latest = np.full_like(issued, 1 << 40) if limit is None else limit.copy()
     busy = durations(operations, issued.shape[1])
     number_of = {id(operation): number for number, operation in enumerate(operations)}
-    after: list[list[tuple[int, Ints]]] = [[] for _ in operations]
-    for earlier, later, separation in over_buckets(edges):
-        after[earlier].append((later, separation))
+    after = links.outgoing(len(operations))
     for placed in part.queues.values():
         for here, following in pairwise(placed):
             number = number_of[id(here.operation)]

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compiler.columns import Columns, Wait
-from compiler.dependence import Edges
 from compiler.ir import CompileError, Ints, Operation, Section
+from compiler.links import Links
 from rtl.config import Config
 from rtl.timing import timing
 
 QUEUE_NAMES = ("matrix", "vector", "scalar")
-NO_EDGE = -(1 << 40)
-"""Separation of two operations that are free of one another in some bucket."""
 _RESERVE = 3  # columns kept for the waits that close the loop over layers, one a queue
 
 
@@ -64,14 +62,6 @@ def issues(operations: list[Operation], part: SectionSchedule) -> Ints:
 def durations(operations: list[Operation], buckets: int) -> Ints:
     """(operations, buckets) cycles that each occupies its queue."""
     return np.array([[operation.accesses(b).duration for b in range(buckets)] for operation in operations])
-
-
-def over_buckets(edges: list[Edges]) -> list[tuple[int, int, Ints]]:
-    """The edges of all buckets as one list of (earlier, later, separation in each bucket), sorted."""
-    keys: set[tuple[int, int]] = set()
-    keys.update(*edges)
-    return [(earlier, later, np.array([one.get((earlier, later), NO_EDGE) for one in edges]))
-            for earlier, later in sorted(keys)]
 
 
 class _Ports:
@@ -122,14 +112,12 @@ class _Ports:
 class _Placing:
     """A section half placed: what is issued so far, and the first cycle in which each queue is free."""
 
-    def __init__(self, section: Section, operations: list[Operation], sequence: list[int], edges: list[Edges],
-                 config: Config, columns: Columns, latest: Ints | None) -> None:
-        self.operations, self.columns, self.latest = operations, columns, latest
-        self.buckets = len(edges)
+    def __init__(self, section: Section, operations: list[Operation], sequence: list[int], links: Links,
+                 config: Config, columns: Columns, latest: Ints | None, release: Ints) -> None:
+        self.operations, self.columns, self.latest, self.release = operations, columns, latest, release
+        self.buckets = release.shape[1]
         self.result = SectionSchedule(section)
-        self.incoming: list[list[tuple[int, Ints]]] = [[] for _ in operations]
-        for earlier, later, separation in over_buckets(edges):
-            self.incoming[later].append((earlier, separation))
+        self.incoming = links.incoming(len(operations))
         self.durations = durations(operations, self.buckets)
         self.ports = _Ports(config, self.buckets)
         self.rank = {number: rank for rank, number in enumerate(sequence)}
@@ -156,11 +144,19 @@ class _Placing:
                 able.append(number)
         if not able:
             raise CompileError(f"the order of the {self.result.section.name.lower()} cannot be issued")
-        return min(able, key=self.rank.__getitem__)
+        number = min(able, key=self.rank.__getitem__)
+        if self.ports.single and len(self.operations[number].accesses(0).bank_writes):
+            # A store that is booked first holds up the matmul in whose time it falls; behind that it costs one cycle.
+            due = self.earliest(number) + int(self.operations[number].accesses(0).bank_writes[0])
+            for other in able:
+                if self.operations[other].queue == "matrix" and self.mate.get(other) is None and (
+                        (self.earliest(other) + self.ports.read < due).all()):
+                    return other
+        return number
 
     def earliest(self, number: int) -> Ints:
         """The first cycles that the queue and the operations before allow."""
-        start = self.free[self.operations[number].queue].copy()
+        start = np.maximum(self.free[self.operations[number].queue], self.release[number])
         for earlier, separation in self.incoming[number]:
             np.maximum(start, self.issue[earlier] + separation, out=start)
         return start
@@ -211,15 +207,17 @@ class _Placing:
             raise CompileError(f"{self.operations[mate].name} does not follow its matmul")
 
 
-def issue_section(section: Section, operations: list[Operation], sequence: list[int], edges: list[Edges],
-                  config: Config, columns: Columns, latest: Ints | None) -> SectionSchedule:
+def issue_section(section: Section, operations: list[Operation], sequence: list[int], links: Links,
+                  config: Config, columns: Columns, latest: Ints | None, release: Ints) -> SectionSchedule:
     """Issue cycles of a section, each as early as what came before allows and the columns can say.
 
-    sequence: numbers of the operations in the order of `compiler.order`. edges: a dict a bucket.
+    sequence: numbers of the operations in the order of `compiler.order`. links: between them.
     latest: (operations, buckets) issue by which an operation delays nobody, on the ideal clock; what the matrix queue
-    has already lost against that clock moves it.
+    has already lost against that clock moves it. release: (operations, buckets) issue before which an operation gains
+    nothing, because the section before is not ready for it: without it an operation that is placed too early would hold
+    the whole section back.
     """
-    placing = _Placing(section, operations, sequence, edges, config, columns, latest)
+    placing = _Placing(section, operations, sequence, links, config, columns, latest, release)
     while len(placing.issue) < len(operations):
         number = placing.next()
         mate = placing.mate.get(number)

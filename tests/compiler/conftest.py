@@ -11,11 +11,10 @@ from compiler.assemble import Program, assemble, encode_program
 from compiler.ir import Operation
 from compiler.join import Schedule
 from compiler.layout import Layout, check_fit
-from compiler.lower import lower
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model
-from compiler.schedule import schedule
+from compiler.search import find_schedule
 from rtl.config import preset
 
 SHAPES = {
@@ -33,8 +32,9 @@ class Passes:
         self.model, self.config = model_of(shape), preset(name)
         self.layout: Layout = check_fit(self.model, self.config, self.model.shape.context)
         self.buckets = self.layout.geometry.attention_blocks
-        self.operations: list[Operation] = lower(self.model, self.layout)
-        self.plan: Schedule = schedule(self.operations, self.config, self.buckets)
+        self.operations: list[Operation]
+        self.plan: Schedule
+        self.operations, self.plan = find_schedule(self.model, self.layout)
         self.program: Program = assemble(self.plan, self.layout)
         self.words = encode_program(self.program, self.layout)
 

@@ -8,7 +8,7 @@ import pytest
 from compiler.dependence import Edges, dependences
 from compiler.ir import Accesses, CompileError, Ints, Operation, Section, Space, Touch
 from compiler.order import order
-from rtl.isa import MATRIX, VECTOR, Insn, Queue
+from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Queue
 
 NOTHING: Ints = np.zeros(0, np.int64)
 OTHERS = [space for space in Space if space not in (Space.ACT, Space.BANK)]
@@ -97,8 +97,8 @@ def test_an_operation_may_touch_what_it_wrote_itself():
 # ------------------------------------------------------------------------------------------------------- order
 
 
-def ordered(operations: list[Operation], edges: Edges) -> list[int]:
-    return order(operations, edges, 0)
+def ordered(operations: list[Operation], edges: Edges, *, patient: bool = False) -> list[int]:
+    return order(operations, edges, 0, patient=patient)
 
 
 def test_what_can_start_first_comes_first():
@@ -110,6 +110,13 @@ def test_what_can_start_first_comes_first():
 def test_ties_go_to_the_longer_path():
     short, long, end = operation(), operation(), operation()
     assert ordered([short, long, end], {(1, 2): 20}) == [1, 0, 2]
+
+
+def test_only_the_patient_leave_a_gap_for_something_urgent():
+    matmul, long, urgent, end = operation(queue=MATRIX), operation(duration=8), operation(), operation(queue=SCALAR)
+    edges = {(0, 2): 3, (2, 3): 30}  # the urgent one could start in cycle 3, while the long one runs
+    assert ordered([matmul, long, urgent, end], edges) == [0, 1, 2, 3]
+    assert ordered([matmul, long, urgent, end], edges, patient=True) == [0, 2, 1, 3]
 
 
 def test_matmuls_keep_their_order():
