@@ -46,7 +46,7 @@ class Emitter:
         self.head_target = 1 + len(layout.hidden_chunks)
 
     # One method a queue.
-    def matrix(self, name: str, counts: dict[str, Count] | None = None, /, *, cache: bool = False,
+    def matrix(self, name: str, counts: dict[str, Count] | None = None, cache: bool = False, /,
                **fields: Value) -> Operation:
         """A matmul into the next accumulator, or on in the `slot` that is given.
 
@@ -118,9 +118,9 @@ class Emitter:
     def matmul(self, matrix: Matrix, block: int, act: int, first: int, end: int, slot: int | None = None) -> None:
         """Steps first..end-1 of an output block of a weight matrix, on in the `slot` that is given."""
         part = "" if end == matrix.steps else "..."
-        fields: dict[str, Value] = {} if slot is None else {"slot": slot}
-        self.matrix(f"{matrix.name}[{block}]{part}", row=matrix.row + block * matrix.row_pitch + first, act=act + first,
-                    repeat=end - first - 1, **fields)
+        row = matrix.row + block * matrix.row_pitch + first
+        fields: dict[str, Value] = {"row": row, "act": act + first, "repeat": end - first - 1}
+        self.matrix(f"{matrix.name}[{block}]{part}", None, **(fields if slot is None else {**fields, "slot": slot}))
 
     def requantise(self, matrix: Matrix, block: int, slot: int, shifts: tuple[int, int, int], name: str,
                    **fields: Value) -> None:

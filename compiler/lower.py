@@ -108,7 +108,7 @@ class _Lowering(Emitter):
         layers = g.shape.layers
         self.scalar(f"score shift[{head}]", ScalarFunction.CONST, dst=self.head_scalar + number,
                     constant=1 + (3 + kv) * layers)
-        made = self.matrix(f"scores[{head}]", {"outer": count}, cache=True, repeat=g.head_steps - 1,
+        made = self.matrix(f"scores[{head}]", {"outer": count}, True, repeat=g.head_steps - 1,
                            row=layout.key_row + kv * g.key_rows, row_step=g.head_steps,
                            act=self.words(layout.q_act) + head * g.head_steps)
         lag = g.head_steps - 1 + t.acc_visible - t.acc_read
@@ -140,7 +140,7 @@ class _Lowering(Emitter):
                 number = rep * heads + kv[0]
                 apart = self.words((kv[-1] - kv[0]) * layout.score_rows)
                 slot = self.slot
-                self.matrix(f"av[{rep}.{block}]", {"repeat": count}, cache=True,
+                self.matrix(f"av[{rep}.{block}]", {"repeat": count}, True,
                             row=layout.value_row + block * g.value_rows,
                             act=self.words(layout.probs_act + number * layout.score_rows), group_step=apart)
                 s0, s1, s2 = self.model.shifts.attention

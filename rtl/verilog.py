@@ -14,9 +14,9 @@ from rtl.ram_verilog import RAM_VERILOG
 
 TOP = "openlpu"
 
-# Amaranth initialises every row of every memory, each in a line of its own. Rows of zeros are dropped: nothing reads a row
-# that nobody wrote (the cycle simulator rejects such programs), yosys takes minutes to read thousands of them, and SRAM
-# without initial contents, such as iCE40's, can only be inferred without them. Tables keep theirs.
+# Amaranth initialises every row of every memory, each in a line of its own. Rows of zeros are dropped: nothing reads a
+# row that nobody wrote (the cycle simulator rejects such programs), yosys takes minutes to read thousands of them, and
+# SRAM without initial contents, such as iCE40's, can only be inferred without them. Tables keep theirs.
 ZERO_ROWS = re.compile(r"  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[dh]0+;\n)+  end\n")
 
 
