@@ -71,7 +71,8 @@ def _random_model(name: str) -> tuple[FloatModel, Tokenizer, Provenance]:
     """Random weights of a shape that has a name, the same ones each time; its tokens print as their numbers."""
     shape = RANDOM_SHAPES.get(name.removeprefix(RANDOM))
     if shape is None:
-        raise InputError(f"no model {name!r}; the shapes known are {', '.join(RANDOM + known for known in RANDOM_SHAPES)}")
+        known = ", ".join(RANDOM + shape for shape in RANDOM_SHAPES)
+        raise InputError(f"no model {name!r}; the shapes that have a name are {known}")
     model = random_float_model(shape)
     weights = hashlib.sha256()
     for field in fields(FloatModel):
