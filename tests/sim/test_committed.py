@@ -85,7 +85,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("measured", "complaint"), [
-    ([ROWS[0], replace(ROWS[1], cycles={"0": 51, "mean": 50.0})], "m on ulx3s, .*: worse: 51 cycles at position 0, committed"),
+    ([ROWS[0], replace(ROWS[1], cycles={"0": 51, "mean": 50.0})], "on ulx3s, .*: worse: 51 cycles at position 0, comm"),
     ([ROWS[0], replace(ROWS[1], cycles={"0": 49, "mean": 50.0})], "better: 49 cycles at position 0, committed 50"),
     ([replace(ROWS[0], cycles={**ROWS[0].cycles, "mean": 110.75}), ROWS[1]], "worse: 110.75 cycles on average"),
     ([replace(ROWS[0], context=63), ROWS[1]], "m on tiny, .*: worse: context 63, committed 64"),
