@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from compiler.checkpoint import FloatModel, check_shape
 from compiler.quantised import Shape
+
+RANDOM_SHAPES: Final = {
+    "small": Shape(dim=32, hidden=48, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64, context=160),
+    "odd": Shape(dim=18, hidden=70, layers=2, heads=3, kv_heads=1, head_dim=6, vocab=33, context=160),
+    "stories260K": Shape(dim=64, hidden=172, layers=5, heads=8, kv_heads=4, head_dim=8, vocab=512, context=512),
+    "stories15M": Shape(dim=288, hidden=768, layers=6, heads=6, kv_heads=6, head_dim=48, vocab=32000, context=256),
+}
+"""What `random:NAME` stands for on the command line. The first two fit every preset; `odd` divides nothing evenly."""
 
 
 def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False) -> FloatModel:

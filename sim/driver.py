@@ -19,6 +19,7 @@ from rtl.protocol import ERROR, READABLE, RECORD_BYTES, STATUS_BYTES, VERSION, R
 BLOCK_BYTES = 1024  # granularity in which zeros are left out of a load
 MARK_BYTES = 8  # bytes that are no request; more FF in a row than any record can hold
 RUN_LIMIT = 0xFFFF  # tokens of one RUN request
+WRITE_BYTES = 1 << 20  # of one WRITE request: a transport gives up on what takes too long
 
 
 class Transport(Protocol):
@@ -121,11 +122,15 @@ class Driver:
 
     def write(self, space: Space, address: int, data: bytes) -> None:
         """Write whole words from an address on."""
-        count, rest = divmod(len(data), word_bytes(self._cfg, space))
-        if rest:
+        size = word_bytes(self._cfg, space)
+        if len(data) % size:
             raise ValueError(f"{len(data)} bytes are no whole words of {space.name}")
-        self._send(Request.WRITE, bytes([space]), address.to_bytes(4, "little"), count.to_bytes(4, "little"), data)
-        self._expect(bytes([Request.WRITE]))
+        part = max(1, WRITE_BYTES // size) * size
+        for start in range(0, len(data), part):
+            piece, first = data[start:start + part], address + start // size
+            count = len(piece) // size
+            self._send(Request.WRITE, bytes([space]), first.to_bytes(4, "little"), count.to_bytes(4, "little"), piece)
+            self._expect(bytes([Request.WRITE]))
 
     def read(self, space: Space, address: int, count: int) -> npt.NDArray[np.int8] | npt.NDArray[np.int16]:
         """Words from an address on: (count, taps) int8 of BANK, (count,) int16 of VECTOR, (count,) int8 of ACT."""

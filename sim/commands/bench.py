@@ -1,90 +1,126 @@
-"""`lpu bench`: cycles, utilisation and simulation speed of models on machines."""
+"""`lpu bench`: cycles, utilisation, compile time and simulation speed of models on machines."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
 
 from compiler.compile import compile_model
 from compiler.errors import InputError
-from compiler.image import Image
+from compiler.image_file import check_writable, write_atomically
 from compiler.library import open_model, shipped_models
 from compiler.quantise import quantise
-from rtl.config import PRESETS
+from compiler.quantised import QuantisedModel
+from rtl.config import PRESETS, Config
 from rtl.config import preset as find_preset
+from sim.bench_tables import between_markers, document, exact_table, notes, speed_table
 from sim.commands import common
-from sim.device import DEVICES, open_device
-from sim.generate import generate
+from sim.committed import Row, dump_rows, load_rows, merged, rows_of
+from sim.device import DEVICES
+from sim.measure import exact, speed
 
-UTILISATION_POSITIONS = 128
+T = TypeVar("T")
 
-
-def utilisation(image: Image, positions: int = UTILISATION_POSITIONS) -> float:
-    """Useful multiply-accumulates as a part of the possible ones, mean over the first positions, all classified."""
-    cycles, macs = image.cycles[1, :positions], image.useful_macs[1, :positions]
-    return float((macs / (cycles * image.config.peak_macs)).mean())
-
-
-def measure(image: Image, name: str, tokens: int) -> dict[str, Any]:
-    """Speed of a device, once it is warm."""
-    device = open_device(name, image)
-    generate(device, image, [1], tokens=min(tokens, image.context), stop=frozenset())
-    made = generate(device, image, [1], tokens=min(tokens, image.context), stop=frozenset())
-    return {"tokens_per_second": made.positions / made.seconds, "as_predicted": not made.mispredicted}
+SMALL_MODELS = ("random:small", "random:odd")
+"""Measured beside the shipped models, which are too large for the smaller machines."""
 
 
 def bench_command(
-    models: Annotated[list[str] | None, typer.Argument(help="Models; all that are shipped.")] = None,
+    models: Annotated[list[str] | None, typer.Argument(
+        help="Models, also random:SHAPE; all that are shipped, and small random ones.")] = None,
     presets: Annotated[str | None, typer.Option("--preset", help="Machines, with commas between; all.")] = None,
-    devices: Annotated[str, typer.Option(help="Devices to time, with commas between.")] = "golden,cycle",
+    devices: Annotated[str, typer.Option(help="Devices to time, with commas between; '' for none.")] = "golden,cycle",
     tokens: Annotated[int, typer.Option(help="Tokens to time each device with.")] = 16,
+    write: Annotated[Path | None, typer.Option(help="Markdown file in which to replace the tables.")] = None,
+    write_cycles: Annotated[Path | None, typer.Option(help="File of committed cycle counts to update.")] = None,
     as_json: common.Json = False,
 ) -> None:
-    """Measure cycles a token, utilisation and simulation speed."""
+    """Measure cycles a token, utilisation, compile time and simulation speed."""
     if tokens < 1:
         raise InputError(f"{tokens} tokens cannot be generated; ask for at least 1")
     names = [name.strip() for name in devices.split(",") if name.strip()]
     if unknown := [name for name in names if name not in DEVICES]:
         raise InputError(f"unknown device {unknown[0]!r}; known devices: {', '.join(DEVICES)}")
     configs = [find_preset(name.strip()) for name in (presets.split(",") if presets else PRESETS)]
+    models = models or [*shipped_models(), *SMALL_MODELS]
+    # Before work whose result could not be written.
+    text = _document(write) if write else ""
+    if write_cycles:
+        check_writable(write_cycles)
+    committed = load_rows(write_cycles) if write_cycles and write_cycles.exists() else []
     rows: list[dict[str, Any]] = []
-    for model in models or shipped_models():
+    promised: list[Row] = []
+    for model in models:
         loaded, _, provenance = open_model(model)
         with common.progress(f"quantising {provenance.name}"):
-            quantised = quantise(loaded)
+            quantised, seconds = _timed(lambda loaded=loaded: quantise(loaded))
         for config in configs:
-            row: dict[str, Any] = {"model": provenance.name, "preset": config.name}
+            row: dict[str, Any] = {"model": provenance.name, "preset": config.name, "quantise_seconds": seconds}
             try:
                 with common.progress(f"{provenance.name} on {config.name}"):
-                    row |= _bench(common.with_model(compile_model(quantised, config), quantised), names, tokens)
+                    measured, found = _measure(quantised, config, names, tokens, provenance.name)
+                row |= measured
+                promised += found
             except InputError as error:
                 row["does_not_fit"] = str(error)
             rows.append(row)
     if as_json:
-        common.print_json({"utilisation_positions": UTILISATION_POSITIONS, "results": rows})
+        common.print_json({"results": rows})
     else:
-        _print(rows, names)
+        _print(exact_table(rows))
+        _print(speed_table(rows, names))
+        common.out.print("\n".join(notes(rows)))
+    if any(timed["as_predicted"] is False for row in rows for timed in row.get("devices", {}).values()):
+        raise InputError("a device did not take the cycles that the compiler predicted; nothing is written")
+    if write:
+        made = document(rows, names, _command(models, presets, devices, tokens))
+        write_atomically(write, between_markers(text, made, str(write)).encode())
+    if write_cycles:
+        tried = [(str(row["model"]), str(row["preset"])) for row in rows]
+        write_atomically(write_cycles, dump_rows(merged(committed, promised, tried)).encode())
 
 
-def _bench(image: Image, devices: list[str], tokens: int) -> dict[str, Any]:
-    return {
-        "context": image.context, "cycles_first": int(image.cycles[1, 0]), "cycles_last": int(image.cycles[1, -1]),
-        "utilisation": utilisation(image), "devices": {name: measure(image, name, tokens) for name in devices}}
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What some work gives, and the CPU seconds of this process that it took."""
+    started = time.process_time()
+    return work(), time.process_time() - started
 
 
-def _print(rows: list[dict[str, Any]], devices: list[str]) -> None:
-    speeds = [f"{name}, tokens/s" for name in devices]
-    table = Table("model", "preset", "context", "cycles a token", "utilisation", *speeds, box=None, pad_edge=False)
-    for row in rows:
-        if "does_not_fit" in row:
-            table.add_row(row["model"], row["preset"], "does not fit")
-            continue
-        timed = [row["devices"][name] for name in devices]
-        speeds = [f"{one['tokens_per_second']:.0f}{'' if one['as_predicted'] else ' MISPREDICTED'}" for one in timed]
-        table.add_row(
-            row["model"], row["preset"], str(row["context"]), f"{row['cycles_first']} to {row['cycles_last']}",
-            f"{row['utilisation']:.3f}", *speeds)
+def _measure(model: QuantisedModel, config: Config, devices: list[str], tokens: int,
+             name: str) -> tuple[dict[str, Any], list[Row]]:
+    """A row of results, and the cycles promised."""
+    compiled, seconds = _timed(lambda: compile_model(model, config))
+    image = common.with_model(compiled, model)
+    timed = {device: speed(image, device, tokens) for device in devices}
+    return {**exact(image), "compile_seconds": seconds, "devices": timed}, rows_of(image, name)
+
+
+def _document(path: Path) -> str:
+    """The text of a document that has the markers and can be written."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    between_markers(text, "", str(path))
+    check_writable(path)
+    return text
+
+
+def _command(models: list[str], presets: str | None, devices: str, tokens: int) -> str:
+    """This command, with paths cut to the files' names: they are other ones elsewhere."""
+    named = [Path(model).name if Path(model).exists() else model for model in models]
+    given = ["--preset", presets] if presets else []
+    return " ".join(["lpu", "bench", *named, *given, "--devices", devices or "''", "--tokens", str(tokens)])
+
+
+def _print(cells: list[list[str]]) -> None:
+    table = Table(*cells[0], box=None, pad_edge=False)
+    for line in cells[1:]:
+        table.add_row(*line)
     common.out.print(table)
-    common.out.print(f"utilisation: mean over positions 0 to {UTILISATION_POSITIONS - 1} of classified tokens")
+    common.out.print()

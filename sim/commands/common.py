@@ -32,7 +32,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and notes: nothing of it reaches a pipe."""
 
-Model = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, or its folder.")]
+Model = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, its folder, or random:SHAPE.")]
 ModelOrImage = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, its folder, or an image.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Preset = Annotated[str, typer.Option("--preset", help="The machine: tiny, icebreaker, tangnano20k, ulx3s or large.")]

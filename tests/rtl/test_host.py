@@ -87,6 +87,12 @@ def test_a_space_that_cannot_be_reached_is_an_error(core: VerilatedCore, request
     assert core.transact(bytes([Request.STOP]), 1) == bytes([Request.STOP])
 
 
+def test_long_writes_go_in_parts(core: VerilatedCore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.driver.WRITE_BYTES", 5)  # two words of vector memory
+    Driver(CFG, core).write(Space.VECTOR, 3, bytes(range(10)))
+    assert Driver(CFG, core).read(Space.VECTOR, 3, 5).tobytes() == bytes(range(10))
+
+
 def test_a_step_without_classifier_returns_its_own_token(core: VerilatedCore, driver: Driver) -> None:
     answer = core.transact(bytes([Request.STEP, 0, 0x2A, 0]), RECORD_BYTES)
     assert answer == record(0x2A, 21 + timing(CFG).token_overhead)

@@ -13,7 +13,6 @@ import pytest
 from compiler.checkpoint import FloatModel
 from compiler.library import open_model
 from sim import cli
-from sim.commands import bench
 
 MODEL = "fables80k"
 PRESET = "icebreaker"
@@ -131,16 +130,6 @@ def test_bench(lpu: Any):
     assert "does not fit tiny" in too_small["does_not_fit"]
 
 
-def test_bench_table(capsys: pytest.CaptureFixture[str]):
-    speed = {"tokens_per_second": 12.3, "as_predicted": False}
-    bench._print([
-        {"model": "small", "preset": "tiny", "does_not_fit": "why"},
-        {"model": "small", "preset": "large", "context": 9, "cycles_first": 5, "cycles_last": 8, "utilisation": 0.5,
-         "devices": {"cycle": speed}}], ["cycle"])
-    shown = capsys.readouterr().out
-    assert "does not fit" in shown and "5 to 8" in shown and "12 MISPREDICTED" in shown
-
-
 def test_demo_on_the_cycle_device(lpu: Any):
     made = lpu("demo", "--device", "cycle", "--tokens", 3)
     assert made.code == 0 and "golden model agrees on 3 of 3 tokens" in made.out
@@ -156,6 +145,7 @@ def bad_inputs(model: FloatModel, image: Path, tmp_path: Path) -> dict[str, tupl
     long = "Once upon a time there was a girl. " * 20
     return {
         "no model": (["compile", "nobody", *target], "no model 'nobody'"),
+        "no such shape": (["compile", "random:huge", *target], "no model 'random:huge'; .* random:stories15M"),
         "no checkpoint": (["compile", tmp_path / "short.bin", *target], "short.bin"),
         "no preset": (["compile", MODEL, "--preset", "huge", *target], "unknown preset 'huge'; known presets: tiny"),
         "does not fit": (["compile", MODEL, "--preset", "tiny", *target],
@@ -173,6 +163,10 @@ def bad_inputs(model: FloatModel, image: Path, tmp_path: Path) -> dict[str, tupl
         "check device": (["check", image, "--devices", "golden,gpu"], "unknown device 'gpu'"),
         "check none": (["check", image, "--devices", ","], "no devices"),
         "bench device": (["bench", MODEL, "--devices", "gpu"], "unknown device 'gpu'"),
+        "bench into nothing": (["bench", MODEL, "--write", tmp_path / "missing.md"], "cannot read .*missing.md"),
+        "bench without markers": (["bench", MODEL, "--write", tmp_path / "empty"], "empty needs one line <!-- be"),
+        "bench, no counts": (["bench", MODEL, "--write-cycles", tmp_path / "empty"], "no file of committed cycle"),
+        "bench, no folder": (["bench", MODEL, "--write-cycles", tmp_path / "no" / "c.json"], "cannot write"),
         "no tokens": (["generate", image, "--tokens", 0], "at least 1"),
         "fewer tokens": (["generate", image, "--tokens", -3], "at least 1"),
         "demo tokens": (["demo", "--tokens", 0], "at least 1"),
