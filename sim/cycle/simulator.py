@@ -6,17 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from compiler.image import Image
-from rtl.config import Config
-from rtl.isa import QUEUES, Store
-from sim.cycle.access import Accesses, Flags, Space, collect
+from rtl.isa import QUEUES
+from sim.cycle.access import Accesses, Space, collect
 from sim.cycle.check import OVERLAP, Loaded, check_position, check_timeline
 from sim.cycle.execute import Execution, State
+from sim.cycle.loaded import check_shapes, loaded_memories
 from sim.cycle.plan import Plan, make_plan
-from sim.cycle.program import IllegalProgram, Word, decode_program
+from sim.cycle.program import Word, decode_program
 from sim.cycle.timeline import Timeline, expand
 
 
@@ -55,7 +52,7 @@ class CycleSimulator:
     def __init__(self, image: Image, *, overlap: Collection[Space] = OVERLAP, poison: int | None = None) -> None:
         self.image, self.config = image, image.config
         self._overlap, self._poison = frozenset(overlap), poison
-        _check_shapes(image)
+        check_shapes(image)
         self.programs: dict[str, list[Word]] = {
             queue.name: decode_program(image.config, queue, image.programs[queue.name]) for queue in QUEUES}
         self._prepared: dict[tuple[int, bool], _Prepared] = {}
@@ -106,54 +103,6 @@ class CycleSimulator:
         return timeline, collect(self.config, timeline)
 
     def _memories(self) -> Loaded:
-        """What is loaded, and which rows are cache: where the K and V stores lead at any position."""
         if self._loaded is None:
-            cfg, image = self.config, self.image
-            cache = np.zeros(cfg.bank_rows, bool)
-            for one in self._expand(0, classify=False)[1].stores:
-                # Stores do not move with the bucket but by the position. The last block is read whole.
-                step = cfg.lanes if one.mode.store is Store.KEYS else cfg.taps
-                end = -(-image.context // cfg.bucket_positions) * cfg.bucket_positions
-                for position in range(0, end, step):
-                    row = one.bank + (position // cfg.lanes * image.registers.key_step if one.mode.store is Store.KEYS
-                                      else position // cfg.taps)
-                    if row < cfg.bank_rows:
-                        cache[row] = True
-            self._loaded = Loaded(
-                # Weights may end in rows of padding zeros, but what lies between two used rows is used.
-                bank_rows=max(_used_rows(image.banks), _used_rows(cache)), param_rows=_used_rows(image.params),
-                act=_act_cells(cfg, image.act), cache=cache)
+            self._loaded = loaded_memories(self.image, self._expand(0, classify=False)[1].stores)
         return self._loaded
-
-
-def _used_rows(memory: npt.NDArray[np.generic]) -> int:
-    """Rows up to the last one that is not all zero."""
-    used = np.flatnonzero(memory.reshape(len(memory), -1).any(axis=1))
-    return int(used[-1]) + 1 if len(used) else 0
-
-
-def _act_cells(cfg: Config, act: npt.NDArray[np.int8]) -> Flags:
-    """Whether each activation cell lies in a row with anything in it."""
-    rows = np.zeros(cfg.act_rows, bool)
-    rows[: len(act)] = act.any(axis=1)
-    return np.repeat(rows, cfg.act_width // min(cfg.lanes, cfg.taps))
-
-
-def _check_shapes(image: Image) -> None:
-    """The image's memories are those of its machine."""
-    cfg = image.config
-
-    def need(condition: bool, text: str) -> None:
-        if not condition:
-            raise IllegalProgram(None, f"image for {cfg.name}: {text}")
-
-    for name, memory, rows, row in (("banks", image.banks, cfg.bank_rows, (cfg.lanes, cfg.taps)),
-                                    ("act", image.act, cfg.act_rows, (cfg.act_width,)),
-                                    ("params", image.params, cfg.param_rows, (cfg.lanes,))):
-        need(memory.shape[1:] == row and len(memory) <= rows, f"{name} is {memory.shape}; at most {(rows, *row)}")
-    need(len(image.constants) <= cfg.constants, f"{len(image.constants)} constants; there are {cfg.constants}")
-    need(image.values.shape[1:] == (cfg.values,), f"dynamic values are {image.values.shape}")
-    need(not image.values[:, 0].any(), "dynamic value 0 is not zero")
-    need(int(image.values.max(initial=0)) < 1 << cfg.value_bits, f"a dynamic value exceeds {cfg.value_bits} bits")
-    need(image.context <= len(image.values) * cfg.bucket_positions and image.context <= 1 << cfg.position_bits,
-         f"{image.context} positions are more than its values or its position counter hold")

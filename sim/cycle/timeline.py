@@ -91,13 +91,14 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """A token's work. ends: cycle in which each queue ends; cycles: what the token takes."""
+    """A token's work. ends: cycle in which each queue ends; cycles: what the token takes; runs: of each queue."""
 
     outputs: list[Output]
     passes: list[Pass]
     operations: list[Operation]
     ends: dict[str, int]
     cycles: int
+    runs: dict[str, list[Run]]
 
 
 def expand(cfg: Config, programs: Mapping[str, Sequence[Word]], values: Sequence[int], *, classify: bool) -> Timeline:
@@ -112,7 +113,7 @@ def expand(cfg: Config, programs: Mapping[str, Sequence[Word]], values: Sequence
         outputs=[output for run in runs["matrix"] for output in _outputs(cfg, run)],
         passes=[one for run in runs["vector"] for one in _passes(cfg, run)],
         operations=[_operation(run) for run in runs["scalar"]],
-        ends=ends, cycles=max(ends.values()) + times.token_overhead)
+        ends=ends, cycles=max(ends.values()) + times.token_overhead, runs=runs)
 
 
 def _limit(run: Run, what: str, highest: int, depth: int, cycle: int) -> None:
