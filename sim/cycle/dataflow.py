@@ -67,6 +67,10 @@ class Names:
     def at(self, index: Ints | Flags) -> Names:
         return Names(self.queue[index], self.run[index], self.event[index], self.step[index])
 
+    def text(self, index: int) -> str:
+        """An event for people."""
+        return f"run {self.run[index]}, round {self.event[index]}"
+
     def with_none(self) -> Names:
         """These, and then a name that is nobody's."""
         return Names(np.append(self.queue, -1), np.append(self.run, 0), np.append(self.event, 0),

@@ -84,7 +84,8 @@ class _Prover:
         self.made = Proof(positions=image.context, buckets=self.buckets)
 
     def prove(self) -> Proof:
-        reference = self._flow(self.buckets - 1, classify=True)
+        reference, prompt = (self._flow(self.buckets - 1, classify=classify) for classify in (True, False))
+        _judge("same control", "", lambda: same_control(reference, prompt, prompt=True))
         caches = _judge("own rows", "", lambda: own_rows(self.image, reference.accesses.stores))
         loaded = loaded_memories(self.image, reference.accesses.stores)
         before: dict[str, Side] = {}
@@ -93,7 +94,8 @@ class _Prover:
             classified = self._flow(bucket, classify=True)
             for kind in KINDS:
                 one = classified if kind == "classified" else self._flow(bucket, classify=False)
-                self._token(bucket, kind, one, classified, reference, caches, loaded)
+                of_kind = reference if kind == "classified" else prompt
+                self._token(bucket, kind, one, classified, reference, of_kind, caches, loaded)
                 sides[kind] = self._ports(bucket, kind, one)
             self._borders(bucket, before, sides)
             before = sides
@@ -111,16 +113,16 @@ class _Prover:
             return flow(self.cfg, timeline, collect(self.cfg, timeline))
         return _judge("expansion", self._where(bucket, KINDS[int(classify)]), make)
 
-    def _token(self, bucket: int, kind: str, one: Flow, classified: Flow, reference: Flow, caches: Caches,
-               loaded: Loaded) -> None:
-        """All rules about one token."""
+    def _token(self, bucket: int, kind: str, one: Flow, classified: Flow, reference: Flow, of_kind: Flow,
+               caches: Caches, loaded: Loaded) -> None:
+        """All rules about one token. classified: of its bucket. reference, of_kind: of the last bucket."""
         cfg, image, where, made = self.cfg, self.image, self._where(bucket, kind), self.made
         timeline, accesses = one.timeline, one.accesses
 
         def holds(rule: str, run: Callable[[], T]) -> T:
             return _judge(rule, where, run)
 
-        holds("cycles", lambda: self._cycles(bucket, kind, timeline))
+        holds("same control", lambda: same_control(of_kind, one))
         holds("arrival", lambda: check_timeline(cfg, timeline, accesses, loaded, classify=kind == "classified"))
         holds("arrival", lambda: self._positions(bucket, timeline, accesses, loaded))
         holds("loaded memory", lambda: loaded_stays(image, accesses, loaded.act))
@@ -129,9 +131,9 @@ class _Prover:
         holds("cache", lambda: fresh_rows(image, caches, one, bucket=bucket))
         made.cache_reads += holds("cache", lambda: attention_reads(image, caches, one, bucket=bucket))
         holds("nothing lost", lambda: nothing_lost(one, classified))
-        holds("same control", lambda: same_control(reference, one))
         holds("same flow", lambda: same_flow(reference, one))
         holds("aligned rounds", lambda: aligned_rounds(cfg, one))
+        holds("cycles", lambda: self._cycles(bucket, kind, timeline))  # last: it is the symptom of many mistakes
         made.reads += sum(len(touches.cell) for touches in accesses.reads.values())
         made.writes += sum(len(touches.cell) for touches in accesses.writes.values()) + len(accesses.stores)
 

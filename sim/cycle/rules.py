@@ -15,16 +15,21 @@ from sim.cycle.program import IllegalProgram
 from sim.cycle.timeline import Ints
 
 
-def same_control(reference: Flow, other: Flow) -> None:
-    """In every bucket each queue runs the same words in the same order; a prompt token the first of them.
+def same_control(reference: Flow, other: Flow, *, prompt: bool = False) -> None:
+    """In every bucket each queue runs the same words in the same order; a prompt token the first of a classified's.
 
     Only the rounds of a word may differ, and only where they are a dynamic value's. (A loop whose count is one would be
     legal for the machine. The compiler makes none, and this proof refuses it.)
+
+    prompt: `other` is a prompt token, the reference a classified one.
     """
     for mine, theirs in zip(other.queues, reference.queues, strict=True):
         for number, run in enumerate(mine.runs):
             if number >= len(theirs.runs) or theirs.runs[number].word.index != run.word.index:
                 raise IllegalProgram(run.cycle, "{} runs here, but not at the same place in other buckets", run.word)
+        if not prompt and len(mine.runs) < len(theirs.runs):
+            raise IllegalProgram(None, "{} runs in other buckets, and here its queue has ended", theirs.runs[
+                len(mine.runs)].word)
 
 
 def whole_values(flow: Flow) -> None:
@@ -79,9 +84,9 @@ def nothing_lost(flow: Flow, classified: Flow) -> None:
 
 def _disagree(cycle: int, e: Edges, read: int, should: str) -> IllegalProgram:
     word = e.producer(read)
-    sees = "what was there before the token" if word is None else f"round {e.writer.event[e.seen[read]]} of {{}}"
+    sees = "what was there before the token" if word is None else f"{e.writer.text(int(e.seen[read]))} of {{}}"
     return IllegalProgram(
-        cycle, f"{{}}, round {e.reader.event[read]}, takes {e.space.value} {e.reads.cell[read]} from {sees}, {should}",
+        cycle, f"{e.reader.text(read)} of {{}} takes {e.space.value} {e.reads.cell[read]} from {sees}, {should}",
         e.reads.word(read), *([word] if word else []))
 
 
@@ -109,7 +114,7 @@ def same_flow(reference: Flow, other: Flow) -> None:
             i = int(np.flatnonzero(~good)[np.argmin(e.reads.time[~good])])
             word = r.producer(int(order[at[i]]))
             should = "in other buckets from " + (
-                "what was there before the token" if word is None else f"round {there.event[i]} of {word}")
+                "what was there before the token" if word is None else f"{there.text(i)} of {word}")
             raise _disagree(int(e.reads.time[i]), e, i, should)
 
 

@@ -91,6 +91,27 @@ def test_check(lpu: Any, image: Path):
     assert "the same" in lpu("check", image, "--devices", "golden,cycle", "--tokens", 2).out
 
 
+def test_verify(lpu: Any, image: Path, tmp_path: Path):
+    made = lpu("verify", image, "--json")
+    assert made.code == 0 and made.err == "", made.out
+    assert made.json["good"] and made.json["positions"] == 32 and made.json["values_compared"] == 9
+    assert "legal on icebreaker" in lpu("verify", image).out
+
+
+def test_verify_rejects_a_wait_too_short(lpu: Any, image: Path, tmp_path: Path):
+    from compiler.image_file import load_image, save_image
+    from rtl.isa import MATRIX
+    from tests.sim.mutants import with_word, words_of
+    good = load_image(image)
+    waits = [insn.number("wait") for insn in words_of(good, MATRIX)]
+    save_image(with_word(good, MATRIX, waits.index(max(waits)), wait=0), tmp_path / "wrong.lpu")
+    made = lpu("verify", tmp_path / "wrong.lpu", "--json")
+    assert made.code == 1 and not made.json["good"]
+    assert made.json["cycle"] > 0 and made.json["words"] and made.json["rule"] == "arrival"
+    shown = lpu("verify", tmp_path / "wrong.lpu")
+    assert shown.code == 1 and "not legal" in shown.out and " word " in shown.out
+
+
 def test_disasm_assembles_again(lpu: Any, image: Path, tmp_path: Path):
     from compiler.image_file import load_image
     from rtl.isa import QUEUES, assemble, encode
