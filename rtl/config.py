@@ -35,6 +35,7 @@ class Config:
     scalars, reduces: scalar registers and reduce registers.
     matrix_words, vector_words, scalar_words: program memory of each queue.
     values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
+    sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
@@ -64,6 +65,7 @@ class Config:
     scalar_words: int = 256
     values: int = 16
     value_bits: int = 12
+    sequences: int = 1
     position_bits: int
     token_bits: int = 10
     wait_bits: int = 10
@@ -76,13 +78,15 @@ class Config:
             if not condition:
                 raise ConfigError(f"config {self.name!r}: {text}")
 
-        for field in ("lanes", "taps", "groups", "slots", "scalars", "reduces", "values", "tile_lanes", "tile_taps"):
+        for field in ("lanes", "taps", "groups", "slots", "scalars", "reduces", "values", "tile_lanes", "tile_taps",
+                      "sequences"):
             value = getattr(self, field)
             need(value >= 1 and value & (value - 1) == 0, f"{field} is {value}; it must be a power of two")
         need(self.lanes >= 2 and self.taps >= 2, "lanes and taps must be at least 2")
         need(self.groups <= 2, f"groups is {self.groups}; the operands of more than 2 groups are no affine sequence")
         need(self.groups <= self.lanes // 2, f"groups is {self.groups}; a group needs two lanes")
         need(self.tile_lanes <= self.lanes and self.tile_taps <= self.taps, "a tile cannot be larger than the mesh")
+        need(self.sequences <= 4, f"sequences is {self.sequences}; the host's requests have room for 4")
         need(self.slots >= 2 and self.values >= 2, "slots and values must be at least 2")
         need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
         need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
@@ -137,17 +141,19 @@ class Config:
 
 _PRESETS = (
     Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, tile_lanes=1, tile_taps=1, acc_bits=22, slots=4,
-           vector_rows=512, act_rows=512, param_rows=1024, position_bits=6, token_bits=8),
+           vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, position_bits=6,
+           token_bits=8),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            tile_lanes=2, tile_taps=2, vector_rows=1024, act_rows=512, param_rows=2048, position_bits=8, token_bits=9,
            value_bits=10, matrix_words=128, vector_words=256, scalar_words=128),
     Config(name="tangnano20k", lanes=8, taps=8, groups=1, bank_rows=1024, tile_lanes=8, tile_taps=8,
            vector_rows=256, act_rows=256, param_rows=512, position_bits=8, token_bits=9),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
-           vector_rows=256, act_rows=256, param_rows=1024, position_bits=8, token_bits=9, scalars=32),
+           vector_rows=512, act_rows=512, param_rows=1024, scalars=64, reduces=32, values=32, sequences=2,
+           position_bits=8, token_bits=9),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
-           vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64, position_bits=10,
-           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True),
+           vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64, sequences=2,
+           position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True),
 )
 
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,14 +10,17 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import Config, log2
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
-from rtl.ports import NEVER_COLLIDES
+from rtl.ports import NEVER_COLLIDES, each_sequence
 from rtl.sequencer import ValuesSignature
 
 COUNTER_BITS = 32
 """Cycle counters, as the protocol has them."""
 
-RECORD = data.StructLayout({"token": 16, "cycles": COUNTER_BITS})
-"""What the host hears of each token, in the byte order of the protocol."""
+
+def record_layout(cfg: Config) -> data.StructLayout:
+    """What the host hears of each token, in the byte order of the protocol."""
+    return data.StructLayout({"token": each_sequence(16, cfg), "cycles": COUNTER_BITS})
+
 
 REGISTERS = ("key_step", "rope_step", "embed_step")
 """Registers by address."""
@@ -95,16 +98,18 @@ class Control(wiring.Component):
     -------
     want : In(1). The host wants another token; `go` says that it has started, in the same cycle.
     classify : In(1). It has a classifier; steady while `want` or the token in progress.
-    set_token, new_token : In. Replaces the token; only between tokens.
-    reset : In(1). Back to position 0 and zero cycles; only between tokens.
+    set_token, new_token : In, In(sequences, token_bits). Replaces the tokens; only between tokens.
+    restart : In(sequences). Back to position 0; only between tokens.
+    reset : In(1). All back to position 0, token 0 and zero cycles; only between tokens.
     ready : Out(1). Between tokens.
     record : Out(stream). One for each token. If it is not taken at once, the next token waits for it.
-    position, token, cycles : Out. For STATUS: next position, the last record's token, cycles since `reset`.
+    position, token, cycles : Out. For STATUS: next position and the last record's token of each sequence; cycles since
+        `reset`.
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
-    winner : In(token_bits). ARGMAX's result, read in cycle E + 2.
-    values : Out(ValuesSignature). bucket's row.
-    column, rope, key_offset : Out. token * embed_step, position * rope_step, position // lanes * key_step;
-        steady from cycle 1 of a token to the end of it.
+    winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2.
+    values : Out(ValuesSignature). The bucket's row: that of the furthest position.
+    column, rope, key_offset : Out(sequences, ...). token * embed_step, position * rope_step, position // lanes *
+        key_step; steady from cycle 1 of a token to the end of it.
     load_values : In(address, data, en). load_register : In(address, data, en), see REGISTERS. Only between tokens.
 
     Latency
@@ -123,11 +128,14 @@ class Control(wiring.Component):
         row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
         self.register_bits = {"key_step": row, "rope_step": param, "embed_step": min(16, column_bits(cfg))}
         super().__init__({
-            "want": In(1), "classify": In(1), "set_token": In(1), "new_token": In(cfg.token_bits), "reset": In(1),
-            "ready": Out(1), "record": Out(stream.Signature(RECORD)),
-            "position": Out(cfg.position_bits), "token": Out(cfg.token_bits), "cycles": Out(COUNTER_BITS),
-            "go": Out(1), "idle": In(1), "winner": In(cfg.token_bits), "values": Out(ValuesSignature(cfg)),
-            "column": Out(column_bits(cfg)), "rope": Out(param), "key_offset": Out(row),
+            "want": In(1), "classify": In(1), "set_token": In(1), "new_token": In(each_sequence(cfg.token_bits, cfg)),
+            "restart": In(cfg.sequences), "reset": In(1),
+            "ready": Out(1), "record": Out(stream.Signature(record_layout(cfg))),
+            "position": Out(each_sequence(cfg.position_bits, cfg)), "token": Out(each_sequence(cfg.token_bits, cfg)),
+            "cycles": Out(COUNTER_BITS), "go": Out(1), "idle": In(1),
+            "winner": In(each_sequence(cfg.token_bits, cfg)), "values": Out(ValuesSignature(cfg)),
+            "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
+            "key_offset": Out(each_sequence(row, cfg)),
             "load_values": In(self.table.load.signature.flip()),
             "load_register": In(wiring.Signature({"address": Out(2), "data": Out(16), "en": Out(1)}))})
 
@@ -137,7 +145,11 @@ class Control(wiring.Component):
         m.submodules.table = table
         wiring.connect(m, wiring.flipped(self.load_values), table.load)
         wiring.connect(m, table.row, wiring.flipped(self.values))
-        m.d.comb += [table.go.eq(self.go), table.bucket.eq(self.position >> log2(cfg.bucket_positions))]
+        furthest = self.position[0]
+        for sequence in range(1, cfg.sequences):
+            position = self.position[sequence]
+            furthest = Mux(position > furthest, position, furthest)
+        m.d.comb += [table.go.eq(self.go), table.bucket.eq(furthest >> log2(cfg.bucket_positions))]
 
         registers = {name: Signal(bits, name=name) for name, bits in self.register_bits.items()}
         for address, name in enumerate(REGISTERS):
@@ -145,11 +157,11 @@ class Control(wiring.Component):
                 m.d.sync += registers[name].eq(self.load_register.data)
 
         # READY -> (go) BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (go) BUSY, or READY.
-        elapsed, winner = Signal(COUNTER_BITS), Signal(cfg.token_bits)
+        elapsed, winner = Signal(COUNTER_BITS), Signal(each_sequence(cfg.token_bits, cfg))
         ended = Signal()
         m.d.comb += [
-            self.go.eq(self.ready & self.want),
-            self.record.payload.token.eq(winner), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
+            self.go.eq(self.ready & self.want), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
+        m.d.comb += [self.record.payload.token[sequence].eq(winner[sequence]) for sequence in range(cfg.sequences)]
         with m.FSM(name="phase"):
             with m.State("READY"):
                 m.d.comb += self.ready.eq(1)
@@ -173,18 +185,23 @@ class Control(wiring.Component):
 
         # Position and token, and what follows from them by addition.
         with m.If(self.go):
-            m.d.sync += [
-                self.column.eq(winner * registers["embed_step"]),
-                elapsed.eq(1), self.cycles.eq(self.cycles + 1)]  # as they are in cycle 1
-        with m.If(ended):
-            m.d.sync += [
-                self.token.eq(winner), self.position.eq(self.position + 1),
-                self.rope.eq(self.rope + registers["rope_step"])]
-            with m.If(self.position[:log2(cfg.lanes)].all()):
-                m.d.sync += self.key_offset.eq(self.key_offset + registers["key_step"])
+            m.d.sync += [elapsed.eq(1), self.cycles.eq(self.cycles + 1)]  # as they are in cycle 1
         with m.If(self.set_token):
             m.d.sync += self.token.eq(self.new_token)
         with m.If(self.reset):
-            m.d.sync += [
-                self.position.eq(0), self.token.eq(0), self.cycles.eq(0), self.rope.eq(0), self.key_offset.eq(0)]
+            m.d.sync += self.cycles.eq(0)
+        for sequence in range(cfg.sequences):
+            position, rope, key_offset = self.position[sequence], self.rope[sequence], self.key_offset[sequence]
+            with m.If(self.go):
+                m.d.sync += self.column[sequence].eq(winner[sequence] * registers["embed_step"])
+            with m.If(ended):
+                m.d.sync += [
+                    self.token[sequence].eq(winner[sequence]), position.eq(position + 1),
+                    rope.eq(rope + registers["rope_step"])]
+                with m.If(position[:log2(cfg.lanes)].all()):
+                    m.d.sync += key_offset.eq(key_offset + registers["key_step"])
+            with m.If(self.reset | self.restart[sequence]):
+                m.d.sync += [position.eq(0), rope.eq(0), key_offset.eq(0)]
+            with m.If(self.reset):
+                m.d.sync += self.token[sequence].eq(0)
         return m

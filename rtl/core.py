@@ -81,7 +81,7 @@ class Core(wiring.Component):
         loads += [(getattr(host, f"{name}_program"), sequencer.load) for name, sequencer in sequencers.items()]
         for source, target in loads:
             m.d.comb += [target.address.eq(source.address), target.data.eq(source.data), target.en.eq(source.en)]
-        for name in ("want", "classify", "set_token", "new_token", "reset"):
+        for name in ("want", "classify", "set_token", "new_token", "restart", "reset"):
             m.d.comb += getattr(control, name).eq(getattr(host, name))
         for name in ("go", "ready", "position", "token", "cycles"):
             m.d.comb += getattr(host, name).eq(getattr(control, name))

@@ -13,16 +13,28 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config
-from rtl.control import COUNTER_BITS, RECORD
+from rtl.control import COUNTER_BITS, record_layout
 from rtl.isa import QUEUES
-from rtl.ports import host_read_cycles, host_signature, host_words
-from rtl.protocol import ERROR, READABLE, RECORD_BYTES, STATUS_BYTES, VERSION, Request, Space, word_bytes
+from rtl.ports import each_sequence, host_read_cycles, host_signature, host_words
+from rtl.protocol import (
+    ERROR,
+    READABLE,
+    VERSION,
+    Request,
+    Space,
+    record_bytes,
+    status_bytes,
+    step_bytes,
+    word_bytes,
+)
 
 DATA = (Space.BANK, Space.VECTOR, Space.ACT, Space.PARAM, Space.CONSTANT)
 """Spaces with a port as in rtl.ports.host_signature; the others are only written."""
 
-HEADER_BYTES = {Request.WRITE: 9, Request.READ: 9, Request.STEP: 3, Request.RUN: 2}
-"""Bytes that follow these requests."""
+
+def header_bytes(cfg: Config) -> dict[Request, int]:
+    """Bytes that follow these requests."""
+    return {Request.WRITE: 9, Request.READ: 9, Request.STEP: step_bytes(cfg), Request.RUN: 2}
 
 
 def space_words(cfg: Config, space: Space) -> int:
@@ -53,7 +65,7 @@ class Host(wiring.Component):
     rx : In(stream of bytes). tx : Out(stream of bytes).
     bank, vector, act, param, constant : Out(host_signature); matrix_program, vector_program, scalar_program, values,
         register : Out(load_signature). Memories, while no token runs.
-    want, classify, set_token, new_token, reset : Out, to the control unit.
+    want, classify, set_token, new_token, restart, reset : Out, to the control unit.
     go, ready, position, token, cycles : In, from it.
     record : In(stream). A token's record.
 
@@ -73,10 +85,12 @@ class Host(wiring.Component):
         members = {space.name.lower(): Out(
             host_signature(cfg, space) if space in DATA else load_signature(cfg, space)) for space in Space}
         super().__init__(members | {
-            "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "record": In(stream.Signature(RECORD)),
-            "want": Out(1), "classify": Out(1), "set_token": Out(1), "new_token": Out(cfg.token_bits), "reset": Out(1),
-            "go": In(1), "ready": In(1), "position": In(cfg.position_bits), "token": In(cfg.token_bits),
-            "cycles": In(COUNTER_BITS)})
+            "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
+            "record": In(stream.Signature(record_layout(cfg))),
+            "want": Out(1), "classify": Out(1), "set_token": Out(1),
+            "new_token": Out(each_sequence(cfg.token_bits, cfg)), "restart": Out(cfg.sequences), "reset": Out(1),
+            "go": In(1), "ready": In(1), "position": In(each_sequence(cfg.position_bits, cfg)),
+            "token": In(each_sequence(cfg.token_bits, cfg)), "cycles": In(COUNTER_BITS)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -91,7 +105,7 @@ class Host(wiring.Component):
         m.d.comb += taken.eq(take & byte_valid)
 
         # Bytes enter the buffer at its top: a header or a word of n bytes ends in the uppermost n.
-        size = max(max(HEADER_BYTES.values()), *(word_bytes(cfg, space) for space in Space))
+        size = max(max(header_bytes(cfg).values()), *(word_bytes(cfg, space) for space in Space))
         buffer, request = Signal(8 * size), Signal(8)
         space, address = Signal(4), Signal((max(space_words(cfg, item) for item in Space) - 1).bit_length())
         count = Signal(len(address) + 1)
@@ -113,7 +127,7 @@ class Host(wiring.Component):
                 m.d.comb += port.en.eq(here & write)
 
         # Bytes leave `outgoing` from the bottom.
-        out_size = max(STATUS_BYTES, *(word_bytes(cfg, item) for item in READABLE))
+        out_size = max(status_bytes(cfg), record_bytes(cfg), *(word_bytes(cfg, item) for item in READABLE))
         outgoing, out_left = Signal(8 * out_size), Signal(range(out_size + 1))
         free = Signal()
         m.d.comb += [free.eq(out_left == 0), self.tx.valid.eq(~free), self.tx.payload.eq(outgoing[:8])]
@@ -124,10 +138,15 @@ class Host(wiring.Component):
             """Statements that send `length` bytes; only while `free`."""
             return [outgoing.eq(value), out_left.eq(length)]
 
-        status = Cat(Const(VERSION, 8), _pad(self.position, 16), _pad(self.token, 16), _pad(self.cycles, 32))
+        each = range(cfg.sequences)
+        status = Cat(
+            Const(VERSION, 8), *(_pad(self.position[n], 16) for n in each), *(_pad(self.token[n], 16) for n in each),
+            self.cycles)
         reply, tokens, waits = Signal(8), Signal(16), Signal(range(host_read_cycles(cfg) + 1))
-        flags, token = buffer[-24:-16], buffer[-16:]  # of a STEP
-        m.d.comb += [self.want.eq(tokens != 0), self.new_token.eq(token)]
+        step = buffer[-8 * step_bytes(cfg):]
+        flags = step[:8]
+        m.d.comb += self.want.eq(tokens != 0)
+        m.d.comb += [self.new_token[n].eq(step[8 + 16 * n:24 + 16 * n]) for n in each]
 
         with m.FSM(name="protocol"):
             with m.State("REQUEST"):
@@ -136,7 +155,7 @@ class Host(wiring.Component):
                 with m.If(taken):
                     m.next = "REPLY"
                     with m.Switch(byte):
-                        for item, length in HEADER_BYTES.items():
+                        for item, length in header_bytes(cfg).items():
                             with m.Case(item.value):
                                 m.d.sync += bytes_left.eq(length - 1)
                                 m.next = "HEADER"
@@ -161,7 +180,7 @@ class Host(wiring.Component):
                 known, readable = buffer[-72:-64] < len(Space), buffer[-72:-64] <= max(READABLE)
                 with m.Switch(request):
                     with m.Case(Request.STEP.value):
-                        m.d.comb += self.set_token.eq(1)
+                        m.d.comb += [self.set_token.eq(1), self.restart.eq(flags[1:])]
                         m.d.sync += [tokens.eq(1), self.classify.eq(flags[0])]
                         m.next = "TOKENS"
                     with m.Case(Request.RUN.value):
@@ -214,7 +233,7 @@ class Host(wiring.Component):
                 with m.If(taken):
                     m.d.sync += [stop.eq(1), tokens.eq(0)]
                 with m.If(self.record.valid & free):
-                    m.d.sync += answer(self.record.payload, RECORD_BYTES)
+                    m.d.sync += answer(self.record.payload, record_bytes(cfg))
                 with m.If((tokens == 0) & self.ready & ~taken):
                     m.d.sync += stop.eq(0)
                     m.next = "REQUEST"
@@ -224,7 +243,7 @@ class Host(wiring.Component):
             with m.State("REPLY"), m.If(free):
                 m.d.sync += answer(reply, 1)
                 with m.If(request == Request.STATUS.value):
-                    m.d.sync += answer(status, STATUS_BYTES)
+                    m.d.sync += answer(status, status_bytes(cfg))
                 m.next = "REQUEST"
 
         with m.If(taken):

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config, log2
 from rtl.isa import MATRIX
-from rtl.ports import step_layout
+from rtl.ports import each_sequence, of_sequence, step_layout
 from rtl.sequencer import CurrentSignature, ValuesSignature, total_bits
 
 
@@ -28,7 +28,7 @@ class MatrixIssue(wiring.Component):
     -------
     current : In(CurrentSignature). The word and the loops' offsets.
     values : In(ValuesSignature), for `outer_value`.
-    column : In(column_bits). The token's embedding column, for `gather`; constant during the token.
+    column : In(sequences, column_bits). Embedding column of each one's token, for `gather`; constant during the token.
     step : Out(step_layout). Valid in every cycle of a RUN word.
 
     Latency
@@ -44,7 +44,7 @@ class MatrixIssue(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "current": In(CurrentSignature(cfg, MATRIX)), "values": In(ValuesSignature(cfg)),
-            "column": In(column_bits(cfg)), "step": Out(step_layout(cfg))})
+            "column": In(each_sequence(column_bits(cfg), cfg)), "step": Out(step_layout(cfg))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -59,8 +59,9 @@ class MatrixIssue(wiring.Component):
             Signal(act_bits, name=f"act{name}") for name in ("", "_start", "_next", "_from"))
         slot, slot_next = Signal(len(word.slot)), Signal(len(word.slot))
         gather_row, gather_act = Signal(row_bits), Signal(tap_bits)
+        column = of_sequence(self.column, word.sequence)
         with m.If(word.gather):
-            m.d.comb += [gather_act.eq(self.column[:tap_bits]), gather_row.eq(self.column[tap_bits:])]
+            m.d.comb += [gather_act.eq(column[:tap_bits]), gather_row.eq(column[tap_bits:])]
         first_row = word.row + inner.row + (outer.row + gather_row)
         first_act = word.act + inner.act + gather_act
         m.d.comb += [

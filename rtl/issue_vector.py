@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config
 from rtl.isa import VECTOR, Store
-from rtl.ports import pass_layout
+from rtl.ports import each_sequence, of_sequence, pass_layout
 from rtl.sequencer import CurrentSignature, total_bits
 
 MOVING = ("slot", "src", "param", "dst")
@@ -25,7 +25,7 @@ class VectorIssue(wiring.Component):
     Members
     -------
     current : In(CurrentSignature). The word and the loops' offsets.
-    rope : In(parameter row's width). position * rope_step; constant during the token.
+    rope : In(sequences, parameter row's width). position * rope_step of each; constant during the token.
     issued : Out(pass_layout). Valid in the cycle of each pass: 0, pace + 1, 2 * (pace + 1) ... cycles after the wait.
 
     Latency
@@ -40,7 +40,8 @@ class VectorIssue(wiring.Component):
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         super().__init__({
-            "current": In(CurrentSignature(cfg, VECTOR)), "rope": In(VECTOR.by_name["param"].bits(cfg)),
+            "current": In(CurrentSignature(cfg, VECTOR)),
+            "rope": In(each_sequence(VECTOR.by_name["param"].bits(cfg), cfg)),
             "issued": Out(pass_layout(cfg))})
 
     def elaborate(self, platform) -> Module:
@@ -72,7 +73,8 @@ class VectorIssue(wiring.Component):
             issued.valid.eq(due), issued.first.eq(word.first & now.start),
             issued.scalar.eq(word.scalar + inner.scalar), issued.target.eq(word.target + inner.target)]
         in_bank = (word.store == Store.KEYS.value) | (word.store == Store.VALUES.value)
-        further = {"param": Mux(word.rope, self.rope, outer.param), "dst": Mux(in_bank, outer.dst, 0)}
+        rope = of_sequence(self.rope, word.sequence)
+        further = {"param": Mux(word.rope, rope, outer.param), "dst": Mux(in_bank, outer.dst, 0)}
         for name in MOVING:
             begin = Signal(len(word[name]), name=f"{name}_begin")
             following = Signal(len(word[name]), name=f"{name}_next")

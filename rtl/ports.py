@@ -44,7 +44,8 @@ def pass_layout(cfg: Config) -> data.StructLayout:
     shapes = field_bits(
         cfg, VECTOR, "source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function",
         "early", "scalar", "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk",
-        "mask", "tail", "reduce", "first", "target")
+        "mask", "tail", "reduce", "first", "target",
+        "sequence")
     return data.StructLayout({"valid": unsigned(1), **shapes, "odd": unsigned(1), "index": unsigned(index_bits(cfg))})
 
 
@@ -57,6 +58,16 @@ def operation_layout(cfg: Config) -> data.StructLayout:
 def scalar_layout() -> data.StructLayout:
     """A scalar register: mantissa * 2**-exponent."""
     return data.StructLayout({"mantissa": signed(16), "exponent": unsigned(EXPONENT_BITS)})
+
+
+def each_sequence(bits: Any, cfg: Config) -> data.ArrayLayout:
+    """One value for each sequence."""
+    return data.ArrayLayout(bits, cfg.sequences)
+
+
+def of_sequence(values: Any, sequence: Any) -> Any:
+    """The value of a sequence; a machine with only one has nothing to choose."""
+    return values[sequence] if len(values) > 1 else values[0]
 
 
 def row_layout(bits: int, count: int) -> data.ArrayLayout:

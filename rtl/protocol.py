@@ -6,14 +6,17 @@ All numbers are little-endian. The core answers a request before it reads the ne
 |---|---|---|
 | WRITE | 01 space:1 address:4 count:4 then count words | 01 |
 | READ  | 02 space:1 address:4 count:4 | count words |
-| STEP  | 03 flags:1 token:2 | a record; runs one token at the current position; flags bit 0: run the classifier |
+| STEP  | 03 flags:1 tokens | a record; runs one token at the current position; see below for the flags |
 | RUN   | 04 count:2 | count records; each token is the winner of the one before; a STOP byte between tokens ends it |
 | RESET | 05 | 05; the next token is at position 0 |
-| STATUS| 06 | version:1 position:2 token:2 cycles:4 (all cycles spent on tokens since RESET, modulo 2**32) |
+| STATUS| 06 | version:1 positions tokens cycles:4 (all cycles spent on tokens since RESET, modulo 2**32) |
 | STOP  | 07 | 07; ends a RUN after the token in progress, its record comes first |
 
-A record is token:2 cycles:4: the classifier's winner (for a token without classifier: the token itself) and the cycles
-from this token's start to the earliest start of the next.
+`tokens` and `positions` have two bytes for each sequence that the machine has (`Config.sequences`); all sequences go
+one token further at a time. Flags of a STEP: bit 0 runs the classifier; bit 1 + s takes sequence s back to position 0
+first.
+A record is tokens cycles:4: the classifier's winners (for a token without classifier: the tokens themselves) and the
+cycles from this token's start to the earliest start of the next.
 Any other byte is answered with FF and ignored; so is a WRITE to an unknown space or a READ of one that cannot be read,
 whose data must not follow. While a token runs the host port reads nothing but STOP, which ends a STEP too: its record
 comes first. RUN with count 0 answers nothing. RESET also makes 0 the token that RUN would start from.
@@ -40,8 +43,21 @@ class Request(enum.IntEnum):
 
 
 ERROR = 0xFF
-RECORD_BYTES = 6
-STATUS_BYTES = 9
+
+
+def step_bytes(cfg: Config) -> int:
+    """Bytes of a STEP after the first."""
+    return 1 + 2 * cfg.sequences
+
+
+def record_bytes(cfg: Config) -> int:
+    """Bytes of a record."""
+    return 2 * cfg.sequences + 4
+
+
+def status_bytes(cfg: Config) -> int:
+    """Bytes of STATUS's answer."""
+    return 1 + 4 * cfg.sequences + 4
 
 
 class Space(enum.IntEnum):

@@ -13,7 +13,7 @@ from rtl import isa
 from rtl.arithmetic import node, number, pipe
 from rtl.config import Config, log2
 from rtl.isa import VECTOR
-from rtl.ports import field_bits, row_layout
+from rtl.ports import each_sequence, field_bits, row_layout
 
 PEAK_BITS = 17
 """MAX and MAXABS: -32768 to 32768."""
@@ -29,9 +29,10 @@ class Reduce(wiring.Component):
     Members
     -------
     kind: isa.Reduce of the pass, NONE where there is none. first: forget what the register holds. target: register.
+    sequence: whose ARGMAX it is.
     results: (lanes) int16, `f`. terms: (lanes) int32, what SUM adds; 0 in masked lanes. masked: a bit a lane.
     read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes up to then.
-    token: ARGMAX's winner, block * lanes + lane; blocks count from the pass with `first`.
+    token: ARGMAX's winner of each sequence, block * lanes + lane; blocks count from the pass with `first`.
 
     Latency: rtl.timing.reduce_stages from the operands to the cycle that writes the register.
     Throughput: a pass a cycle, also into one register. Reset: nothing is on its way; registers stay.
@@ -39,11 +40,13 @@ class Reduce(wiring.Component):
 
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        shapes = field_bits(cfg, VECTOR, "reduce", "target")
+        shapes = field_bits(cfg, VECTOR, "reduce", "target", "sequence")
         super().__init__({
             "kind": In(shapes["reduce"]), "first": In(1), "target": In(shapes["target"]),
+            "sequence": In(shapes["sequence"]),
             "results": In(row_layout(16, cfg.lanes)), "terms": In(row_layout(32, cfg.lanes)), "masked": In(cfg.lanes),
-            "read_index": In(shapes["target"]), "read_value": Out(32), "token": Out(cfg.token_bits)})
+            "read_index": In(shapes["target"]), "read_value": Out(32),
+            "token": Out(each_sequence(cfg.token_bits, cfg))})
 
     def elaborate(self, platform):
         cfg, m = self.cfg, Module()
@@ -58,7 +61,8 @@ class Reduce(wiring.Component):
             peak = Mux(self.masked[lane], lowest, size)[:PEAK_BITS].as_signed()
             values.append(node(m, Mux(adds, self.terms[lane], peak)[:32].as_signed(), f"operand_{lane}"))
         state = SimpleNamespace(
-            kind=self.kind, first=self.first, target=self.target, values=values, indices=[[]] * cfg.lanes)
+            kind=self.kind, first=self.first, target=self.target, sequence=self.sequence, values=values,
+            indices=[[]] * cfg.lanes)
 
         # Tree: neighbours in pairs, a register after every two levels. A tie goes to the lower lane.
         levels, early_target, stage = log2(cfg.lanes), self.target, 0
@@ -89,12 +93,15 @@ class Reduce(wiring.Component):
         m.d.comb += [other.addr.eq(self.read_index), self.read_value.eq(other.data)]
 
         # ARGMAX.
-        best, block, next_block = Signal(signed(16)), Signal(cfg.token_bits), Signal(cfg.token_bits)
-        m.d.comb += block.eq(Mux(state.first, 0, next_block))
-        with m.If(state.kind == isa.Reduce.ARGMAX.value):
-            m.d.sync += next_block.eq(block + 1)
-            with m.If(state.first | (value[:16].as_signed() > best)):
-                m.d.sync += [best.eq(value), self.token.eq(Cat(*index, block))]
+        for sequence in range(cfg.sequences):
+            best, block, next_block = (Signal(shape, name=f"{name}_{sequence}") for name, shape in (
+                ("best", signed(16)), ("block", cfg.token_bits), ("next_block", cfg.token_bits)))
+            mine = state.sequence == sequence if cfg.sequences > 1 else 1
+            m.d.comb += block.eq(Mux(state.first, 0, next_block))
+            with m.If((state.kind == isa.Reduce.ARGMAX.value) & mine):
+                m.d.sync += next_block.eq(block + 1)
+                with m.If(state.first | (value[:16].as_signed() > best)):
+                    m.d.sync += [best.eq(value), self.token[sequence].eq(Cat(*index, block))]
         return m
 
 

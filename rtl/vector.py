@@ -14,7 +14,16 @@ from rtl.arithmetic import limit, node, number, pipe, rshift, rshift_add, satura
 from rtl.config import VECTOR_STEPS, Config, log2
 from rtl.isa import MATRIX, VECTOR, Addend, Factor1, Factor2, Function, Mask, Source, Store
 from rtl.memories import vector_address_bits
-from rtl.ports import bank_enables_layout, bank_rows_layout, field_bits, pass_layout, row_layout, scalar_layout
+from rtl.ports import (
+    bank_enables_layout,
+    bank_rows_layout,
+    each_sequence,
+    field_bits,
+    of_sequence,
+    pass_layout,
+    row_layout,
+    scalar_layout,
+)
 from rtl.reduce import Reduce
 from rtl.vector_tables import exp2, silu
 
@@ -32,7 +41,7 @@ class Vector(wiring.Component):
     Members
     -------
     issue: the pass of this cycle, see rtl.ports.pass_layout.
-    position: the token's position, key_offset: (position // lanes) * key_step; both steady during a token.
+    position, key_offset: of each sequence, its position and (position // lanes) * key_step; steady during a token.
     memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory.
     param_row, param_enable, param_data: read port of ParamMemory.
     scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle.
@@ -42,7 +51,7 @@ class Vector(wiring.Component):
     act_vector, act_enable, act_data: write port of ActMemory.
     bank_row, bank_enable, bank_data: write port of Banks, (lanes, taps) bytes with a bit each.
     reduce_index: reduce register to read; reduce_value: its 32 bits a cycle later, as they then are.
-    token: ARGMAX's winner so far.
+    token: ARGMAX's winner so far, of each sequence.
 
     Latency: each access in its cycle of rtl.timing. Throughput: a pass a cycle.
     Reset: nothing is on its way; reduce registers stay.
@@ -53,7 +62,8 @@ class Vector(wiring.Component):
         shapes = field_bits(cfg, VECTOR, "src", "param", "slot", "scalar", "target")
         row = field_bits(cfg, MATRIX, "row")["row"]
         super().__init__({
-            "issue": In(pass_layout(cfg)), "position": In(cfg.position_bits), "key_offset": In(row),
+            "issue": In(pass_layout(cfg)),
+            "position": In(each_sequence(cfg.position_bits, cfg)), "key_offset": In(each_sequence(row, cfg)),
             "memory_read_row": Out(shapes["src"]), "memory_read_enable": Out(1),
             "memory_read_data": In(row_layout(16, cfg.lanes)),
             "param_row": Out(shapes["param"]), "param_enable": Out(1), "param_data": In(data.ArrayLayout(8, cfg.lanes)),
@@ -66,7 +76,8 @@ class Vector(wiring.Component):
             "act_vector": Out(vector_address_bits(cfg)), "act_enable": Out(1),
             "act_data": Out(row_layout(8, cfg.lanes)),
             "bank_row": Out(row), "bank_enable": Out(bank_enables_layout(cfg)), "bank_data": Out(bank_rows_layout(cfg)),
-            "reduce_index": In(shapes["target"]), "reduce_value": Out(32), "token": Out(cfg.token_bits)})
+            "reduce_index": In(shapes["target"]), "reduce_value": Out(32),
+            "token": Out(each_sequence(cfg.token_bits, cfg))})
 
     def elaborate(self, platform):
         m = Module()
@@ -103,7 +114,7 @@ class Vector(wiring.Component):
             factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
             shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(m, asked),
             shift3=limit(m, asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
-            dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target,
+            dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target, sequence=asked.sequence,
             write=effective & asked.write,
             store=Mux(effective, asked.store, Store.NONE.value),
             reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
@@ -111,7 +122,8 @@ class Vector(wiring.Component):
     def mask(self, m: Module, asked):
         """A bit a lane: it yields zero and takes no part in reductions."""
         lanes = range(self.cfg.lanes)
-        past, last = self.position >> log2(self.cfg.lanes), self.position[:log2(self.cfg.lanes)]
+        position = of_sequence(self.position, asked.sequence)
+        past, last = position >> log2(self.cfg.lanes), position[:log2(self.cfg.lanes)]
         beyond, within = node(m, asked.index > past, "beyond"), node(m, asked.index == past, "within")
         by_position = Cat(beyond | (within & (lane > last)) for lane in lanes)
         by_tail = Cat(lane >= asked.tail for lane in lanes)
@@ -184,6 +196,7 @@ class Vector(wiring.Component):
             self.memory_write_row.eq(state.dst), self.memory_write_enable.eq(state.write),
             Cat(self.memory_write_data).eq(Cat(state.results)),
             reduce.kind.eq(state.reduce), reduce.first.eq(state.first), reduce.target.eq(state.target),
+            reduce.sequence.eq(state.sequence),
             Cat(reduce.results).eq(Cat(state.results)), Cat(reduce.terms).eq(Cat(state.terms)),
             reduce.masked.eq(state.masked), reduce.read_index.eq(self.reduce_index),
             self.reduce_value.eq(reduce.read_value), self.token.eq(reduce.token)]
@@ -194,7 +207,8 @@ class Vector(wiring.Component):
         cfg = self.cfg
         outputs = [saturate(m, rshift(m, f, state.shift3), 8) for f in state.results]
         keys = state.store == Store.KEYS.value
-        offset = node(m, Mux(keys, self.key_offset, self.position >> log2(cfg.taps)), "offset")
+        position, key_offset = (of_sequence(values, state.sequence) for values in (self.position, self.key_offset))
+        offset = node(m, Mux(keys, key_offset, position >> log2(cfg.taps)), "offset")
         state = self.cut(
             m, "output", state, o=outputs, row=(state.dst + offset)[:len(self.bank_row)],
             drop=("results", "terms", "masked", "shift3", "write", "reduce", "first", "target"))
@@ -205,8 +219,9 @@ class Vector(wiring.Component):
 
         # K: part of the vector to the bytes of one lane. V: a byte to each lane.
         keys, values = node(m, state.store == Store.KEYS.value, "keys"), state.store == Store.VALUES.value
-        value_bytes = node(m, Mux(values, (1 << self.position[:log2(cfg.taps)])[:cfg.taps], 0), "value_bytes")
-        key_lane, key_bytes = self.position[:log2(cfg.lanes)], Const(-1, cfg.taps)
+        position = of_sequence(self.position, state.sequence)
+        value_bytes = node(m, Mux(values, (1 << position[:log2(cfg.taps)])[:cfg.taps], 0), "value_bytes")
+        key_lane, key_bytes = position[:log2(cfg.lanes)], Const(-1, cfg.taps)
         chunk = Signal(row_layout(8, cfg.taps), name="key_chunk")
         if cfg.lanes > cfg.taps:
             m.d.comb += chunk.eq(Cat(state.o).word_select(state.chunk, 8 * cfg.taps))

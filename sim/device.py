@@ -132,7 +132,8 @@ class VerilatedDevice:
         self.rtl.reset()
 
     def step(self, token: int, *, classify: bool) -> Record:
-        return Record(*self.rtl.step(token, classify))
+        (winner,), cycles = self.rtl.step([token], classify)
+        return Record(winner, cycles)
 
     def tensor(self, name: str) -> Int | None:
         entry = self.rtl.image.tensors.get(name)

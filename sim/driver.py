@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from compiler.image import Image
 from rtl.config import Config
-from rtl.protocol import ERROR, READABLE, RECORD_BYTES, STATUS_BYTES, VERSION, Request, Space, word_bytes
+from rtl.protocol import ERROR, READABLE, VERSION, Request, Space, record_bytes, status_bytes, word_bytes
 
 BLOCK_BYTES = 1024  # granularity in which zeros are left out of a load
 MARK_BYTES = 8  # bytes that are no request; more FF in a row than any record can hold
@@ -40,10 +40,10 @@ class ProtocolError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What STATUS tells: next position, the last record's token, cycles since RESET modulo 2**32."""
+    """What STATUS tells: next position and last record's token of each sequence, cycles since RESET modulo 2**32."""
 
-    position: int
-    token: int
+    positions: tuple[int, ...]
+    tokens: tuple[int, ...]
     cycles: int
 
 
@@ -148,16 +148,22 @@ class Driver:
         self._send(Request.RESET)
         self._expect(bytes([Request.RESET]))
 
-    def step(self, token: int, *, classify: bool) -> tuple[int, int]:
-        """Run one token at the current position.
+    def step(self, tokens: Sequence[int], *, classify: bool,
+             restart: Sequence[int] = ()) -> tuple[tuple[int, ...], int]:
+        """Run one token of each sequence at its current position.
 
-        Returns the next token (without classifier: this one) and the cycles.
+        tokens: of the first sequences; the others idle at position 0. restart: sequences that begin anew.
+        Returns the next tokens of these sequences (without classifier: these) and the cycles.
         """
-        self._send(Request.STEP, bytes([classify]), token.to_bytes(2, "little"))
-        return self._record()
+        idle = range(len(tokens), self._cfg.sequences)
+        flags = classify | sum(2 << sequence for sequence in {*restart, *idle})
+        every = [*tokens, *(0 for _ in idle)]
+        self._send(Request.STEP, bytes([flags]), *(token.to_bytes(2, "little") for token in every))
+        found, cycles = self._record()
+        return found[:len(tokens)], cycles
 
-    def run(self, count: int) -> Generator[tuple[int, int]]:
-        """Generate: each token is the winner of the one before. Yields winners and cycles.
+    def run(self, count: int) -> Generator[tuple[tuple[int, ...], int]]:
+        """Generate: each token is the winner of the one before. Yields all sequences' winners, and cycles.
 
         The machine runs on between two of them. Closing the generator, or any other request, stops it.
         """
@@ -179,12 +185,13 @@ class Driver:
     def status(self) -> Status:
         """Position, token and cycle count."""
         self._send(Request.STATUS)
-        data = self._transport.receive(STATUS_BYTES)
+        data = self._transport.receive(status_bytes(self._cfg))
         if data[0] != VERSION:
             raise ProtocolError(f"the machine speaks version {data[0]} of the protocol; this driver speaks {VERSION}")
+        *numbers, = np.frombuffer(data[1:-4], "<u2").tolist()
+        half = self._cfg.sequences
         return Status(
-            position=int.from_bytes(data[1:3], "little"), token=int.from_bytes(data[3:5], "little"),
-            cycles=int.from_bytes(data[5:9], "little"))
+            positions=tuple(numbers[:half]), tokens=tuple(numbers[half:]), cycles=int.from_bytes(data[-4:], "little"))
 
     def settle(self) -> None:
         """End a RUN that is under way and drop its records."""
@@ -200,9 +207,9 @@ class Driver:
         self.settle()
         self._transport.send(b"".join([bytes([request]), *parts]))
 
-    def _record(self) -> tuple[int, int]:
-        data = self._transport.receive(RECORD_BYTES)
-        return int.from_bytes(data[:2], "little"), int.from_bytes(data[2:], "little")
+    def _record(self) -> tuple[tuple[int, ...], int]:
+        data = self._transport.receive(record_bytes(self._cfg))
+        return tuple(np.frombuffer(data[:-4], "<u2").tolist()), int.from_bytes(data[-4:], "little")
 
     def _expect(self, answer: bytes) -> None:
         if (got := self._transport.receive(len(answer))) != answer:

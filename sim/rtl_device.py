@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,15 +59,12 @@ class RtlDevice:
         """The next token is at position 0."""
         self._driver.reset()
 
-    def step(self, token: int, classify: bool) -> tuple[int, int]:
-        """Run one token at the current position.
+    def step(self, tokens: Sequence[int], classify: bool, restart: Sequence[int] = ()) -> tuple[tuple[int, ...], int]:
+        """Run one token of each sequence; see `sim.driver.Driver.step`."""
+        return self._driver.step(tokens, classify=classify, restart=restart)
 
-        Returns the next token (without classifier: this one) and the cycles.
-        """
-        return self._driver.step(token, classify=classify)
-
-    def run(self, count: int) -> Iterator[tuple[int, int]]:
-        """Generate on chip from the last token on; yields each winner with its cycles. Close it to stop early."""
+    def run(self, count: int) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Generate on chip from the last tokens on; yields winners with their cycles. Close it to stop early."""
         return self._driver.run(count)
 
     def read(self, space: Space, address: int, count: int) -> npt.NDArray[np.int8] | npt.NDArray[np.int16]:
