@@ -25,7 +25,7 @@ def pieces(cfg: Config, vectors: Ints, size: int) -> tuple[Ints, int]:
     return (vectors[:, None] * each + np.arange(each)).ravel(), each
 
 
-def matrix_accesses(cfg: Config, insn: Insn, counts: dict[str, Count], cache: bool, bucket: int) -> Accesses:
+def matrix_accesses(cfg: Config, counts: dict[str, Count], cache: bool, insn: Insn, bucket: int) -> Accesses:
     """A matrix word. cache: its rows are in the K or V cache (weights have no hazards)."""
     t = timing(cfg)
     steps, outputs = rounds(insn, "repeat", counts, bucket), rounds(insn, "outer", counts, bucket)
@@ -49,8 +49,12 @@ def _group_scalars(cfg: Config, insn: Insn) -> Ints:
     return (insn.number("scalar") + np.arange(cfg.groups if insn.number("grouped") else 1)) % cfg.scalars
 
 
-def vector_accesses(cfg: Config, insn: Insn, counts: dict[str, Count], key_step: int, bucket: int) -> Accesses:
-    """A vector word. K and V stores touch every row that a position of the bucket may choose."""
+def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind: bool, insn: Insn,
+                    bucket: int) -> Accesses:
+    """A vector word. K and V stores touch every row that a position of the bucket may choose.
+
+    behind: its sequence may be at an earlier position than the one that the bucket is for.
+    """
     t = timing(cfg)
     passes = rounds(insn, "repeat", counts, bucket)
     issue = np.arange(passes) * (insn.number("pace") + 1)
@@ -78,13 +82,15 @@ def vector_accesses(cfg: Config, insn: Insn, counts: dict[str, Count], key_step:
         cells, each = pieces(cfg, dst, cfg.lanes)
         writes.append(Touch(Space.ACT, cells, np.repeat(done + t.act_visible, each)))
     elif insn["store"] in (Store.KEYS, Store.VALUES):
-        positions = bucket * cfg.bucket_positions + np.arange(cfg.bucket_positions)
+        end = (bucket + 1) * cfg.bucket_positions
+        positions = np.arange(0 if behind else end - cfg.bucket_positions, end)
         moves = positions // cfg.lanes * key_step if insn["store"] is Store.KEYS else positions // cfg.taps
         moves = np.unique(moves)
         writes.append(Touch(Space.BANK, (dst[:, None] + moves).ravel(), np.repeat(done + t.bank_visible, len(moves))))
         bank_writes = done + t.bank_write
     if insn["reduce"] is Reduce.ARGMAX:
-        writes.append(Touch(Space.REDUCE, np.full(len(done), cfg.reduces), done + t.token_visible))
+        winner = cfg.reduces + insn.number("sequence")
+        writes.append(Touch(Space.REDUCE, np.full(len(done), winner), done + t.token_visible))
     elif insn["reduce"] is not Reduce.NONE:
         writes.append(Touch(Space.REDUCE, np.full(len(done), insn.number("target")), done + t.reduce_visible))
     return Accesses(tuple(reads), tuple(writes), int(issue[-1]) + 1, 0, bank_writes)

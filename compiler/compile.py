@@ -19,31 +19,34 @@ from compiler.verify import verify_program
 from rtl.config import Config
 
 
-def largest_context(model: QuantisedModel, config: Config) -> int:
+def largest_context(model: QuantisedModel, config: Config, sequences: int = 1) -> int:
     """The longest context of the model that fits the machine. 0 when none does."""
     low, high = 0, min(model.shape.context, 1 << config.position_bits)
     while low < high:
         middle = (low + high + 1) // 2
-        if misfits(model, lay_out(model, config, middle)):
+        if misfits(model, lay_out(model, config, middle, sequences)):
             high = middle - 1
         else:
             low = middle
     return low
 
 
-def compile_model(model: QuantisedModel, config: Config, *, context: int | None = None, tokenizer: bytes = b"",
-                  provenance: dict[str, Any] | None = None) -> Image:
+def compile_model(model: QuantisedModel, config: Config, *, context: int | None = None, sequences: int = 1,
+                  tokenizer: bytes = b"", provenance: dict[str, Any] | None = None) -> Image:
     """Compile a model for a machine.
 
     context: positions to provide for; without it, as many as the model has and the machine holds.
+    sequences: independent texts that one program works on in turn, so that one's waiting is the other's time.
     Raises InputError when the model does not fit, saying by how much and where it would.
     """
+    if not 1 <= sequences <= config.sequences:
+        raise InputError(f"{sequences} sequences at once are not possible: {config.name} keeps {config.sequences}")
     wanted = context
     if wanted is None:
-        wanted = largest_context(model, config) or model.shape.context
+        wanted = largest_context(model, config, sequences) or model.shape.context
     if not 1 <= wanted <= model.shape.context:
         raise InputError(f"context {wanted} is not possible: this model has positions for 1 to {model.shape.context}")
-    layout = check_fit(model, config, wanted)
+    layout = check_fit(model, config, wanted, sequences)
     check_accumulators(model, layout)
     buckets = layout.geometry.attention_blocks
     _, plan = find_schedule(model, layout)
@@ -63,10 +66,12 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
     return Image(
         config=config, programs=words, banks=banks(model, layout), act=activations(layout),
         params=params(model, layout), constants=constants(model, layout), values=values, context=wanted,
+        sequences=sequences,
         cycles=program.cycles[:, bucket], useful_macs=macs,
         registers=Registers(key_step=layout.geometry.head_steps, rope_step=2 * layout.geometry.rope_period,
                             embed_step=layout.geometry.embed_columns),
-        tensors=tensor_map(layout), provenance={**(provenance or {}), **usage(layout, words)}, tokenizer=tokenizer)
+        tensors=tensor_map(layout, sequences), provenance={**(provenance or {}), **usage(layout, words)},
+        tokenizer=tokenizer)
 
 
 def usage(layout: Layout, words: dict[str, list[int]]) -> dict[str, Any]:

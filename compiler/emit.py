@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
@@ -12,13 +12,23 @@ from compiler.layout import FIXED_SCALARS, Layout, Matrix
 from compiler.quantise import NORM_ADJUST
 from compiler.quantised import QuantisedModel
 from compiler.style import Style
-from rtl.isa import MATRIX, SCALAR, VECTOR, Factor1, Factor2, Insn, Op, Queue, Reduce, ScalarFunction, Source, Store
+from rtl.isa import (
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Factor1,
+    Factor2,
+    Insn,
+    Mask,
+    Op,
+    Queue,
+    Reduce,
+    ScalarFunction,
+    Source,
+    Store,
+)
 
 Value = int | enum.Enum
-
-RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, SHIFT_STREAM = range(FIXED_SCALARS)
-"""Scalar registers with one purpose; those of the chunks and heads follow, see `Emitter`."""
-
 
 def _insn(queue: Queue, fields: dict[str, Value]) -> Insn:
     """A RUN word without the fields that are zero."""
@@ -27,10 +37,12 @@ def _insn(queue: Queue, fields: dict[str, Value]) -> Insn:
 
 
 class Emitter:
-    """State of one lowering: the operations so far, the section, and the next accumulator.
+    """State of one sequence's lowering: the operations so far, the section, and the next accumulator.
 
+    Accumulators are numbered without end here; `compiler.interleave` gives them their slots.
     Registers: reduce 0 sums squares, then one for each chunk of the hidden vector, then one for each head of a wave.
-    Scalars: the fixed ones, a BLOCK and a COMBINE result for each chunk, then one for each head of a wave.
+    Scalars: the fixed ones, a BLOCK and a COMBINE result for each chunk, then one for each head of a wave. Those of a
+    sequence follow those of the one before.
     """
 
     def __init__(self, model: QuantisedModel, layout: Layout, style: Style) -> None:
@@ -39,11 +51,14 @@ class Emitter:
         self.operations: list[Operation] = []
         self.section = Section.PROLOGUE
         self.slot = 0
-        self.chunk_scalar = FIXED_SCALARS
-        self.head_scalar = FIXED_SCALARS + 2 * len(layout.hidden_chunks)
-        self.square_target = 0
-        self.chunk_target = 1
-        self.head_target = 1 + len(layout.hidden_chunks)
+        chunks = len(layout.hidden_chunks)
+        self.rms_attention, self.rms_ffn, self.shift_ffn, self.shift_next, self.shift_stream = range(
+            layout.scalars, layout.scalars + FIXED_SCALARS)
+        self.chunk_scalar = layout.scalars + FIXED_SCALARS
+        self.head_scalar = self.chunk_scalar + 2 * chunks
+        self.square_target = layout.reduces
+        self.chunk_target = layout.reduces + 1
+        self.head_target = layout.reduces + 1 + chunks
 
     # One method a queue.
     def matrix(self, name: str, counts: dict[str, Count] | None = None, cache: bool = False, /,
@@ -54,36 +69,30 @@ class Emitter:
         """
         if "slot" not in fields:
             fields |= {"slot": self.slot, "clear": 1}
-            self.slot = (self.slot + 1) % self.cfg.slots
-        insn = _insn(MATRIX, fields)
-        return self._add(name, insn, counts or {}, partial(matrix_accesses, self.cfg, insn, counts or {}, cache))
+            self.slot += 1
+        if fields.get("gather"):
+            fields["sequence"] = self.layout.sequence
+        counts = counts or {}
+        return self._add(name, _insn(MATRIX, fields), counts, partial(matrix_accesses, self.cfg, counts, cache))
 
     def vector(self, name: str, count: Count | None = None, partner: Operation | None = None, lag: int = 0, /,
                **fields: Value) -> Operation:
         """Passes of the vector unit. count: dynamic `repeat`; partner and lag: see `Operation`."""
-        insn = _insn(VECTOR, fields)
         counts = {} if count is None else {"repeat": count}
-        return self._add(name, insn, counts, partial(vector_accesses, self.cfg, insn, counts, self.g.head_steps),
-                         partner, lag)
+        if (fields.get("rope") or fields.get("mask") is Mask.POSITION or fields.get("reduce") is Reduce.ARGMAX
+                or fields.get("store") in (Store.KEYS, Store.VALUES)):
+            fields["sequence"] = self.layout.sequence
+        reach = partial(vector_accesses, self.cfg, counts, self.g.head_steps, self.layout.sequences > 1)
+        return self._add(name, _insn(VECTOR, fields), counts, reach, partner, lag)
 
     def scalar(self, name: str, function: ScalarFunction, **fields: Value) -> Operation:
         """One operation of the scalar unit."""
-        insn = _insn(SCALAR, {"function": function, **fields})
-        return self._add(name, insn, {}, partial(scalar_accesses, self.cfg, insn))
+        return self._add(name, _insn(SCALAR, {"function": function, **fields}), {}, partial(scalar_accesses, self.cfg))
 
-    def _add(self, name: str, insn: Insn, counts: dict[str, Count], accesses: partial[Accesses],
+    def _add(self, name: str, insn: Insn, counts: dict[str, Count], reach: Callable[[Insn, int], Accesses],
              partner: Operation | None = None, lag: int = 0) -> Operation:
-        moving = bool(counts) or (insn.queue is VECTOR and insn["store"] in (Store.KEYS, Store.VALUES))
-        known: dict[int, Accesses] = {}
-
-        def at(bucket: int) -> Accesses:
-            key = bucket if moving else 0  # most operations touch the same cells in every bucket
-            if key not in known:
-                known[key] = accesses(key)
-            return known[key]
-
-        operation = Operation(
-            name=name, section=self.section, insn=insn, counts=counts, partner=partner, lag=lag, accesses=at)
+        operation = Operation(name=name, section=self.section, insn=insn, counts=counts, partner=partner, lag=lag,
+                              reach=reach, sequence=self.layout.sequence)
         self.operations.append(operation)
         return operation
 
@@ -131,7 +140,7 @@ class Emitter:
 
     def square(self, block: int) -> None:
         """Adds a block of x to the sum of squares; the first block starts it."""
-        self.vector(f"square[{block}]", source=Source.MEM, src=block, factor2=Factor2.SQUARE,
+        self.vector(f"square[{block}]", source=Source.MEM, src=self.layout.x + block, factor2=Factor2.SQUARE,
                     s2=self.model.shifts.square, reduce=Reduce.SUM, target=self.square_target, first=int(block == 0))
 
     def inverse_rms(self, register: int) -> None:

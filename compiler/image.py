@@ -39,10 +39,11 @@ class Image:
         banks: (bank_rows, lanes, taps) int8. act: (act_rows, act_width) int8. params: (param_rows, lanes) uint8.
         constants: (constants,) uint8. values: (buckets, config.values) uint16, column 0 all zero.
         registers: control registers.
-        context: most positions. cycles: (2, context) int64, predicted cycles of a token at each position;
-            row 0 prompt tokens (no classifier), row 1 classified tokens.
+        context: most positions of a sequence. sequences: that the program works on in turn.
+        cycles: (2, context) int64, predicted cycles of a token of every sequence when the furthest of them is at each
+            position; row 0 prompt tokens (no classifier), row 1 classified tokens.
         tensors: where named tensors lie after a token, for comparison: name -> (space, ...) see compiler/tensors.py.
-        useful_macs: (2, context) int64.
+        useful_macs: (2, context) int64, of one sequence.
         provenance: where the model came from, checksums, tool version: plain JSON values.
         tokenizer: bytes of the llama2.c tokenizer file, so that an image speaks for itself.
         model: the integers that the image was compiled from, so that the golden model can run it too.
@@ -63,3 +64,4 @@ class Image:
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     tokenizer: bytes = b""
     model: QuantisedModel | None = None
+    sequences: int = 1

@@ -120,6 +120,7 @@ def image_bytes(image: Image) -> bytes:
     description = {
         "version": FORMAT_VERSION, "tool": tool_version(), "preset": image.config.name,
         "config": asdict(image.config), "registers": asdict(image.registers), "context": image.context,
+        "sequences": image.sequences,
         "tensors": image.tensors, "provenance": image.provenance, "model": model}
     description = json.loads(json.dumps(description))  # as it will be read: tuples are lists
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
@@ -203,6 +204,9 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
     context: Any = description["context"]
     if not isinstance(context, int) or not 1 <= context <= cfg.buckets * cfg.bucket_positions:
         raise ValueError(f"a context of {context} is impossible on {cfg.name}")
+    sequences: Any = description["sequences"]
+    if not isinstance(sequences, int) or not 1 <= sequences <= cfg.sequences:
+        raise ValueError(f"{sequences} sequences are impossible on {cfg.name}")
 
     def take(name: str, dtype: type[np.generic], *shape: int) -> npt.NDArray[Any]:
         tensor = tensors[name]
@@ -230,7 +234,7 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
         config=cfg, programs=programs, banks=banks, act=take("act", np.int8, cfg.act_rows, cfg.act_width),
         params=take("params", np.uint8, cfg.param_rows, cfg.lanes),
         constants=take("constants", np.uint8, cfg.constants), values=take("values", np.uint16, cfg.buckets, cfg.values),
-        registers=Registers(**description["registers"]), context=context,
+        registers=Registers(**description["registers"]), context=context, sequences=sequences,
         cycles=take("cycles", np.int64, *per_position), useful_macs=take("useful_macs", np.int64, *per_position),
         tensors=description["tensors"], provenance=description["provenance"],
         tokenizer=take("tokenizer", np.uint8, tensors["tokenizer"].size).tobytes(),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtl.isa import Insn
+from rtl.isa import VECTOR, Insn, Store
 
 Ints = npt.NDArray[np.int64]
 
@@ -39,7 +39,7 @@ class Space(enum.Enum):
     VECTOR = 2  # rows
     ACC = 3  # slots
     SCALAR = 4  # registers
-    REDUCE = 5  # registers; one more for ARGMAX
+    REDUCE = 5  # registers; one more a sequence for ARGMAX
 
 
 class Touch(NamedTuple):
@@ -72,17 +72,27 @@ class Operation:
     """One instruction of one queue, unscheduled.
 
     insn: the word (its repeat/outer fields hold the static part); counts: field name ("repeat" or "outer") -> Count
-    for dynamic ones; accesses(bucket): what it touches there. partner: this operation issues exactly `lag` cycles
-    after that one (a score block leaves its accumulator as fast as it is made).
+    for dynamic ones; reach(insn, bucket): what such a word touches there. partner: this operation issues exactly `lag`
+    cycles after that one (a score block leaves its accumulator as fast as it is made). sequence: whose it is.
     """
 
     name: str
     section: Section
     insn: Insn
-    accesses: Callable[[int], Accesses]
+    reach: Callable[[Insn, int], Accesses]
     counts: dict[str, Count] = field(default_factory=dict[str, Count])
     partner: Operation | None = None
     lag: int = 0
+    sequence: int = 0
+    _known: dict[int, Accesses] = field(default_factory=dict[int, Accesses], init=False, repr=False)
+
+    def accesses(self, bucket: int) -> Accesses:
+        """What the operation touches in a bucket; most touch the same cells in every one."""
+        moving = self.counts or (self.insn.queue is VECTOR and self.insn["store"] in (Store.KEYS, Store.VALUES))
+        key = bucket if moving else 0
+        if key not in self._known:
+            self._known[key] = self.reach(self.insn, key)
+        return self._known[key]
 
     @property
     def queue(self) -> str:

@@ -6,7 +6,7 @@ Regions follow one another in each memory (`Memory.take`); nothing is freed. The
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -62,10 +62,16 @@ class Layout:
     """Addresses of everything.
 
     Bank rows and parameter rows of a layer are the first layer's; the next layers' are `layer_rows` and `layer_params`
-    further.
+    further. Addresses that each sequence has for itself are the first one's; `of` gives another's.
     """
 
     geometry: Geometry
+    sequences: int  # that the program works on in turn
+    sequence: int = 0  # whose addresses these are
+    pitch: dict[str, int]  # of the private addresses, by name: from one sequence's to the next one's
+    x: int  # vector row of x, and activation vector of x8
+    scalars: int  # first scalar register
+    reduces: int  # first reduce register
     matrices: dict[str, Matrix]  # wq wk wv wo gate up down0..; classifier
     bank: Memory
     param: Memory
@@ -93,6 +99,11 @@ class Layout:
     hidden_act: int
     onehot_act: int
 
+    def of(self, sequence: int) -> Layout:
+        """The layout with a sequence's own addresses."""
+        moved = {name: getattr(self, name) + sequence * step for name, step in self.pitch.items()}
+        return replace(self, sequence=sequence, **moved)
+
     @property
     def memories(self) -> tuple[Memory, ...]:
         return (self.bank, self.param, self.vector, self.act, self.constant)
@@ -102,8 +113,9 @@ FIXED_SCALARS = 5
 """Scalar registers besides those of the heads and chunks: two inverse norms, two x shifts, the stream's shift."""
 
 
-def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
-    """Place a model. Never fails for lack of room: `check_fit` says what does not fit, and by how much."""
+def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int = 1) -> Layout:
+    """Place a model for so many sequences. Never fails for lack of room: `check_fit` says what does not fit, and by how
+    much."""
     g = Geometry(shape=model.shape, config=config, context=context)
     shape, lanes, taps = model.shape, config.lanes, config.taps
     act_scale = config.act_width // lanes  # vectors in a row of activation memory
@@ -111,9 +123,14 @@ def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
     vector, act = Memory("vector rows", config.vector_rows), Memory("activation vectors", config.act_vectors)
     constant = Memory("constants", config.constants)
     matrices: dict[str, Matrix] = {}
+    private: dict[str, int] = {}  # addresses
+    pitch: dict[str, int] = {}
 
-    def act_take(name: str, vectors: int) -> int:
-        return act.take(name, ceil_div(vectors, act_scale) * act_scale)
+    def own(name: str, memory: Memory, region: str, size: int) -> None:
+        """A region of each sequence's own; in activation memory in whole rows."""
+        if memory is act:
+            size = ceil_div(size, act_scale) * act_scale
+        private[name], pitch[name] = memory.take(region, size * sequences), size
 
     def matrix(name: str, outputs: Index, inputs: Index, *, row: int | None = None, pitch: int | None = None,
                param_row: int | None = None) -> None:
@@ -146,42 +163,54 @@ def lay_out(model: QuantisedModel, config: Config, context: int) -> Layout:
     chunks = tuple(zip([0, *ends[:-1]], ends, strict=True))
     for number, (first, end) in enumerate(chunks):
         matrix(f"down{number}", x, hidden[first * lanes:end * lanes], param_row=down_param)
-    key_row = bank.take("K cache", shape.kv_heads * g.key_rows)
-    value_row = bank.take("V cache", g.value_blocks * g.value_rows)
+    own("key_row", bank, "K cache", shape.kv_heads * g.key_rows)
+    own("value_row", bank, "V cache", g.value_blocks * g.value_rows)
     layer_rows, layer_params = bank.used - layer_row, param.used - layer_param
     if shape.layers > 1:
         bank.take("further layers", layer_rows * (shape.layers - 1))
         param.take("further layers", layer_params * (shape.layers - 1))
 
-    free_scalars = config.scalars - FIXED_SCALARS - len(chunks) * 2
-    most_heads = min(free_scalars, config.reduces - 1 - len(chunks))
+    most_heads = head_registers(config, sequences, len(chunks))
     even = config.groups // int(np.gcd(config.groups, g.units_per_head))  # KV heads after which no V block is shared
     wave = next((n for n in range(shape.kv_heads, 0, -1) if n * shape.queries_per_kv <= most_heads
                  and (n == shape.kv_heads or n % even == 0)), even)
     wave_heads = wave * shape.queries_per_kv
     score_rows = g.padded_context // lanes
-    vector.take("x", g.x_blocks)
-    act_take("x8", g.x_blocks)
+    x_size = ceil_div(g.x_blocks, act_scale) * act_scale  # one pass writes x and x8 to the same address
+    own("x", vector, "x", x_size)
+    act.take("x8", x_size * sequences)
     q_vectors = len(g.head_map(shape.heads)) // lanes
     k_vectors = len(g.head_map(shape.kv_heads)) // lanes
+    own("wide", vector, "wide q and k", q_vectors + k_vectors)
+    own("silu", vector, "silu", g.hidden_blocks)
+    own("hidden", vector, "hidden", g.hidden_blocks)
+    own("scores", vector, "scores", wave_heads * score_rows)
+    own("q_act", act, "q", q_vectors)
+    own("probs_act", act, "probabilities", wave_heads * score_rows)
+    own("attention_act", act, "attention", ceil_div(len(g.attention_map()), lanes))
+    own("hidden_act", act, "hidden", g.hidden_blocks)
+    onehot_act = act.take("one-hot", ceil_div(ceil_div(taps * taps, lanes), act_scale) * act_scale)
     constant.take("shifts", 1 + (3 + shape.kv_heads) * shape.layers)
+    private |= {"scalars": 0, "reduces": 0}
+    pitch |= {"scalars": FIXED_SCALARS + 2 * len(chunks) + wave_heads, "reduces": 1 + len(chunks) + wave_heads}
     return Layout(
-        geometry=g, matrices=matrices, bank=bank, param=param, vector=vector, act=act, constant=constant,
-        layer_rows=layer_rows, layer_params=layer_params,
-        key_row=key_row, value_row=value_row, embed_row=embed_row, embed_param=embed_param,
-        attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks, wave=wave,
-        wide=vector.take("wide q and k", q_vectors + k_vectors),
-        silu=vector.take("silu", g.hidden_blocks), hidden=vector.take("hidden", g.hidden_blocks),
-        scores=vector.take("scores", wave_heads * score_rows), score_rows=score_rows,
-        q_act=act_take("q", q_vectors), probs_act=act_take("probabilities", wave_heads * score_rows),
-        attention_act=act_take("attention", ceil_div(len(g.attention_map()), lanes)),
-        hidden_act=act_take("hidden", g.hidden_blocks), onehot_act=act_take("one-hot", ceil_div(taps * taps, lanes)))
+        geometry=g, sequences=sequences, pitch=pitch, matrices=matrices, bank=bank, param=param, vector=vector, act=act,
+        constant=constant, layer_rows=layer_rows, layer_params=layer_params, embed_row=embed_row,
+        embed_param=embed_param, attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks,
+        wave=wave, score_rows=score_rows, onehot_act=onehot_act, **private)
+
+
+def head_registers(config: Config, sequences: int, chunks: int) -> int:
+    """Query heads of one sequence that the scalar and reduce registers can work for at once."""
+    return min(config.scalars // sequences - FIXED_SCALARS - 2 * chunks, config.reduces // sequences - 1 - chunks)
 
 
 def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
     """What does not fit the machine, in words; empty when all fits."""
     config, shape = layout.geometry.config, model.shape
     found: list[str] = []
+    if layout.sequences > config.sequences:
+        found.append(f"{layout.sequences} sequences at once; the machine keeps {config.sequences}")
     unit = {"bank rows": config.lanes * config.taps, "parameter rows": config.lanes, "vector rows": 2 * config.lanes,
             "activation vectors": config.lanes, "constants": 1}
     for memory in layout.memories:
@@ -195,21 +224,22 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
     whole = config.bucket_positions  # lanes and taps alike
     if any(end % whole for end in model.hidden_chunks[:-1]):
         found.append(f"chunks of the hidden vector end at {model.hidden_chunks[:-1]}, not at multiples of {whole}")
-    chunks = len(layout.hidden_chunks)
-    room = min(config.scalars - FIXED_SCALARS - 2 * chunks, config.reduces - 1 - chunks)
+    room = head_registers(config, layout.sequences, len(layout.hidden_chunks))
     heads = layout.wave * shape.queries_per_kv
     if heads > room:
         found.append(f"{heads} query heads work at once, the scalar and reduce registers hold {room}")
     return found
 
 
-def check_fit(model: QuantisedModel, config: Config, context: int) -> Layout:
+def check_fit(model: QuantisedModel, config: Config, context: int, sequences: int = 1) -> Layout:
     """The layout, if it fits. Raises InputError naming what does not, and the presets that would hold the model."""
-    layout = lay_out(model, config, context)
+    layout = lay_out(model, config, context, sequences)
     found = misfits(model, layout)
     if found:
         holding = [name for name, other in PRESETS.items()
-                   if name != config.name and not misfits(model, lay_out(model, other, context))]
+                   if name != config.name and not misfits(model, lay_out(model, other, context, sequences))]
         fit = f"presets that hold it: {', '.join(holding)}" if holding else "no preset holds it"
-        raise InputError(f"the model with context {context} does not fit {config.name}: {'; '.join(found)}; {fit}")
+        many = f" for {sequences} sequences" if sequences > 1 else ""
+        raise InputError(f"the model with context {context}{many} does not fit {config.name}: "
+                         f"{'; '.join(found)}; {fit}")
     return layout

@@ -1,12 +1,12 @@
 """Lowering: one token as a list of operations, in an order that would be correct one at a time.
 
 Each method below is one step of docs/numerics.md section 2. Addresses come from the Layout, shifts from the model;
-waits and loops come later. Accumulator slots rotate in the order of the matmuls, so neighbours never share one.
+waits and loops come later.
 """
 
 from __future__ import annotations
 
-from compiler.emit import RMS_ATTENTION, RMS_FFN, SHIFT_FFN, SHIFT_NEXT, SHIFT_STREAM, Emitter, Value
+from compiler.emit import Emitter, Value
 from compiler.ir import Count, Operation, Section
 from compiler.layout import Layout, Matrix
 from compiler.quantise import SOFTMAX_ADJUST
@@ -22,17 +22,22 @@ CONST_BITS = 14
 class _Lowering(Emitter):
     """The steps of a token."""
 
+    @property
+    def x8(self) -> int:
+        """Activation word of x8."""
+        return self.words(self.layout.x)
+
     def embedding(self) -> None:
         """x, x8 and the sum of squares of the token: a one-hot activation word picks its column."""
         layout, g, taps = self.layout, self.g, self.cfg.taps
-        self.scalar("x shift", ScalarFunction.CONST, dst=SHIFT_NEXT, constant=0)
+        self.scalar("x shift", ScalarFunction.CONST, dst=self.shift_next, constant=0)
         for block in range(g.x_blocks):
             slot = self.slot
             self.matrix(f"embedding[{block}]", row=layout.embed_row + block // taps,
                         act=self.words(layout.onehot_act) + block % taps, gather=1)
             self.vector(f"embed[{block}]", source=Source.ACC, slot=slot, factor1=Factor1.UNSIGNED,
-                        param=layout.embed_param + block, s1=self.model.shifts.embed_s1, dst=block, write=1,
-                        store=Store.ACT, out_scaled=1, out_scalar=SHIFT_NEXT)
+                        param=layout.embed_param + block, s1=self.model.shifts.embed_s1, dst=layout.x + block, write=1,
+                        store=Store.ACT, out_scaled=1, out_scalar=self.shift_next)
             self.square(block)
 
     def projections(self, early: int) -> None:
@@ -40,7 +45,7 @@ class _Lowering(Emitter):
         matrices = self.layout.matrices
         jobs = [(matrices[name], block) for name in ("wk", "wq") for block in range(matrices[name].blocks)]
         jobs += [(matrices["wv"], block) for block in range(early)]
-        for matrix, block, slot in self.matmuls(jobs, 0):
+        for matrix, block, slot in self.matmuls(jobs, self.x8):
             if matrix.name == "wv":
                 self.value(matrix, block, slot)
             else:
@@ -52,7 +57,7 @@ class _Lowering(Emitter):
         query = matrix.name == "wq"
         wide = layout.wide + block + (0 if query else layout.matrices["wq"].blocks)
         self.requantise(matrix, block, slot, shifts.q if query else shifts.k, matrix.name, factor2=Factor2.SCALAR,
-                        scalar=RMS_ATTENTION, dst=wide, write=1)
+                        scalar=self.rms_attention, dst=wide, write=1)
         rotate: dict[str, Value] = {
             "source": Source.MEM, "src": wide, "rotate": 1, "repeat": 1, "rope": 1, "inc_param": 1,
             "param": layout.rope_param + 2 * (block % g.rope_period), "factor1": Factor1.SIGNED, "s1": 7,
@@ -70,15 +75,16 @@ class _Lowering(Emitter):
 
     def value(self, matrix: Matrix, block: int, slot: int) -> None:
         """A block of v leaves its accumulator for the transposed V cache."""
-        self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR, scalar=RMS_ATTENTION,
-                        store=Store.VALUES, dst=self.layout.value_row + block * self.g.value_rows)
+        self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR,
+                        scalar=self.rms_attention, store=Store.VALUES,
+                        dst=self.layout.value_row + block * self.g.value_rows)
 
     def late_values(self, early: int) -> None:
         """The blocks of V from `early` on."""
         matrix = self.layout.matrices["wv"]
         if early < matrix.blocks:
             jobs = [(matrix, block) for block in range(early, matrix.blocks)]
-            for _, block, slot in self.matmuls(jobs, 0, fresh=False):
+            for _, block, slot in self.matmuls(jobs, self.x8, fresh=False):
                 self.value(matrix, block, slot)
 
     def attention(self, early: int) -> None:
@@ -155,7 +161,8 @@ class _Lowering(Emitter):
         """x += matrix @ activations. scalar: register of a factor; out: of the x shift, for x8 and the squares."""
         jobs = [(matrix, block) for block in range(matrix.blocks)]
         for _, block, slot in self.matmuls(jobs, act, fresh=fresh):
-            fields: dict[str, Value] = {"addend": Addend.MEM, "src": block, "dst": block, "write": 1}
+            row = self.layout.x + block
+            fields: dict[str, Value] = {"addend": Addend.MEM, "src": row, "dst": row, "write": 1}
             if scalar is not None:
                 fields |= {"factor2": Factor2.SCALAR, "scalar": scalar}
             if out is not None:
@@ -168,11 +175,11 @@ class _Lowering(Emitter):
         """w1, w3 and w2, a chunk of the hidden vector after another; each chunk has an exponent of its own."""
         layout, shifts = self.layout, self.model.shifts
         gate, up = layout.matrices["gate"], layout.matrices["up"]
-        done = self.matmuls([job for block in range(gate.blocks) for job in ((gate, block), (up, block))], 0)
+        done = self.matmuls([job for block in range(gate.blocks) for job in ((gate, block), (up, block))], self.x8)
         for number, (first, end) in enumerate(layout.hidden_chunks):
             for block in range(first, end):
                 _, _, slot = next(done)
-                self.requantise(gate, block, slot, shifts.gate, "gate", factor2=Factor2.SCALAR, scalar=RMS_FFN,
+                self.requantise(gate, block, slot, shifts.gate, "gate", factor2=Factor2.SCALAR, scalar=self.rms_ffn,
                                 function=Function.SILU, dst=layout.silu + block, write=1)
                 _, _, slot = next(done)
                 self.requantise(up, block, slot, shifts.up, "up", factor2=Factor2.MEM, src=layout.silu + block,
@@ -180,7 +187,8 @@ class _Lowering(Emitter):
                                 target=self.chunk_target + number, first=int(block == first))
             block_scalar = self.chunk_scalar + 2 * number
             self.scalar(f"block[{number}]", ScalarFunction.BLOCK, reduce=self.chunk_target + number, dst=block_scalar)
-            self.scalar(f"combine[{number}]", ScalarFunction.COMBINE, a=RMS_FFN, b=block_scalar, dst=block_scalar + 1)
+            self.scalar(f"combine[{number}]", ScalarFunction.COMBINE, a=self.rms_ffn, b=block_scalar,
+                        dst=block_scalar + 1)
             for block in range(first, end):
                 self.vector(f"hidden[{block}]", source=Source.MEM, src=layout.hidden + block, store=Store.ACT,
                             dst=layout.hidden_act + block, out_scaled=1, out_scalar=block_scalar)
@@ -189,48 +197,52 @@ class _Lowering(Emitter):
             last = number == len(layout.hidden_chunks) - 1
             name, combined = f"down{number}", self.chunk_scalar + 2 * number + 1
             self.residual(layout.matrices[name], self.words(layout.hidden_act + first), shifts.down,
-                          scalar=combined, out=SHIFT_NEXT if last else None, name=name,
+                          scalar=combined, out=self.shift_next if last else None, name=name,
                           fresh=number == 0)
 
     def rescale(self) -> None:
         """x makes room for what the layer adds, where the stream outgrows 16 bits; other models pay nothing."""
         if any(layer.stream_shift for layer in self.model.layers):
-            self.scalar("stream shift", ScalarFunction.CONST, dst=SHIFT_STREAM, constant=1 + 2 * self.g.shape.layers)
+            constant = 1 + 2 * self.g.shape.layers
+            self.scalar("stream shift", ScalarFunction.CONST, dst=self.shift_stream, constant=constant)
             for block in range(self.g.x_blocks):
-                self.vector(f"rescale[{block}]", source=Source.MEM, src=block, factor2=Factor2.SCALAR,
-                            scalar=SHIFT_STREAM, s2=CONST_BITS, dst=block, write=1)
+                self.vector(f"rescale[{block}]", source=Source.MEM, src=self.layout.x + block, factor2=Factor2.SCALAR,
+                            scalar=self.shift_stream, s2=CONST_BITS, dst=self.layout.x + block, write=1)
 
     def layer(self) -> None:
         """One decoder layer."""
         layout, shifts, layers = self.layout, self.model.shifts, self.g.shape.layers
-        self.scalar("ffn x shift", ScalarFunction.CONST, dst=SHIFT_FFN, constant=1)
-        self.scalar("next x shift", ScalarFunction.CONST, dst=SHIFT_NEXT, constant=1 + layers)
-        self.inverse_rms(RMS_ATTENTION)
+        self.scalar("ffn x shift", ScalarFunction.CONST, dst=self.shift_ffn, constant=1)
+        self.scalar("next x shift", ScalarFunction.CONST, dst=self.shift_next, constant=1 + layers)
+        self.inverse_rms(self.rms_attention)
         early = min(self.style.early_values, layout.matrices["wv"].blocks)
         self.projections(early)
         self.attention(early)
-        self.residual(layout.matrices["wo"], self.words(layout.attention_act), shifts.o, scalar=None, out=SHIFT_FFN,
-                      name="wo", fresh=True)
-        self.inverse_rms(RMS_FFN)
+        self.residual(layout.matrices["wo"], self.words(layout.attention_act), shifts.o, scalar=None,
+                      out=self.shift_ffn, name="wo", fresh=True)
+        self.inverse_rms(self.rms_ffn)
         self.feed_forward()
 
     def classifier(self) -> None:
         """Logits and the largest one's number; what the last block pads takes no part."""
         matrix, tail = self.layout.matrices["classifier"], self.g.shape.vocab % self.cfg.lanes
-        self.inverse_rms(RMS_ATTENTION)
-        for _, block, slot in self.matmuls([(matrix, block) for block in range(matrix.blocks)], 0):
+        self.inverse_rms(self.rms_attention)
+        for _, block, slot in self.matmuls([(matrix, block) for block in range(matrix.blocks)], self.x8):
             masked = {"mask": Mask.TAIL, "tail": tail} if tail and block == matrix.blocks - 1 else {}
             self.requantise(matrix, block, slot, self.model.shifts.logit, "logit", factor2=Factor2.SCALAR,
-                            scalar=RMS_ATTENTION, reduce=Reduce.ARGMAX, first=int(block == 0), **masked)
+                            scalar=self.rms_attention, reduce=Reduce.ARGMAX, first=int(block == 0), **masked)
 
 
 def lower(model: QuantisedModel, layout: Layout, style: Style) -> list[Operation]:
-    """All operations of a token: prologue (embedding), body (one layer), epilogue (classifier)."""
+    """All operations of one sequence's token: prologue (embedding), body (one layer), epilogue (classifier).
+
+    Their accumulators have no slots yet: see compiler.interleave.
+    """
     state = _Lowering(model, layout, style)
     state.embedding()
-    state.section, state.slot = Section.BODY, 0
+    state.section = Section.BODY
     state.layer()
-    state.section, state.slot = Section.EPILOGUE, 0
+    state.section = Section.EPILOGUE
     state.classifier()
     return state.operations
 

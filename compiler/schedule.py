@@ -26,6 +26,12 @@ REFERENCE_POSITION = 63
 """The order of the operations is chosen for the bucket of this position."""
 
 
+
+def reference(config: Config, buckets: int) -> int:
+    """The bucket for which orders are chosen."""
+    return min(buckets - 1, max(0, REFERENCE_POSITION // config.bucket_positions))
+
+
 Release = dict[Section, Ints]
 """Of each section's operations, (operations, buckets): see `compiler.section.issue_section`."""
 
@@ -54,8 +60,8 @@ class Token:
         self.to_epilogue = links.part(next_layer, behind)
         ranges = dict(zip(Section, (ahead, layer, behind), strict=True))
         self.inner = {section: links.part(one, one) for section, one in ranges.items()}
-        reference = min(buckets - 1, max(0, REFERENCE_POSITION // config.bucket_positions))
-        self.sequences = {section: order(ops, self.inner[section].edges(reference), reference, patient=patient)
+        bucket = reference(config, buckets)
+        self.sequences = {section: order(ops, self.inner[section].edges(bucket), bucket, patient=patient)
                           for section, ops in self.parts.items()}
         blocks = np.arange(buckets, dtype=np.int64)
         scales = sorted({count.scale for op in operations for count in op.counts.values()})

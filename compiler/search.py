@@ -7,12 +7,13 @@ alone, so that a model compiles to the same image everywhere.
 
 from __future__ import annotations
 
+from compiler.interleave import interleave
 from compiler.ir import Operation
 from compiler.join import Schedule
 from compiler.layout import Layout
 from compiler.lower import lower
 from compiler.quantised import QuantisedModel
-from compiler.schedule import Release, Token
+from compiler.schedule import Release, Token, reference
 from compiler.style import styles
 from compiler.verify import verify_operations
 
@@ -35,10 +36,12 @@ def find_schedule(model: QuantisedModel, layout: Layout) -> tuple[list[Operation
     matrices = layout.matrices
     found: list[tuple[int, int, list[Operation], Token, tuple[Schedule, Release]]] = []
     tries = 1
-    for number, style in enumerate(styles(config.slots, matrices["wk"].steps, matrices["wv"].blocks)):
+    wanted = styles(config.slots, matrices["wk"].steps, matrices["wv"].blocks, layout.sequences)
+    for number, style in enumerate(wanted):
         if number == tries:
             break
-        operations = lower(model, layout, style)
+        own = [lower(model, layout.of(sequence), style) for sequence in range(layout.sequences)]
+        operations = interleave(own, config.slots, style.lag, reference(config, buckets))
         if number == 0:
             tries = max(1, EFFORT // (len(operations) * buckets))
         verify_operations(operations, layout)

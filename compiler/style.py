@@ -22,20 +22,23 @@ class Style:
         probabilities are there.
     patient: the vector queue leaves a gap rather than start something long before something urgent, see
         `compiler.order`.
+    lag: matrix cycles by which each of several sequences follows the one before, see `compiler.interleave`.
     """
 
     lead: int = 3
     late: int = 1
     early_values: int = 1 << 30
     patient: bool = False
+    lag: int = 0
 
 
-def styles(slots: int, steps: int, value_blocks: int) -> Iterator[Style]:
+def styles(slots: int, steps: int, value_blocks: int, sequences: int) -> Iterator[Style]:
     """Styles worth trying, the likeliest first.
 
-    slots: accumulators. steps: of a matmul whose input is x. value_blocks: output blocks of V.
+    slots: accumulators. steps: of a matmul whose input is x. value_blocks: output blocks of V. sequences: at once.
     """
     lates = dict.fromkeys((max(1, steps // 2), max(1, steps // 4)))
     early = dict.fromkeys(((value_blocks + 1) // 2, value_blocks))
-    for late, values, patient in product(lates, early, (False, True)):
-        yield Style(lead=min(3, slots), late=late, early_values=values, patient=patient)
+    lags = (4 * steps, 8 * steps, 2 * steps, 16 * steps, 0) if sequences > 1 else (0,)
+    for late, values, lag, patient in product(lates, early, lags, (False, True)):
+        yield Style(lead=min(3, slots), late=late, early_values=values, patient=patient, lag=lag)

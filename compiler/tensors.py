@@ -14,8 +14,17 @@ from compiler.geometry import Index
 from compiler.layout import Layout
 
 
-def tensor_map(layout: Layout) -> dict[str, Any]:
-    """name -> {"space": "vector" | "act", "first": address, "index": channels}; names are the golden model's."""
+def tensor_map(layout: Layout, sequences: int = 1) -> dict[str, Any]:
+    """name -> {"space": "vector" | "act", "first": address, "index": channels}.
+
+    Names are the golden model's; those of further sequences have the sequence's number before them ("1:final.x8").
+    """
+    return {f"{sequence}:{name}" if sequence else name: entry for sequence in range(sequences)
+            for name, entry in _own(layout.of(sequence)).items()}
+
+
+def _own(layout: Layout) -> dict[str, Any]:
+    """Of the layout's own sequence."""
     g = layout.geometry
     last = g.shape.layers - 1
     x: Index = np.arange(g.x_blocks * g.config.lanes)
@@ -25,10 +34,10 @@ def tensor_map(layout: Layout) -> dict[str, Any]:
     heads = g.head_map(g.shape.heads)
     keys = g.head_map(g.shape.kv_heads)
     entries = {
-        "x": ("vector", 0, x), "q": ("vector", layout.wide, heads), "q8": ("act", layout.q_act, heads),
+        "x": ("vector", layout.x, x), "q": ("vector", layout.wide, heads), "q8": ("act", layout.q_act, heads),
         "k": ("vector", layout.wide + layout.matrices["wq"].blocks, keys), "gate": ("vector", layout.silu, hidden),
         "h": ("vector", layout.hidden, hidden), "h8": ("act", layout.hidden_act, hidden),
         "o8": ("act", layout.attention_act, g.attention_map())}
-    named = {f"layer{last}.{name}": entry for name, entry in entries.items()} | {"final.x8": ("act", 0, x)}
+    named = {f"layer{last}.{name}": entry for name, entry in entries.items()} | {"final.x8": ("act", layout.x, x)}
     return {name: {"space": space, "first": first, "index": index.tolist()}
             for name, (space, first, index) in named.items()}

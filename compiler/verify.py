@@ -61,7 +61,7 @@ def _verify_words(operation: Operation, layout: Layout, last: int) -> None:
     cfg, layers = g.config, g.shape.layers if operation.section is Section.BODY else 1
     accesses = operation.accesses(last)
     touches = accesses.reads + accesses.writes
-    limits = {Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + 1}
+    limits = {Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences}
     each = cfg.lanes // min(cfg.lanes, cfg.taps)  # activation cells of a vector
     for space, cells, _ in touches:
         if space in limits:
@@ -128,7 +128,7 @@ def _verify_written(operations: Sequence[Operation], layout: Layout, bucket: int
     cfg = g.config
     unit = min(cfg.lanes, cfg.taps)
     sizes = {Space.BANK: cfg.bank_rows, Space.ACT: cfg.act_rows * cfg.act_width // unit, Space.VECTOR: cfg.vector_rows,
-             Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + 1}
+             Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences}
     written: dict[Space, npt.NDArray[np.bool_]] = {space: np.zeros(size, bool) for space, size in sizes.items()}
     onehot = layout.onehot_act * cfg.lanes // unit
     written[Space.ACT][onehot:onehot + cfg.taps * cfg.taps // unit] = True

@@ -23,7 +23,7 @@ def touch(space: Space, *cells: tuple[int, int]) -> Touch:
 def operation(reads: tuple[Touch, ...] = (), writes: tuple[Touch, ...] = (), *, queue: Queue = VECTOR,
               duration: int = 1, partner: Operation | None = None, lag: int = 0) -> Operation:
     accesses = Accesses(reads, writes, duration, 0, NOTHING)
-    return Operation(name="made by hand", section=Section.BODY, insn=Insn(queue), accesses=lambda bucket: accesses,
+    return Operation(name="made by hand", section=Section.BODY, insn=Insn(queue), reach=lambda insn, bucket: accesses,
                      partner=partner, lag=lag)
 
 

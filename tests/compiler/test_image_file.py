@@ -134,7 +134,7 @@ def test_another_preset(path: Path):
 
 def test_a_preset_of_other_sizes(image: Image, tmp_path: Path):
     """An image from another version, whose `tiny` was not ours."""
-    save_image(replace(image, config=replace(image.config, reduces=32)), tmp_path / "old.lpu")
+    save_image(replace(image, config=replace(image.config, reduces=64)), tmp_path / "old.lpu")
     with pytest.raises(InputError, match="another tiny"):
         load_image(tmp_path / "old.lpu")
 

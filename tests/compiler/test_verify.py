@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
 from compiler.assemble import Program, encode_program
 from compiler.columns import Wait
 from compiler.expand import walk
@@ -36,12 +34,7 @@ def test_every_bucket_and_mode_is_as_scheduled(passes: Make, shape: str, name: s
 def changed(made: Any, operation: Operation, **fields: Any) -> Operation:
     """An operation with other fields, and the accesses that follow from them."""
     insn = Insn(operation.insn.queue, {**operation.insn.fields, **fields})
-    cache = any(touch.space.name == "BANK" for touch in operation.accesses(0).reads)
-    accesses = {
-        "matrix": partial(matrix_accesses, made.config, insn, operation.counts, cache),
-        "vector": partial(vector_accesses, made.config, insn, operation.counts, made.layout.geometry.head_steps),
-        "scalar": partial(scalar_accesses, made.config, insn)}[insn.queue.name]
-    return replace(operation, insn=insn, accesses=accesses)
+    return replace(operation, insn=insn)
 
 
 def seeded(made: Any, name: str, **fields: Any) -> list[Operation]:
