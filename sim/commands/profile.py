@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from compiler.errors import InputError
 from compiler.image_file import check_writable, write_atomically
 from sim.commands import common
 from sim.profile import Profile, profile
@@ -46,7 +45,8 @@ def profile_command(
     else:
         _print(report(made), image.provenance.get("name"))
     if differs:
-        raise InputError(f"the RTL does something else than the image says: {differs}")
+        common.err.print(f"lpu: the RTL does something else than the image says: {differs}")
+        raise typer.Exit(1)
 
 
 def _trace_rtl(made: Profile, path: Path) -> str | None:
