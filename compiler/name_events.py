@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.ir import Operation, Section
+from compiler.ir import CompileError, Operation, Section
 from compiler.join import Schedule
 from compiler.labels import Label, Labels
 from compiler.layout import Layout
@@ -39,9 +39,11 @@ def _useful(operation: Operation, layout: Layout) -> tuple[int | None, int | Non
         real = np.concatenate([g.value_map(), np.full(-len(g.value_map()) % g.config.lanes, -1)]) >= 0
         block = (row - layout.value_row) // g.value_rows
         return int(real.reshape(-1, g.config.lanes)[block].sum()), None
+    steps = operation.insn.number("repeat") + 1  # a matmul may be some of an output's steps
     for matrix in layout.matrices.values():
-        block, rest = divmod(row - matrix.row, matrix.row_pitch)
-        if 0 <= block < matrix.blocks and rest == 0:
+        block, first = divmod(row - matrix.row, matrix.row_pitch)
+        if 0 <= block < matrix.blocks and first + steps <= matrix.steps:
             outputs = matrix.outputs.reshape(matrix.blocks, g.config.lanes)[block]
-            return int((outputs >= 0).sum()), int((matrix.inputs >= 0).sum())
-    return 0, 0
+            inputs = matrix.inputs.reshape(matrix.steps, g.config.taps)[first:first + steps]
+            return int((outputs >= 0).sum()), int((inputs >= 0).sum())
+    raise CompileError(f"{operation.name} reads bank row {row}, which is no matrix")

@@ -77,8 +77,10 @@ def test_every_task_has_the_name_of_its_operation() -> None:
     image = image_of("tiny", "two layers")
     made = profile(image, 9)
     assert not [task for task in made.tasks if task.label is None]
-    names = [task.name for task in made.tasks if task.unit == "matrix" and task.layer == 1]
-    assert names[:4] == ["wk[0]", "wk[1]", "wq[0]", "wq[1]"]
+    layers = [[str(task) for task in made.tasks if task.layer == layer] for layer in (0, 1)]
+    assert layers[0] == layers[1]
+    assert {"matrix wk[0]", "matrix wv[0]", "matrix av[0.0]", "vector rotate q[1]", "scalar recip[1]"} <= {*layers[0]}
+    assert [task.name for task in made.tasks if task.unit == "matrix" and task.layer is None][-1] == "classifier[4]"
     assert {task.kind for task in made.tasks if task.unit == "scalar"} >= {"rsqrt", "recip", "block", "combine"}
     heads = [task for task in made.tasks if task.kind == "scores"]
     assert [task.events for task in heads] == [3] * 4  # two layers of two heads; position 9 is in the third block
