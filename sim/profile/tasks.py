@@ -15,7 +15,6 @@ from sim.cycle.program import Run
 from sim.cycle.timeline import Timeline
 
 UNITS = ("matrix", "vector", "scalar")
-LAYERS = "layers"
 
 
 @dataclass(frozen=True, eq=False)
