@@ -11,6 +11,7 @@ from compiler.errors import InputError
 from compiler.image import Image, Registers
 from compiler.ir import CompileError
 from compiler.layout import Layout, check_fit, lay_out, misfits
+from compiler.name_events import labels
 from compiler.place import activations, banks, check_accumulators, constants, params
 from compiler.quantised import QuantisedModel
 from compiler.search import find_schedule
@@ -70,8 +71,8 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         cycles=program.cycles[:, bucket], useful_macs=macs,
         registers=Registers(key_step=layout.geometry.head_steps, rope_step=2 * layout.geometry.rope_period,
                             embed_step=layout.geometry.embed_columns),
-        tensors=tensor_map(layout, sequences), provenance={**(provenance or {}), **usage(layout, words)},
-        tokenizer=tokenizer)
+        tensors=tensor_map(layout, sequences), labels=labels(plan, layout),
+        provenance={**(provenance or {}), **usage(layout, words)}, tokenizer=tokenizer)
 
 
 def usage(layout: Layout, words: dict[str, list[int]]) -> dict[str, Any]:

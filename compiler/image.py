@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from compiler.labels import Labels
 from compiler.quantised import QuantisedModel
 from rtl.config import Config
 
@@ -44,6 +45,7 @@ class Image:
             position; row 0 prompt tokens (no classifier), row 1 classified tokens.
         tensors: where named tensors lie after a token, for comparison: name -> (space, ...) see compiler/tensors.py.
         useful_macs: (2, context) int64, of one sequence.
+        labels: what the program's events are called; None in images of before there were any.
         provenance: where the model came from, checksums, tool version: plain JSON values.
         tokenizer: bytes of the llama2.c tokenizer file, so that an image speaks for itself.
         model: the integers that the image was compiled from, so that the golden model can run it too.
@@ -61,6 +63,7 @@ class Image:
     cycles: npt.NDArray[np.int64]
     useful_macs: npt.NDArray[np.int64]
     tensors: dict[str, Any] = field(default_factory=dict[str, Any])
+    labels: Labels | None = None
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
     tokenizer: bytes = b""
     model: QuantisedModel | None = None

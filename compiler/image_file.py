@@ -24,6 +24,7 @@ from safetensors.numpy import save as save_tensors
 
 from compiler.errors import InputError
 from compiler.image import Image, Registers
+from compiler.labels import labels_from_json, labels_to_json
 from compiler.model_tensors import flatten_model, restore_model
 from rtl.config import PRESETS, Config, ConfigError
 from rtl.isa import QUEUES, word_bits
@@ -122,6 +123,8 @@ def image_bytes(image: Image) -> bytes:
         "config": asdict(image.config), "registers": asdict(image.registers), "context": image.context,
         "sequences": image.sequences,
         "tensors": image.tensors, "provenance": image.provenance, "model": model}
+    if image.labels is not None:
+        description["labels"] = labels_to_json(image.labels)
     description = json.loads(json.dumps(description))  # as it will be read: tuples are lists
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # One entry: safetensors writes several in any order.
@@ -236,6 +239,7 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
         constants=take("constants", np.uint8, cfg.constants), values=take("values", np.uint16, cfg.buckets, cfg.values),
         registers=Registers(**description["registers"]), context=context, sequences=sequences,
         cycles=take("cycles", np.int64, *per_position), useful_macs=take("useful_macs", np.int64, *per_position),
-        tensors=description["tensors"], provenance=description["provenance"],
+        tensors=description["tensors"], labels=labels_from_json(description.get("labels")),
+        provenance=description["provenance"],
         tokenizer=take("tokenizer", np.uint8, tensors["tokenizer"].size).tobytes(),
         model=None if model is None else restore_model(model, parts))

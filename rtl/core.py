@@ -16,6 +16,7 @@ from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
 from rtl.matrix import Matrix
 from rtl.memories import ActMemory, ParamMemory, VectorMemory
+from rtl.probe import connect_probe, probe_layout
 from rtl.scalar import Scalar
 from rtl.sequencer import Sequencer
 from rtl.vector import Vector
@@ -33,10 +34,12 @@ class Core(wiring.Component):
     Parameters
     ----------
     cfg : the machine.
+    probe : whether it has the output of that name, for simulations.
 
     Members
     -------
     rx : In(stream of bytes). tx : Out(stream of bytes). The protocol of rtl/protocol.py.
+    probe : Out(probe_layout). What is issued in this cycle.
 
     Latency
     -------
@@ -47,9 +50,10 @@ class Core(wiring.Component):
     Between tokens, position 0; memories keep their contents.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self.cfg = cfg
-        super().__init__({"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8))})
+    def __init__(self, cfg: Config, *, probe: bool = False) -> None:
+        self.cfg, self.probed = cfg, probe
+        members = {"probe": Out(probe_layout(cfg))} if probe else {}
+        super().__init__({"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), **members})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -128,4 +132,8 @@ class Core(wiring.Component):
             scalar.scalar_index.eq(vector.scalar_index), vector.scalars.eq(scalar.scalars),
             scalar.out_index.eq(vector.out_index), vector.out_exponent.eq(scalar.out_exponent),
             vector.reduce_index.eq(scalar.reduce_index), scalar.reduce_value.eq(vector.reduce_value)]
+        if self.probed:
+            connect_probe(
+                m, self.probe, go=control.go, start=sequencers["matrix"].current.start, matrix=matrix_issue.step,
+                vector=vector_issue.issued, scalar=scalar_issue.operation)
         return m

@@ -10,6 +10,7 @@ from amaranth.hdl import ClockDomain
 
 from rtl.config import Config
 from rtl.core import Core
+from rtl.probe import probe_layout
 from rtl.ram_verilog import RAM_VERILOG
 
 TOP = "openlpu"
@@ -26,6 +27,7 @@ class Top(Elaboratable):
     Parameters
     ----------
     cfg : the machine.
+    probe : whether it has the output `probe`, see rtl/probe.py.
 
     Members
     -------
@@ -34,28 +36,33 @@ class Top(Elaboratable):
     tx_data : Out(8). tx_valid : Out(1). tx_ready : In(1). Likewise.
     """
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(self, cfg: Config, *, probe: bool = False) -> None:
         self.cfg = cfg
+        self.probe = Signal(probe_layout(cfg).size, name="probe") if probe else None
         self.clk, self.rst = Signal(name="clk"), Signal(name="rst")
         self.rx_data, self.tx_data = Signal(8, name="rx_data"), Signal(8, name="tx_data")
         self.rx_valid, self.tx_valid = Signal(name="rx_valid"), Signal(name="tx_valid")
         self.rx_ready, self.tx_ready = Signal(name="rx_ready"), Signal(name="tx_ready")
         self.ports = [
             self.clk, self.rst, self.rx_data, self.rx_valid, self.rx_ready, self.tx_data, self.tx_valid, self.tx_ready]
+        if self.probe is not None:
+            self.ports.append(self.probe)
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.domains.sync = sync = ClockDomain()
-        m.submodules.core = core = Core(self.cfg)
+        m.submodules.core = core = Core(self.cfg, probe=self.probe is not None)
         m.d.comb += [
             sync.clk.eq(self.clk), sync.rst.eq(self.rst),
             core.rx.payload.eq(self.rx_data), core.rx.valid.eq(self.rx_valid), self.rx_ready.eq(core.rx.ready),
             self.tx_data.eq(core.tx.payload), self.tx_valid.eq(core.tx.valid), core.tx.ready.eq(self.tx_ready)]
+        if self.probe is not None:
+            m.d.comb += self.probe.eq(core.probe)
         return m
 
 
-def generate(cfg: Config) -> str:
+def generate(cfg: Config, *, probe: bool = False) -> str:
     """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions."""
-    top = Top(cfg)
+    top = Top(cfg, probe=probe)
     text = verilog.convert(top, name=TOP, ports=top.ports, emit_src=False, strip_internal_attrs=True)
     return ZERO_ROWS.sub("", text) + ("\n" + RAM_VERILOG if cfg.external_banks else "")

@@ -40,6 +40,9 @@ struct Core {
     uint64_t random = 1;               // state of the stall generator, never 0
     uint32_t rx_stall = 0;             // chance in 256 that a cycle offers no byte
     uint32_t tx_stall = 0;             // chance in 256 that a cycle accepts no byte
+    const uint8_t* watched = nullptr;  // an output whose value is kept in every cycle in which it is not zero ...
+    size_t watched_size = 0;
+    std::vector<uint8_t> seen;         // ... as the cycle's number in eight bytes, and the value
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> trace;
 #endif
@@ -71,6 +74,15 @@ struct Core {
 #if VM_TRACE
         if (trace) trace->dump(2 * cycles);
 #endif
+        if (watched) look();
+    }
+
+    void look() {
+        bool something = false;
+        for (size_t i = 0; i < watched_size; ++i) something |= watched[i] != 0;
+        if (!something) return;
+        for (int i = 0; i < 8; ++i) seen.push_back(static_cast<uint8_t>(cycles >> 8 * i));
+        seen.insert(seen.end(), watched, watched + watched_size);
     }
 
     void edge() {
@@ -170,6 +182,32 @@ EXPORT uint64_t openlpu_probe(void* handle, const char* name, uint8_t* out, uint
     }
     OPENLPU_PROBES(OPENLPU_COPY)
     return 0;
+}
+
+// Keeps the values of an output that are not zero from now on; returns its size in bytes, 0 for a port not asked for.
+EXPORT uint64_t openlpu_watch(void* handle, const char* name) {
+    Core& core = *static_cast<Core*>(handle);
+    (void)name;  // unused where there are no probes
+    core.watched = nullptr;
+    core.watched_size = 0;
+#define OPENLPU_WATCH(port)                                        \
+    if (std::strcmp(name, #port) == 0) {                           \
+        core.watched = reinterpret_cast<const uint8_t*>(&core.model->port); \
+        core.watched_size = sizeof(core.model->port);              \
+    }
+    OPENLPU_PROBES(OPENLPU_WATCH)
+    return core.watched_size;
+}
+
+// Moves what was kept to the host and forgets it; returns its size in bytes, and only that where `capacity` is less.
+EXPORT uint64_t openlpu_seen(void* handle, uint8_t* out, uint64_t capacity) {
+    Core& core = *static_cast<Core*>(handle);
+    const size_t size = core.seen.size();
+    if (size <= capacity) {
+        if (size != 0) std::memcpy(out, core.seen.data(), size);
+        core.seen.clear();
+    }
+    return size;
 }
 
 // Writes every later change to a VCD file, two time units a cycle. Returns 0 where the build has no tracing.

@@ -18,14 +18,16 @@ from sim.driver import Driver, Status
 from sim.verilate import VerilatedCore, build, cached_verilog
 
 
-def build_core(cfg: Config, *, trace: bool = False) -> Path:
-    """The compiled machine, from the cache where it was built before.
+def build_core(cfg: Config, *, trace: bool = False, probe: bool = False) -> Path:
+    """The compiled machine, from the cache where it was built before. probe: with the output of rtl/probe.py.
 
     Raises
     ------
     ToolMissing, BuildFailed : see `sim.verilate.build`.
     """
-    return build(cached_verilog(lambda: generate(cfg), facts=repr(cfg)), trace=trace)
+    facts = f"{cfg!r} with probe" if probe else repr(cfg)
+    return build(cached_verilog(lambda: generate(cfg, probe=probe), facts=facts), trace=trace,
+                 probes=["probe"] if probe else [])
 
 
 class RtlDevice:

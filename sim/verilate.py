@@ -109,6 +109,7 @@ class VerilatedCore:
 
     def __init__(self, library: Path, *, trace: Path | None = None, reset_cycles: int = 2) -> None:
         self._handle: int | None = None  # for close() when the next line fails
+        self._watched_bytes = 0
         self._library = _load(library)
         self._handle = self._library.openlpu_create()
         if trace is not None:
@@ -183,6 +184,21 @@ class VerilatedCore:
             raise KeyError(f"{port} is not among the probes that the core was built with")
         return int.from_bytes(buffer.raw[:size], "little")
 
+    def watch(self, port: str) -> None:
+        """From now on keep the port's value of every cycle in which it is not zero, for `watched`."""
+        self._watched_bytes = self._library.openlpu_watch(self._open(), port.encode())
+        if self._watched_bytes == 0:
+            raise KeyError(f"{port} is not among the probes that the core was built with")
+
+    def watched(self) -> list[tuple[int, int]]:
+        """(cycle, value) of the watched port since the last call, zeros left out. Cycles are counted as in `cycles`."""
+        size = self._library.openlpu_seen(self._open(), None, 0)
+        buffer = ctypes.create_string_buffer(max(size, 1))
+        self._library.openlpu_seen(self._open(), buffer, size)
+        content, each = buffer.raw[:size], 8 + self._watched_bytes
+        return [(int.from_bytes(content[at:at + 8], "little"), int.from_bytes(content[at + 8:at + each], "little"))
+                for at in range(0, size, each)]
+
     def close(self) -> None:
         """Release the machine, and finish its VCD file; calling it again does nothing."""
         if self._handle is not None:
@@ -247,6 +263,8 @@ def _load(path: Path) -> ctypes.CDLL:
         ("exchange", number, [handle, text, number, number, number, ctypes.POINTER(number)]),
         ("fetch", number, [handle, text, number]),
         ("probe", number, [handle, text, text, number]),
+        ("watch", number, [handle, text]),
+        ("seen", number, [handle, text, number]),
         ("trace", ctypes.c_int, [handle, text]),
     ):
         function = getattr(library, f"openlpu_{name}")

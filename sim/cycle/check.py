@@ -102,7 +102,7 @@ def _never_written(reads: Touches, known: Flags) -> None:
             int(reads.time[i]), f"{{}} reads {reads.space.value} {reads.cell[i]}, which was never {how}", reads.word(i))
 
 
-def _deadlines(times: Timing, timeline: Timeline) -> dict[Space, int]:
+def deadlines(times: Timing, timeline: Timeline) -> dict[Space, int]:
     """Cycle in which each space is next read by somebody else: the next token's first word, or the control unit."""
     first = timeline.cycles + 1
     return {
@@ -124,7 +124,7 @@ def _landed(writes: Touches, deadline: int) -> None:
 def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: Loaded, *, classify: bool,
                    overlap: Collection[Space] = OVERLAP) -> None:
     """Raises IllegalProgram for the first thing that is wrong in each kind of check."""
-    deadlines = _deadlines(timing(cfg), timeline)
+    limits = deadlines(timing(cfg), timeline)
     for space, reads in accesses.reads.items():
         writes = accesses.writes[space]
         _ports(writes)
@@ -134,7 +134,7 @@ def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
             if space is Space.ACT:
                 known |= loaded.act[reads.cell]
             _never_written(reads, known)
-        _landed(writes, deadlines[space])
+        _landed(writes, limits[space])
     if classify and not len(accesses.writes[Space.TOKEN].cell):
         raise IllegalProgram(timeline.cycles, "the token ends without ARGMAX, so there is no next token")
     rows = accesses.reads[Space.BANK]
@@ -173,4 +173,4 @@ def check_position(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
                      np.zeros(len(stores), bool), numbers)
     _ports(writes)
     _hazards(accesses.reads[Space.BANK], writes, overlap=False)
-    _landed(writes, _deadlines(times, timeline)[Space.BANK])
+    _landed(writes, deadlines(times, timeline)[Space.BANK])

@@ -6,7 +6,7 @@ The rules are those of rtl/isa.py. A token starts in cycle 0; word 0 of each que
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rtl.config import Config
@@ -54,6 +54,8 @@ class Run:
 
     Members:
         cycle: of its first round. rounds: how many. outputs: of a matrix word, each with `rounds` steps.
+        controls: words since the RUN word before that are none: each takes a cycle at least.
+        values_from: first cycle that the dynamic values used since then allow; 0 where none is used.
         address: strided fields with the loops' offsets, modulo the field's width; "bank" is `dst` of K and V stores.
     """
 
@@ -61,7 +63,18 @@ class Run:
     cycle: int
     rounds: int
     outputs: int
+    controls: int
+    values_from: int
     address: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A queue's way through a token: its RUN words, the cycle of its end, and the words between the last and that."""
+
+    runs: list[Run]
+    end: int
+    controls: int
 
 
 @dataclass
@@ -139,7 +152,7 @@ def _check_word(cfg: Config, word: Word) -> None:
 
 def walk(
     cfg: Config, words: Sequence[Word], values: Sequence[int], *, classify: bool, values_ready: int
-) -> tuple[list[Run], int]:
+) -> Walk:
     """RUN words in the order of their issue, and the cycle in which the queue ends.
 
     Parameters
@@ -151,15 +164,18 @@ def walk(
     outer: _Loop | None = None
     inner: _Loop | None = None
     cycle, index = 1, 0
+    controls, values_from = 0, 0
     while True:
         if index >= len(words):
             raise IllegalProgram(cycle, f"the program runs off its end after {len(words)} words without END",
                                  *words[-1:])
         word = words[index]
         f, op = word.fields, word.op
-        if cycle < values_ready and (f["wait_value"] or f["repeat_value"] or f.get("outer_value", 0)):
-            raise IllegalProgram(
-                cycle, f"{{}} uses a dynamic value, and those are ready from cycle {values_ready} on", word)
+        if f["wait_value"] or f["repeat_value"] or f.get("outer_value", 0):
+            if cycle < values_ready:
+                raise IllegalProgram(
+                    cycle, f"{{}} uses a dynamic value, and those are ready from cycle {values_ready} on", word)
+            values_from = max(values_from, values_ready)
         start = cycle + f["wait"] + values[f["wait_value"]]
         rounds = f["repeat"] + values[f["repeat_value"]] + 1
         cycle, index = start + 1, index + 1
@@ -168,7 +184,10 @@ def walk(
         if op is Op.END or (op is Op.END_PROMPT and not classify):
             if open_loop := inner or outer:
                 raise IllegalProgram(start, "{} ends the queue inside the loop of {}", word, open_loop.word)
-            return runs, start
+            return Walk(runs, start, controls)
+        if op is not Op.RUN:
+            controls += 1
+            values_from += values_from > 0
         if op is Op.LOOP_OUTER:
             if open_loop := inner or outer:
                 raise IllegalProgram(start, "{} opens an outer loop inside the loop of {}", word, open_loop.word)
@@ -180,8 +199,10 @@ def walk(
             inner = _Loop(word, index, rounds, dict.fromkeys(_strided(word.queue), 0))
             continue
         if op is Op.RUN:
-            run = _run(cfg, word, start, rounds, values, inner, outer)
+            run = replace(_run(cfg, word, start, rounds, values, inner, outer),
+                          controls=controls, values_from=values_from)
             runs.append(run)
+            controls, values_from = 0, 0
             cycle = start + run.outputs * rounds if word.queue.name == "matrix" else (
                 start + (rounds - 1) * (f.get("pace", 0) + 1) + 1)
         if f["end_inner"]:
@@ -217,4 +238,4 @@ def _run(cfg: Config, word: Word, cycle: int, rounds: int, values: Sequence[int]
             total += outer.offsets[stride]
         address[name] = total & (1 << by_name[stride].bits(cfg)) - 1
     outputs = f["outer"] + values[f["outer_value"]] + 1 if "outer" in f else 1
-    return Run(word, cycle, rounds, outputs, address)
+    return Run(word, cycle, rounds, outputs, 0, 0, address)

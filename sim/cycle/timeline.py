@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rtl.config import Config
 from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Factor1, Factor2, Reduce, ScalarFunction, Source, Store
 from rtl.timing import timing
-from sim.cycle.program import IllegalProgram, Run, Word, walk
+from sim.cycle.program import IllegalProgram, Run, Walk, Word, walk
 
 Ints = npt.NDArray[np.int64]
 
@@ -91,29 +91,35 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """A token's work. ends: cycle in which each queue ends; cycles: what the token takes; runs: of each queue."""
+    """A token's work. walks: of each queue, from which the rest was made; cycles: what the token takes."""
 
     outputs: list[Output]
     passes: list[Pass]
     operations: list[Operation]
-    ends: dict[str, int]
+    walks: dict[str, Walk]
     cycles: int
-    runs: dict[str, list[Run]]
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """Cycle in which each queue ends."""
+        return {queue: walk.end for queue, walk in self.walks.items()}
+
+    @property
+    def runs(self) -> dict[str, list[Run]]:
+        """RUN words of each queue in the order of their issue."""
+        return {queue: walk.runs for queue, walk in self.walks.items()}
 
 
 def expand(cfg: Config, programs: Mapping[str, Sequence[Word]], values: Sequence[int], *, classify: bool) -> Timeline:
     """The timeline of a token. Raises IllegalProgram where a queue's control goes wrong."""
-    runs: dict[str, list[Run]] = {}
-    ends: dict[str, int] = {}
     times = timing(cfg)
-    for queue in QUEUES:
-        runs[queue.name], ends[queue.name] = walk(
-            cfg, programs[queue.name], values, classify=classify, values_ready=times.values_ready)
+    walks = {queue.name: walk(cfg, programs[queue.name], values, classify=classify, values_ready=times.values_ready)
+             for queue in QUEUES}
     return Timeline(
-        outputs=[output for run in runs["matrix"] for output in _outputs(cfg, run)],
-        passes=[one for run in runs["vector"] for one in _passes(cfg, run)],
-        operations=[_operation(run) for run in runs["scalar"]],
-        ends=ends, cycles=max(ends.values()) + times.token_overhead, runs=runs)
+        outputs=[output for run in walks["matrix"].runs for output in _outputs(cfg, run)],
+        passes=[one for run in walks["vector"].runs for one in _passes(cfg, run)],
+        operations=[_operation(run) for run in walks["scalar"].runs],
+        walks=walks, cycles=max(one.end for one in walks.values()) + times.token_overhead)
 
 
 def _limit(run: Run, what: str, highest: int, depth: int, cycle: int) -> None:

@@ -15,6 +15,7 @@ from compiler.compile import compile_model
 from compiler.errors import InputError
 from compiler.image import Image
 from compiler.image_file import check_writable, image_bytes, load_image, looks_like_image, save_image
+from compiler.labels import labels_from_json
 from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
@@ -65,6 +66,21 @@ def test_round_trip(image: Image, path: Path):
 def test_without_a_model(image: Image, tmp_path: Path):
     save_image(replace(image, model=None), tmp_path / "small.lpu")
     assert load_image(tmp_path / "small.lpu").model is None
+
+
+def test_of_before_there_were_labels(image: Image, tmp_path: Path):
+    save_image(replace(image, labels=None), tmp_path / "old.lpu")
+    assert b'"labels"' not in (tmp_path / "old.lpu").read_bytes()
+    assert load_image(tmp_path / "old.lpu").labels is None
+
+
+def test_labels_that_are_none():
+    assert labels_from_json(None) is None
+    for sections in ([], [[["wq[0]"]], [], []], [[1], [], []]):
+        with pytest.raises((ValueError, TypeError)):
+            labels_from_json({"layers": 1, "queues": {"matrix": sections, "vector": [[], [], []]}})
+    with pytest.raises(KeyError):
+        labels_from_json({"layers": 1, "queues": {}})
 
 
 def test_same_image_same_bytes(image: Image):

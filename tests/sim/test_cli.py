@@ -112,6 +112,18 @@ def test_verify_rejects_a_wait_too_short(lpu: Any, image: Path, tmp_path: Path):
     assert shown.code == 1 and "not legal" in shown.out and " word " in shown.out
 
 
+def test_profile(lpu: Any, image: Path, tmp_path: Path):
+    made = lpu("profile", image, "--position", 9, "--trace", tmp_path / "trace.json", "--json")
+    assert made.code == 0, made.err
+    report = made.json
+    assert report["position"] == 9 and report["classified"]
+    assert report["floor"] + sum(report["padding"].values()) + report["idle"] == report["cycles"]
+    assert len(json.loads((tmp_path / "trace.json").read_text())["traceEvents"]) > 1000
+    prompt = lpu("profile", image, "--prompt-token")
+    assert prompt.code == 0 and "prompt token at position 31" in prompt.out
+    assert "matrix unit idle" in prompt.out and "chain, by work" in prompt.out
+
+
 def test_disasm_assembles_again(lpu: Any, image: Path, tmp_path: Path):
     from compiler.image_file import load_image
     from rtl.isa import QUEUES, assemble, encode
@@ -180,6 +192,8 @@ def bad_inputs(model: FloatModel, image: Path, tmp_path: Path) -> dict[str, tupl
         "disasm output": (["disasm", image, "-o", tmp_path / "no" / "out"], "cannot write"),
         "isa output": (["isa", "-o", tmp_path / "no" / "out"], "cannot write"),
         "verilog preset": (["verilog", "--preset", "huge"], "unknown preset"),
+        "no position": (["profile", image, "--position", 32], "no position 32; this image has 0 to 31"),
+        "trace output": (["profile", image, "--trace", tmp_path / "no" / "trace"], "cannot write"),
         "no device": (["generate", image, "--device", "gpu"], "unknown device 'gpu'; known devices: golden, cycle"),
         "check device": (["check", image, "--devices", "golden,gpu"], "unknown device 'gpu'"),
         "check none": (["check", image, "--devices", ","], "no devices"),

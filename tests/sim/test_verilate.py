@@ -159,6 +159,24 @@ def test_probes_read_ports_of_any_width(summer: Path) -> None:
             core.probe("rx_data")
 
 
+def test_watching_keeps_every_value_that_is_not_zero(summer: Path) -> None:
+    with VerilatedCore(summer) as core:
+        core.transact(b"\x07", 1)
+        core.watch("total")
+        begin = core.cycles
+        core.run(2)
+        assert core.watched() == [(begin, 7), (begin + 1, 7)]
+        core.transact(bytes([249, 5]), 2)  # the sum is 0 for a cycle
+        seen = core.watched()
+        assert [value for _, value in seen][:2] == [7, 5] and seen[1][0] == seen[0][0] + 2
+        assert core.watched() == []
+        core.watch("wide")
+        core.run(1)
+        assert core.watched() == [(core.cycles - 1, (5 << 92 | 1) & (2**100 - 1))]
+        with pytest.raises(KeyError, match="rx_data is not among the probes"):
+            core.watch("rx_data")
+
+
 def test_two_machines_of_one_library_and_of_two_live_side_by_side(summer: Path, inverter: Path) -> None:
     with VerilatedCore(summer) as one, VerilatedCore(summer) as other, VerilatedCore(inverter) as third:
         assert one.transact(b"\x01\x02", 2) == b"\x01\x03"
