@@ -23,9 +23,10 @@ def _label(operation: Operation, layout: Layout) -> Label:
     count = "outer" if operation.queue == "matrix" else "repeat"
     scaled = operation.counts[count].scale if count in operation.counts else 0
     fixed = 0 if scaled else operation.insn.number(count) + 1
+    name = f"{operation.sequence}:{operation.name}" if operation.sequence else operation.name
     if operation.queue != "matrix":
-        return Label(operation.name, 1 if operation.queue == "scalar" else fixed, scaled)
-    return Label(operation.name, fixed, scaled, *_useful(operation, layout))
+        return Label(name, 1 if operation.queue == "scalar" else fixed, scaled)
+    return Label(name, fixed, scaled, *_useful(operation, layout.of(operation.sequence)))
 
 
 def _useful(operation: Operation, layout: Layout) -> tuple[int | None, int | None]:
@@ -33,7 +34,7 @@ def _useful(operation: Operation, layout: Layout) -> tuple[int | None, int | Non
     g, row = layout.geometry, operation.insn.number("row")
     if operation.insn.number("gather"):
         return 0, 0  # a look-up
-    if layout.key_row <= row < layout.value_row:
+    if layout.key_row <= row < layout.key_row + g.shape.kv_heads * g.key_rows:
         return None, g.shape.head_dim
     if layout.value_row <= row < layout.value_row + g.value_blocks * g.value_rows:
         real = np.concatenate([g.value_map(), np.full(-len(g.value_map()) % g.config.lanes, -1)]) >= 0

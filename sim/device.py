@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +30,17 @@ class Record(NamedTuple):
     cycles: int | None
 
 
+class Records(NamedTuple):
+    """The same of all sequences at once.
+
+    Members:
+        tokens: of each sequence. cycles: that they took together.
+    """
+
+    tokens: tuple[int, ...]
+    cycles: int | None
+
+
 class Device(Protocol):
     """Runs one token after another. `name` is what the command line calls it."""
 
@@ -39,8 +50,12 @@ class Device(Protocol):
         """The next token is at position 0."""
         ...
 
+    def advance(self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()) -> Records:
+        """Run one token of each of the image's sequences at its next position; those in `restart` begin anew."""
+        ...
+
     def step(self, token: int, *, classify: bool) -> Record:
-        """Run one token at the next position."""
+        """The same for an image of one sequence."""
         ...
 
     def tensor(self, name: str) -> Int | None:
@@ -62,40 +77,65 @@ def tensor_order(entry: dict[str, Any], elements: npt.NDArray[Any]) -> Int:
     return made
 
 
-class GoldenDevice:
-    """The golden model. It has no cycles."""
+class _Single:
+    """`step` in terms of `advance`."""
+
+    def advance(self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()) -> Records:
+        raise NotImplementedError
+
+    def step(self, token: int, *, classify: bool) -> Record:
+        (winner,), cycles = self.advance([token], classify=classify)
+        return Record(winner, cycles)
+
+
+def sequence_of(name: str) -> tuple[int, str]:
+    """The sequence and the plain name of a tensor: "1:final.x8" is the second one's."""
+    number, colon, plain = name.rpartition(":")
+    return (int(number), plain) if colon else (0, name)
+
+
+class GoldenDevice(_Single):
+    """The golden model, once for each sequence. It has no cycles."""
 
     name = "golden"
 
     def __init__(self, image: Image) -> None:
         if image.model is None:
             raise InputError("this image does not carry its model, which the golden device runs; compile it again")
-        self._golden = Golden(image.model)
+        self._golden = [Golden(image.model) for _ in range(image.sequences)]
         self._context = image.context
-        self._trace: dict[str, Int] | None = None
+        self._traces: list[dict[str, Int]] | None = None
 
     def reset(self) -> None:
-        self._golden.reset()
+        for golden in self._golden:
+            golden.reset()
 
     def keep_tensors(self) -> None:
         """From now on, keep every tensor of the last token."""
-        self._trace = {}
+        self._traces = [{} for _ in self._golden]
 
-    def step(self, token: int, *, classify: bool) -> Record:
-        if self._golden.position >= self._context:
-            raise ValueError(f"position {self._golden.position} is past the context of {self._context}")
-        if self._trace is not None:
-            self._trace.clear()
-        winner = self._golden.step(token, classify=classify, trace=self._trace)
-        return Record(token if winner is None else winner, None)
+    def advance(self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()) -> Records:
+        winners: list[int] = []
+        for number, (golden, token) in enumerate(zip(self._golden, tokens, strict=True)):
+            if number in restart:
+                golden.reset()
+            if golden.position >= self._context:
+                raise ValueError(f"position {golden.position} is past the context of {self._context}")
+            trace = self._traces[number] if self._traces is not None else None
+            if trace is not None:
+                trace.clear()
+            winner = golden.step(token, classify=classify, trace=trace)
+            winners.append(token if winner is None else winner)
+        return Records(tuple(winners), None)
 
     def tensor(self, name: str) -> Int | None:
         """Under the golden model's names, once `keep_tensors` was called."""
-        found = (self._trace or {}).get(name)
+        sequence, plain = sequence_of(name)
+        found = self._traces[sequence].get(plain) if self._traces else None
         return None if found is None else found.reshape(-1)
 
 
-class CycleDevice:
+class CycleDevice(_Single):
     """The cycle simulator; `poison` as there."""
 
     name = "cycle"
@@ -106,8 +146,8 @@ class CycleDevice:
     def reset(self) -> None:
         self.simulator.reset()
 
-    def step(self, token: int, *, classify: bool) -> Record:
-        return Record(*self.simulator.step(token, classify=classify))
+    def advance(self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()) -> Records:
+        return Records(*self.simulator.advance(tokens, classify=classify, restart=restart))
 
     def tensor(self, name: str) -> Int | None:
         entry = self.simulator.image.tensors.get(name)
@@ -119,7 +159,7 @@ class CycleDevice:
         return tensor_order(entry, memory[cells.start:cells.stop])
 
 
-class VerilatedDevice:
+class VerilatedDevice(_Single):
     """The Verilated RTL, see `sim.rtl_device`."""
 
     name = "rtl"
@@ -131,9 +171,8 @@ class VerilatedDevice:
     def reset(self) -> None:
         self.rtl.reset()
 
-    def step(self, token: int, *, classify: bool) -> Record:
-        (winner,), cycles = self.rtl.step([token], classify)
-        return Record(winner, cycles)
+    def advance(self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()) -> Records:
+        return Records(*self.rtl.step(tokens, classify, restart))
 
     def tensor(self, name: str) -> Int | None:
         entry = self.rtl.image.tensors.get(name)

@@ -37,24 +37,35 @@ class Comparison:
 
 def compare(devices: list[Device], image: Image, prompt: list[int], positions: int, *,
             tensors: bool) -> list[Comparison]:
-    """Run the first device freely and the others on its tokens."""
+    """Run the first device freely and the others on its tokens.
+
+    An image of several sequences runs the prompt in each; after the first, one begins anew every `positions` over their
+    number, so that they stand at different positions. Then `tokens` and `cycles` list the steps in which they differ.
+    """
     found = [Comparison(device=device.name) for device in devices]
     for device in devices:
         device.reset()
         if tensors and isinstance(device, GoldenDevice):
             device.keep_tensors()
-    token = prompt[0]
-    for position in range(positions):
-        classify = position >= len(prompt) - 1
-        records = [device.step(token, classify=classify) for device in devices]
+    count = image.sequences
+    tokens, at = [prompt[0]] * count, [0] * count
+    for step in range(positions):
+        restart = [sequence for sequence in range(1, count) if step == sequence * positions // count]
+        for sequence in restart:
+            tokens[sequence], at[sequence] = prompt[0], 0
+        classify = any(position >= len(prompt) - 1 for position in at)
+        records = [device.advance(tokens, classify=classify, restart=restart) for device in devices]
         for result, record in zip(found, records, strict=True):
-            if record.token != records[0].token:
-                result.tokens.append(position)
-            if record.cycles is not None and record.cycles != image.cycles[int(classify), position]:
-                result.cycles.append(position)
+            if record.tokens != records[0].tokens:
+                result.tokens.append(step)
+            if record.cycles is not None and record.cycles != image.cycles[int(classify), max(at)]:
+                result.cycles.append(step)
         if tensors:
-            _compare_tensors(devices, image, found, position)
-        token = records[0].token if classify else prompt[position + 1]
+            _compare_tensors(devices, image, found, step)
+        for sequence, winner in enumerate(records[0].tokens):
+            given = at[sequence] < len(prompt) - 1
+            tokens[sequence] = prompt[at[sequence] + 1] if given else winner
+            at[sequence] += 1
     return found
 
 
@@ -77,6 +88,7 @@ def check_command(
     devices: Devices = ",".join(DEVICES),
     preset: common.ImagePreset = None,
     context: common.Context = None,
+    sequences: common.Sequences = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="Compare the tensors after each token too.")] = False,
     as_json: common.Json = False,
 ) -> None:
@@ -86,7 +98,7 @@ def check_command(
         raise InputError(f"no devices to check; known devices: {', '.join(DEVICES)}")
     for name in names:
         check_request(name, tokens)
-    image = common.open_image(model, preset, context)
+    image = common.open_image(model, preset, context, sequences)
     prompt_tokens = encode_prompt(common.tokenizer_of(image), prompt, image.context)
     with common.progress(f"preparing {', '.join(names)}"):
         opened = [open_device(name, image) for name in names]
@@ -103,7 +115,8 @@ def check_command(
 
 def _report(found: list[Comparison], image: Image, positions: int) -> dict[str, Any]:
     return {
-        "preset": image.config.name, "positions": positions, "good": all(result.good for result in found),
+        "preset": image.config.name, "sequences": image.sequences, "positions": positions,
+        "good": all(result.good for result in found),
         "devices": [{"device": result.device, "other_tokens": result.tokens, "other_cycles": result.cycles,
                      "other_tensors": result.tensors, "tensors_compared": sorted(result.compared)} for result in found]}
 
@@ -119,5 +132,6 @@ def _print(found: list[Comparison], image: Image, positions: int) -> None:
         cycles = "none" if result.device == GoldenDevice.name else verdict("as predicted", result.cycles)
         same = f"{len(result.compared)} the same" if result.compared else "-"
         table.add_row(result.device, tokens, cycles, verdict(same, sorted(result.tensors)))
-    common.out.print(f"{positions} positions on {image.config.name}")
+    several = f", {image.sequences} sequences at once" if image.sequences > 1 else ""
+    common.out.print(f"{positions} positions on {image.config.name}{several}")
     common.out.print(table)

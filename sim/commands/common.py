@@ -38,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Preset = Annotated[str, typer.Option("--preset", help="The machine: tiny, icebreaker, tangnano20k, ulx3s or large.")]
 ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; the image's own, or ulx3s.")]
 Context = Annotated[int | None, typer.Option(help="Positions to provide for; as many as fit.")]
+Sequences = Annotated[int | None, typer.Option(help="Texts that one program works on in turn; 1.")]
 Prompt = Annotated[str | None, typer.Option(help="How the story begins.")]
 
 
@@ -57,15 +58,16 @@ def print_json(content: dict[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
-def compile_named(name_or_path: str, preset: str, context: int | None = None) -> Image:
+def compile_named(name_or_path: str, preset: str, context: int | None = None, sequences: int = 1) -> Image:
     """A model, compiled; its integers and its tokenizer travel along."""
     config = find_preset(preset)
     model, tokenizer, provenance = open_model(name_or_path)
     with progress(f"quantising {provenance.name}"):
         quantised = quantise(model)
     with progress(f"compiling {provenance.name} for {preset}"):
-        image = compile_model(quantised, config, context=context, tokenizer=tokenizer_bytes(tokenizer),
-                              provenance={**asdict(provenance), "tool": tool_version()})
+        image = compile_model(
+            quantised, config, context=context, sequences=sequences, tokenizer=tokenizer_bytes(tokenizer),
+            provenance={**asdict(provenance), "tool": tool_version()})
     return with_model(image, quantised)
 
 
@@ -74,17 +76,21 @@ def with_model(image: Image, quantised: QuantisedModel) -> Image:
     return replace(image, model=quantised)
 
 
-def open_image(name_or_path: str, preset: str | None, context: int | None = None) -> Image:
+def open_image(name_or_path: str, preset: str | None, context: int | None = None,
+               sequences: int | None = None) -> Image:
     """An image file, or a model compiled on the spot. Raises InputError where an image is for another preset."""
     path = Path(name_or_path).expanduser()
     config = find_preset(preset) if preset is not None else None
     if not path.is_file() or not looks_like_image(path):
         if path.suffix == ".lpu" and not path.exists():
             raise InputError(f"there is no image {path}; `lpu compile` makes one")
-        return compile_named(name_or_path, preset or DEFAULT_PRESET, context)
+        return compile_named(name_or_path, preset or DEFAULT_PRESET, context, sequences or 1)
     image = load_image(path, config=config)
     if context is not None and context != image.context:
         raise InputError(f"{path} is compiled for a context of {image.context}; compile the model again for {context}")
+    if sequences is not None and sequences != image.sequences:
+        raise InputError(
+            f"{path} is compiled for {image.sequences} at once; compile the model again for {sequences} sequences")
     return image
 
 

@@ -16,7 +16,7 @@ from sim.commands import common
 def report(image: Image, path: Path) -> dict[str, Any]:
     """What `compile --json` prints."""
     return {
-        "image": str(path), "preset": image.config.name, "context": image.context,
+        "image": str(path), "preset": image.config.name, "context": image.context, "sequences": image.sequences,
         "memory": image.provenance["memory"], "program": image.provenance["program"],
         "cycles": {"prompt": image.cycles[0].tolist(), "classified": image.cycles[1].tolist()},
         "peak_macs_per_cycle": image.config.peak_macs,
@@ -28,11 +28,12 @@ def compile_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The image file to write.")],
     preset: common.Preset = common.DEFAULT_PRESET,
     context: common.Context = None,
+    sequences: common.Sequences = None,
     as_json: common.Json = False,
 ) -> None:
     """Compile a model to an image: program, memories, tokenizer, and the cycles of every token."""
     check_writable(output)
-    image = common.compile_named(model, preset, context)
+    image = common.compile_named(model, preset, context, sequences or 1)
     save_image(image, output)
     content = report(image, output)
     if as_json:

@@ -52,10 +52,11 @@ def verify_command(
     model: common.ModelOrImage,
     preset: common.ImagePreset = None,
     context: common.Context = None,
+    sequences: common.Sequences = None,
     as_json: common.Json = False,
 ) -> None:
     """Prove a schedule legal at every position: ports, operands, overwriting, caches, cycles."""
-    image = common.open_image(model, preset, context)
+    image = common.open_image(model, preset, context, sequences)
     try:
         with common.progress(f"proving {image.context} positions on {image.config.name}"):
             proof, compared = verify_image(image)

@@ -167,7 +167,7 @@ def _collect_pass(cfg: Config, one: Pass, reads: _Collector, writes: _Collector)
         writes.add(Space.ACT, act_pieces(cfg, one.dst, cfg.lanes), cycle, times.act_visible, word)
     # `first` is a matter of the word's first pass, so a pair's second pass never starts a reduction.
     if mode.reduce is Reduce.ARGMAX:
-        writes.add(Space.TOKEN, [0], cycle, times.token_visible, word, partial=not one.first)
+        writes.add(Space.TOKEN, [f["sequence"]], cycle, times.token_visible, word, partial=not one.first)
     elif mode.reduce is not Reduce.NONE:
         target = _register(one, "reduce register", one.target, cfg.reduces)
         writes.add(Space.REDUCE, [target], cycle, times.reduce_visible, word, partial=not one.first)

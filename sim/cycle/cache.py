@@ -120,7 +120,8 @@ def _wrong(outputs: list[Output], rows: Ints, bad: Flags, text: str) -> None:
 def fresh_rows(image: Image, caches: Caches, flow: Flow, *, bucket: int) -> None:
     """The row that this position writes is read in this token only once the write can be seen.
 
-    Each block of the bucket is some position's, so all of them are looked at.
+    Each block of the bucket is some position's, so all of them are looked at; where there are several sequences, one
+    may be behind the furthest, so the blocks of the earlier buckets are looked at too.
     """
     cfg, times = image.config, timing(image.config)
     reads = flow.accesses.reads[Space.BANK]
@@ -133,7 +134,7 @@ def fresh_rows(image: Image, caches: Caches, flow: Flow, *, bucket: int) -> None
         if one.cycle + times.bank_visible > visible[owner]:
             visible[owner], word[owner] = one.cycle + times.bank_visible, one
         size = cfg.lanes if one.mode.store is Store.KEYS else cfg.taps
-        low[owner], high[owner] = first // size, last // size
+        low[owner], high[owner] = 0 if image.sequences > 1 else first // size, last // size
     owner, block = caches.owner[reads.cell], caches.block[reads.cell]
     bad = np.flatnonzero((owner >= 0) & (block >= low[owner]) & (block <= high[owner]) & (reads.time < visible[owner]))
     if len(bad):

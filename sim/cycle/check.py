@@ -10,7 +10,7 @@ after read"); other spaces may too, if they are named in `overlap`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,16 +157,17 @@ def _single_port(times: Timing, timeline: Timeline, accesses: Accesses) -> None:
                                  one.word, timeline.outputs[int(clash[0])].word)
 
 
-def check_position(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: Loaded, *, position: int, key_step: int,
-                   rope_step: int) -> None:
-    """The part of the check in which the position takes part."""
+def check_position(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: Loaded, *, positions: Sequence[int],
+                   key_step: int, rope_step: int) -> None:
+    """The part of the check in which the positions take part, one a sequence."""
     times, stores = timing(cfg), accesses.stores
     for one in timeline.passes:
+        position = positions[one.word.fields["sequence"]]
         if uses_params(one) and one.word.fields["rope"] and one.param + position * rope_step >= loaded.param_rows:
             row = one.param + position * rope_step
             raise IllegalProgram(
                 one.cycle, f"{{}} reads parameter row {row} at position {position}, which was never loaded", one.word)
-    cells = np.array([bank_row(cfg, one, position, key_step) for one in stores], np.int64)
+    cells = np.array([bank_row(cfg, one, positions[one.word.fields["sequence"]], key_step) for one in stores], np.int64)
     issue = np.array([one.cycle for one in stores], np.int64)
     numbers = np.arange(len(stores), dtype=np.int64)
     writes = Touches(Space.BANK, [one.word for one in stores], cells, issue + times.bank_visible, issue, numbers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class State:
 
     Members:
         banks: (lanes, bank_rows, taps) int8. act: (bytes,) int8. memory: (vector_rows, lanes).
-        accumulators: (slots, lanes). scalars; reduces: 32 bits unsigned. winner: ARGMAX's (value, token) so far.
+        accumulators: (slots, lanes). scalars; reduces: 32 bits unsigned. winners, blocks: of each sequence, ARGMAX's
+            (value, token) so far and how many passes that took.
     """
 
     def __init__(self, image: Image) -> None:
@@ -47,8 +49,8 @@ class State:
         self.accumulators = np.zeros((cfg.slots, cfg.lanes), np.int64)
         self.scalars = [Scalar(0, 0)] * cfg.scalars
         self.reduces = [0] * cfg.reduces
-        self.winner: tuple[int, int] | None = None
-        self.block = 0
+        self.winners: list[tuple[int, int] | None] = [None] * cfg.sequences
+        self.blocks = [0] * cfg.sequences
 
     def poison(self, rows: npt.NDArray[np.bool_], seed: int) -> None:
         """Fill everything that no program may depend on with noise: cache rows, vector memory, registers."""
@@ -62,14 +64,14 @@ class State:
 
 
 class Execution:
-    """One token on a state."""
+    """One token of each sequence on a state. positions, tokens: of each sequence."""
 
-    def __init__(self, state: State, *, position: int, token: int) -> None:
-        self.state, self.cfg, self.position = state, state.cfg, position
+    def __init__(self, state: State, *, positions: Sequence[int], tokens: Sequence[int]) -> None:
+        self.state, self.cfg, self.positions = state, state.cfg, positions
         registers = state.image.registers
-        self.column = divmod(token * registers.embed_step, self.cfg.taps)
-        self.rope = position * registers.rope_step
-        self.key_row = position // self.cfg.lanes * registers.key_step
+        self.columns = [divmod(token * registers.embed_step, self.cfg.taps) for token in tokens]
+        self.ropes = [position * registers.rope_step for position in positions]
+        self.key_rows = [position // self.cfg.lanes * registers.key_step for position in positions]
         self.lanes = np.arange(self.cfg.lanes)
         self.held: Ints = np.zeros(self.cfg.lanes, np.int64)
 
@@ -105,7 +107,8 @@ class Execution:
 
     def _gathered(self, chunk: Chunk) -> tuple[Any, list[Any]]:
         """Addresses of a gather: the token's column of the embedding, from loaded memory."""
-        output, (row, tap) = chunk.output, self.column
+        output = chunk.output
+        row, tap = self.columns[output.word.fields["sequence"]]
         rows = output.rows + row
         acts = [acts + tap for acts in output.acts.T]
         if rows.max() >= len(self.state.image.banks) or max(a.max() for a in acts) >= len(self.state.words):
@@ -176,7 +179,7 @@ class Execution:
         factor = one.mode.factor1
         if factor is Factor1.ONE:
             return 1
-        row = one.param + (self.rope if one.word.fields["rope"] else 0)
+        row = one.param + (self.ropes[one.word.fields["sequence"]] if one.word.fields["rope"] else 0)
         return (self.state.params if factor is Factor1.UNSIGNED else self.state.signed_params)[row]
 
     def _sum(self, one: Pass, first: Ints, params: Any, memory: Ints, scalar: Scalar) -> Ints:
@@ -205,7 +208,7 @@ class Execution:
         """Lanes that are not masked; None where all are kept."""
         f = one.word.fields
         if f["mask"] == Mask.POSITION.value:
-            last = self.position - one.index * self.cfg.lanes
+            last = self.positions[f["sequence"]] - one.index * self.cfg.lanes
             return None if last >= self.cfg.lanes - 1 else self.lanes <= last
         return self.lanes < f["tail"] if f["mask"] == Mask.TAIL.value else None
 
@@ -228,11 +231,12 @@ class Execution:
 
     def _bank(self, job: Job) -> None:
         one: Pass = job.one  # type: ignore[assignment]
-        banks, lanes, taps, position = self.state.banks, self.cfg.lanes, self.cfg.taps, self.position
+        banks, lanes, taps, sequence = self.state.banks, self.cfg.lanes, self.cfg.taps, one.word.fields["sequence"]
+        position = self.positions[sequence]
         if one.mode.store is Store.VALUES:
             banks[:, one.bank + position // taps, position % taps] = job.narrow
             return
-        row, chunk = banks[position % lanes, one.bank + self.key_row], one.word.fields["chunk"]
+        row, chunk = banks[position % lanes, one.bank + self.key_rows[sequence]], one.word.fields["chunk"]
         if lanes > taps:
             row[:] = job.narrow[chunk * taps:(chunk + 1) * taps]
         else:
@@ -242,7 +246,7 @@ class Execution:
         one: Pass = job.one  # type: ignore[assignment]
         state, reduce = self.state, one.mode.reduce
         if reduce is Reduce.ARGMAX:
-            self._argmax(one.first, job.reduced)
+            self._argmax(one.word.fields["sequence"], one.first, job.reduced)
             return
         before = _IDENTITY[reduce] if one.first else state.reduces[one.target]
         if reduce is Reduce.SUM:
@@ -251,13 +255,14 @@ class Execution:
             after = max(_signed(before), job.reduced)
         state.reduces[one.target] = after % WORD
 
-    def _argmax(self, first: bool, found: tuple[int, int]) -> None:
-        state = self.state
+    def _argmax(self, sequence: int, first: bool, found: tuple[int, int]) -> None:
+        winners, blocks = self.state.winners, self.state.blocks
         if first:
-            state.winner, state.block = None, 0
-        if state.winner is None or found[0] > state.winner[0]:
-            state.winner = found[0], state.block * self.cfg.lanes + found[1]
-        state.block += 1
+            winners[sequence], blocks[sequence] = None, 0
+        best = winners[sequence]
+        if best is None or found[0] > best[0]:
+            winners[sequence] = found[0], blocks[sequence] * self.cfg.lanes + found[1]
+        blocks[sequence] += 1
 
     # The scalar unit ------------------------------------------------------------------------------------------------
 

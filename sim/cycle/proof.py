@@ -6,7 +6,7 @@ rows) is looked at for every position; all else is the same throughout a bucket.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -152,8 +152,20 @@ class _Prover:
     def _positions(self, bucket: int, timeline: Timeline, accesses: Accesses, loaded: Loaded) -> None:
         first, registers = bucket * self.cfg.bucket_positions, self.image.registers
         for position in range(first, min(self.image.context, first + self.cfg.bucket_positions)):
-            check_position(self.cfg, timeline, accesses, loaded, position=position, key_step=registers.key_step,
-                           rope_step=registers.rope_step)
+            for positions in self._together(position):
+                check_position(self.cfg, timeline, accesses, loaded, positions=positions, key_step=registers.key_step,
+                               rope_step=registers.rope_step)
+
+    def _together(self, furthest: int) -> Iterator[tuple[int, ...]]:
+        """Positions of all sequences where the furthest is this one: all alike, and each of them alone ahead.
+
+        That is enough: a store's own row is all that a sequence's position decides, and no two sequences share rows.
+        """
+        count = self.cfg.sequences
+        yield (furthest,) * count
+        if count > 1 and furthest:
+            for ahead in range(count):
+                yield tuple(furthest if sequence == ahead else 0 for sequence in range(count))
 
     def _ports(self, bucket: int, kind: str, one: Flow) -> Side:
         ports = port_uses(self.cfg, one.timeline)

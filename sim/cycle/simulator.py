@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,13 @@ class Step(NamedTuple):
     cycles: int
 
 
+class Steps(NamedTuple):
+    """The same of all sequences at once."""
+
+    tokens: tuple[int, ...]
+    cycles: int
+
+
 @dataclass(frozen=True)
 class _Prepared:
     timeline: Timeline
@@ -42,7 +49,8 @@ class CycleSimulator:
 
     Members
     -------
-    position: of the next token. state: every memory and register, see `sim.cycle.execute.State`.
+    positions: of each sequence's next token; position: the first one's.
+    state: every memory and register, see `sim.cycle.execute.State`.
 
     Raises
     ------
@@ -56,7 +64,7 @@ class CycleSimulator:
         self.programs: dict[str, list[Word]] = {
             queue.name: decode_program(image.config, queue, image.programs[queue.name]) for queue in QUEUES}
         self._prepared: dict[tuple[int, bool], _Prepared] = {}
-        self._checked: set[tuple[int, bool]] = set()
+        self._checked: set[tuple[tuple[int, ...], bool]] = set()
         self._loaded: Loaded | None = None
         self.reset()
 
@@ -65,36 +73,54 @@ class CycleSimulator:
         self.state = State(self.image)
         if self._poison is not None:
             self.state.poison(self._memories().cache, self._poison)
-        self.position = 0
+        self.positions = [0] * self.config.sequences
+
+    @property
+    def position(self) -> int:
+        """Of the first sequence's next token."""
+        return self.positions[0]
 
     def timeline(self, position: int, *, classify: bool) -> Timeline:
         """The work of a token at a position, checked."""
-        return self._prepare(position, classify=classify).timeline
+        return self._prepare((position,) * self.config.sequences, classify=classify).timeline
 
     def step(self, token: int, *, classify: bool = True) -> Step:
-        """Run one token at the current position."""
-        if not 0 <= token < 1 << self.config.token_bits:
-            raise ValueError(f"token {token} does not fit {self.config.token_bits} bits")
-        if self.position >= self.image.context:
-            raise ValueError(f"position {self.position} is past the context of {self.image.context}")
-        prepared = self._prepare(self.position, classify=classify)
-        Execution(self.state, position=self.position, token=token).run(prepared.plan)
-        self.position += 1
-        winner = self.state.winner[1] if self.state.winner else 0
-        return Step(winner if classify else token, prepared.timeline.cycles)
+        """Run one token of the first sequence at its current position; others, if there are any, idle."""
+        (winner,), cycles = self.advance([token], classify=classify)
+        return Step(winner, cycles)
 
-    def _prepare(self, position: int, *, classify: bool) -> _Prepared:
-        cfg, bucket = self.config, position // self.config.bucket_positions
+    def advance(self, tokens: Sequence[int], *, classify: bool = True, restart: Sequence[int] = ()) -> Steps:
+        """Run one token of each sequence at its current position.
+
+        tokens: of the first sequences; the others idle at position 0. restart: sequences that begin anew.
+        """
+        count = len(tokens)
+        for sequence in {*restart, *range(count, self.config.sequences)}:
+            self.positions[sequence] = 0
+        for token, position in zip(tokens, self.positions, strict=False):
+            if not 0 <= token < 1 << self.config.token_bits:
+                raise ValueError(f"token {token} does not fit {self.config.token_bits} bits")
+            if position >= self.image.context:
+                raise ValueError(f"position {position} is past the context of {self.image.context}")
+        prepared = self._prepare(tuple(self.positions), classify=classify)
+        every = [*tokens, *[0] * (self.config.sequences - count)]
+        Execution(self.state, positions=self.positions, tokens=every).run(prepared.plan)
+        self.positions = [position + 1 for position in self.positions]
+        found = tuple(winner[1] if winner else 0 for winner in self.state.winners[:count])
+        return Steps(found if classify else tuple(tokens), prepared.timeline.cycles)
+
+    def _prepare(self, positions: tuple[int, ...], *, classify: bool) -> _Prepared:
+        cfg, bucket = self.config, max(positions) // self.config.bucket_positions
         if (bucket, classify) not in self._prepared:
             timeline, accesses = self._expand(bucket, classify=classify)
             check_timeline(cfg, timeline, accesses, self._memories(), classify=classify, overlap=self._overlap)
             self._prepared[bucket, classify] = _Prepared(timeline, accesses, make_plan(cfg, timeline))
         prepared = self._prepared[bucket, classify]
-        if (position, classify) not in self._checked:
+        if (positions, classify) not in self._checked:
             registers = self.image.registers
-            check_position(cfg, prepared.timeline, prepared.accesses, self._memories(), position=position,
+            check_position(cfg, prepared.timeline, prepared.accesses, self._memories(), positions=positions,
                            key_step=registers.key_step, rope_step=registers.rope_step)
-            self._checked.add((position, classify))
+            self._checked.add((positions, classify))
         return prepared
 
     def _expand(self, bucket: int, *, classify: bool) -> tuple[Timeline, Accesses]:

@@ -23,10 +23,11 @@ def rtl_events(image: Image, position: int, *, classify: bool) -> list[Issue]:
         driver = Driver(image.config, core)
         driver.load(image, skip_zeros=True)
         driver.reset()
+        tokens = [TOKEN] * image.sequences
         for _ in range(position):
-            driver.step(TOKEN, classify=False)
+            driver.step(tokens, classify=False)
         core.watch("probe")
-        driver.step(TOKEN, classify=classify)
+        driver.step(tokens, classify=classify)
         return issues(image.config, core.watched())
 
 
