@@ -1,9 +1,11 @@
 """Interleave: the sequences' operations as one list, and the accumulators' slots.
 
-Each sequence's operations keep their order. They are cut into groups (a matmul, or several that share a fresh input,
+Each sequence's operations keep their order. A layer is cut into groups (a matmul, or several that share a fresh input,
 with all that empties their accumulators), and the groups of all sequences are merged as if each sequence had the matrix
 unit to itself and every sequence began `lag` cycles after the one before: while one waits, the others' matmuls follow.
-Sequences share no storage, so any such order is correct.
+A layer of more than `MOST_GROUPS` is cut into `TURNS` parts, within which a sequence's groups stay together, so that
+the program of a large model is not much longer than that of a small one. Before and after the layers nothing waits, and
+the sequences follow one another. They share no storage, so any such order is correct.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from dataclasses import replace
 from compiler.ir import CompileError, Operation, Section
 from rtl.isa import Source
 
+MOST_GROUPS = 128
+TURNS = 16
+
 
 def interleave(sequences: Sequence[list[Operation]], slots: int, lag: int, bucket: int) -> list[Operation]:
     """The operations of a token, accumulators placed.
@@ -22,8 +27,13 @@ def interleave(sequences: Sequence[list[Operation]], slots: int, lag: int, bucke
     """
     merged: list[Operation] = []
     for section in Section:
-        keyed = [(start + number * lag, number, group) for number, operations in enumerate(sequences)
-                 for start, group in _groups([op for op in operations if op.section is section], bucket)]
+        keyed: list[tuple[int, int, list[Operation]]] = []
+        for number, operations in enumerate(sequences):
+            groups = _groups([op for op in operations if op.section is section], bucket)
+            grain = groups[-1][0] + 1
+            if section is Section.BODY:
+                grain = 1 if len(groups) <= MOST_GROUPS else -(-grain // TURNS)
+            keyed += [(start // grain * grain + number * lag, number, group) for start, group in groups]
         keyed.sort(key=lambda one: one[:2])  # stable: a sequence's groups of the same start stay in order
         merged += _place([operation for _, _, group in keyed for operation in group], slots)
     return merged

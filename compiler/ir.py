@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -86,10 +87,14 @@ class Operation:
     sequence: int = 0
     _known: dict[int, Accesses] = field(default_factory=dict[int, Accesses], init=False, repr=False)
 
+    @cached_property
+    def _moving(self) -> bool:
+        """Whether what the operation touches depends on the bucket."""
+        return bool(self.counts) or (self.insn.queue is VECTOR and self.insn["store"] in (Store.KEYS, Store.VALUES))
+
     def accesses(self, bucket: int) -> Accesses:
         """What the operation touches in a bucket; most touch the same cells in every one."""
-        moving = self.counts or (self.insn.queue is VECTOR and self.insn["store"] in (Store.KEYS, Store.VALUES))
-        key = bucket if moving else 0
+        key = bucket if self._moving else 0
         if key not in self._known:
             self._known[key] = self.reach(self.insn, key)
         return self._known[key]

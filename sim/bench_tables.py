@@ -18,13 +18,13 @@ END: Final = "<!-- bench: end -->"
 
 def exact_table(rows: Rows) -> Table:
     """Figures that are the same on every machine: cycles of classified tokens, utilisation, words of program."""
-    table = [["model", "preset", "context", *(f"at {position}" for position in POSITIONS), "mean", "utilisation",
-              "matrix words", "vector", "scalar"]]
+    table = [["model", "preset", "sequences", "context", *(f"at {position}" for position in POSITIONS), "mean",
+              "utilisation", "matrix words", "vector", "scalar"]]
     for row in _fitting(rows):
-        cycles = row["cycles"]["classified"]
+        cycles = next(cycles for run, cycles in row["cycles"].items() if run != "prompt")
         words = [f"{room['used']} of {room['used'] + room['free']}" for room in row["program"].values()]
         table.append([
-            row["model"], row["preset"], str(row["context"]),
+            row["model"], row["preset"], str(row["sequences"]), str(row["context"]),
             *(str(cycles.get(str(position), "")) for position in POSITIONS), f"{cycles['mean']:.1f}",
             f"{row['utilisation']:.3f}", *words])
     return table
@@ -32,10 +32,11 @@ def exact_table(rows: Rows) -> Table:
 
 def speed_table(rows: Rows, devices: Sequence[str]) -> Table:
     """Figures that vary: CPU time to quantise and compile, simulation speed by wall clock."""
-    table = [["model", "preset", "quantise, CPU s", "compile, CPU s",
+    table = [["model", "preset", "sequences", "quantise, CPU s", "compile, CPU s",
               *(f"{name}, tokens/s" for name in devices)]]
     for row in _fitting(rows):
-        table.append([row["model"], row["preset"], f"{row['quantise_seconds']:.1f}", f"{row['compile_seconds']:.1f}",
+        table.append([row["model"], row["preset"], str(row["sequences"]), f"{row['quantise_seconds']:.1f}",
+                      f"{row['compile_seconds']:.1f}",
                       *(_speed(row["devices"][name]) for name in devices)])
     return table
 
@@ -55,10 +56,12 @@ def _fitting(rows: Rows) -> Rows:
 def notes(rows: Rows) -> list[str]:
     """What the tables do not say."""
     mean = f"positions 0 to {MEAN_POSITIONS - 1}, or as many as the context has"
-    found = [f"Cycles are those of classified tokens; mean and utilisation are over {mean}."]
+    found = [
+        f"Cycles are those of classified tokens; mean and utilisation are over {mean}.",
+        "With two sequences a step makes two tokens, and both stand at that position."]
     left: dict[str, list[str]] = {}
     for row in rows:
-        if "does_not_fit" in row:
+        if "does_not_fit" in row and row["sequences"] == 1:
             left.setdefault(row["model"], []).append(row["preset"])
     if left:
         found.append("Does not fit: " + "; ".join(f"{name} on {', '.join(on)}" for name, on in left.items()) + ".")

@@ -1,6 +1,6 @@
 """Committed cycle counts: a file of what was promised, so that no change makes a token slower unseen.
 
-The file is JSON: `rows`, one for each model, preset and run (how tokens are run, see `sim.measure.RUNS`), with its
+The file is JSON: `rows`, one for each model, preset and run (how tokens are run, see `sim.measure.runs`), with its
 context and its cycles by position. Rows that this version cannot measure are kept as they are.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from compiler.errors import InputError
 from compiler.image import Image
-from sim.measure import MEAN_POSITIONS, POSITIONS, RUNS, cycles_by_position
+from sim.measure import MEAN_POSITIONS, POSITIONS, cycles_by_position, runs
 
 FILE: Final = "docs/cycles.json"
 COMMAND: Final = f"lpu bench MODEL --devices '' --write-cycles {FILE}"
@@ -41,7 +41,7 @@ class Row:
 def rows_of(image: Image, model: str) -> list[Row]:
     """What an image promises."""
     return [Row(model=model, preset=image.config.name, run=run, context=image.context,
-                cycles=cycles_by_position(image, run)) for run in RUNS]
+                cycles=cycles_by_position(image, number)) for run, number in runs(image).items()]
 
 
 def load_rows(path: Path) -> list[Row]:

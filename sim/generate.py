@@ -20,18 +20,29 @@ class Generation:
     """What was generated and what it took.
 
     Members:
-        prompt_tokens: what was given, BEGIN first. tokens: what was generated.
-        cycles, predicted_cycles, useful_macs: by position, 0 is BEGIN's. cycles holds None on a device without cycles.
-        peak_macs_per_cycle: of the machine. seconds: of wall clock, for the positions alone.
+        prompts: what was given, of each sequence, BEGIN first. stories: what was generated after each.
+        cycles, predicted_cycles, useful_macs: of each step, in which every sequence goes one token further; step 0 is
+            BEGIN's. cycles holds None on a device without cycles.
+        peak_macs_per_cycle: of the machine. seconds: of wall clock, for the steps alone.
     """
 
-    prompt_tokens: list[int]
+    prompts: list[list[int]]
     peak_macs_per_cycle: int
-    tokens: list[int] = field(default_factory=list[int])
+    stories: list[list[int]]
     cycles: list[int | None] = field(default_factory=list["int | None"])
     predicted_cycles: list[int] = field(default_factory=list[int])
     useful_macs: list[int] = field(default_factory=list[int])
     seconds: float = 0.0
+
+    @property
+    def prompt_tokens(self) -> list[int]:
+        """The first sequence's prompt."""
+        return self.prompts[0]
+
+    @property
+    def tokens(self) -> list[int]:
+        """The first sequence's story."""
+        return self.stories[0]
 
     @property
     def positions(self) -> int:
@@ -73,35 +84,56 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str | None, context: int) -> lis
 
 def generate(device: Device, image: Image, prompt_tokens: Sequence[int], *, tokens: int | None = None,
              stop: frozenset[int] = STOP, on_token: Callable[[int], None] | None = None) -> Generation:
-    """Run the prompt, then generate until `tokens` are made, one of `stop` comes, or the context is full.
+    """One story: run the prompt, then generate until `tokens` are made, one of `stop` comes, or the context is full.
 
     Parameters
     ----------
     tokens: most tokens to generate; None for as many as the context has room for.
     on_token: is called with each generated token as it comes.
     """
+    return generate_together(device, image, [prompt_tokens], tokens=tokens, stop=stop,
+                             on_token=None if on_token is None else lambda _, token: on_token(token))
+
+
+def generate_together(device: Device, image: Image, prompts: Sequence[Sequence[int]], *, tokens: int | None = None,
+                      stop: frozenset[int] = STOP, on_token: Callable[[int, int], None] | None = None) -> Generation:
+    """As many stories at once as the image has sequences; one that is over idles until all are.
+
+    on_token: is called with the sequence and each token generated for it; for the rest see `generate`.
+    """
     if tokens is not None and tokens < 1:
         raise InputError(f"{tokens} tokens cannot be generated; ask for at least 1")
-    room = image.context - len(prompt_tokens) + 1  # the last token is generated, but not run
-    made = Generation(prompt_tokens=list(prompt_tokens), peak_macs_per_cycle=image.config.peak_macs)
+    if len(prompts) != image.sequences:
+        raise InputError(f"{len(prompts)} prompts for an image of {image.sequences} sequences; each needs one")
+    made = Generation(prompts=[list(prompt) for prompt in prompts], stories=[[] for _ in prompts],
+                      peak_macs_per_cycle=image.config.peak_macs)
+    room = [image.context - len(prompt) + 1 for prompt in prompts]  # the last token is generated, but not run
     device.reset()
     started = time.perf_counter()
-    given = made.prompt_tokens
-    token = given[0]
-    while True:
-        position = made.positions
-        classify = position >= len(given) - 1
-        record = device.step(token, classify=classify)
+    current, at = [prompt[0] for prompt in prompts], [0 for _ in prompts]
+    over: set[int] = set()
+    while len(over) < len(prompts):
+        for sequence in over:
+            current[sequence], at[sequence] = 0, 0
+        making = [sequence not in over and at[sequence] >= len(prompt) - 1 for sequence, prompt in enumerate(prompts)]
+        classify = any(making)
+        record = device.advance(current, classify=classify, restart=sorted(over))
         made.cycles.append(record.cycles)
-        made.predicted_cycles.append(int(image.cycles[int(classify), position]))
-        made.useful_macs.append(int(image.useful_macs[int(classify), position]))
-        if not classify:
-            token = given[position + 1]
-            continue
-        token = record.token
-        made.tokens.append(token)
+        made.predicted_cycles.append(int(image.cycles[int(classify), max(at)]))
+        useful = [int(image.useful_macs[int(making[n]), at[n]]) for n in range(len(at)) if n not in over]
+        made.useful_macs.append(sum(useful))
         made.seconds = time.perf_counter() - started
-        if on_token:
-            on_token(token)
-        if token in stop or len(made.tokens) >= min(room, tokens or room):
-            return made
+        for sequence, prompt in enumerate(prompts):
+            if sequence in over:
+                continue
+            at[sequence] += 1
+            if not making[sequence]:
+                current[sequence] = prompt[at[sequence]]
+                continue
+            token = current[sequence] = record.tokens[sequence]
+            made.stories[sequence].append(token)
+            if on_token:
+                on_token(sequence, token)
+            if token in stop or len(made.stories[sequence]) >= min(room[sequence], tokens or room[sequence]):
+                over.add(sequence)
+    return made

@@ -59,11 +59,12 @@ def bench_command(
         loaded, _, provenance = open_model(model)
         with common.progress(f"quantising {provenance.name}"):
             quantised, seconds = _timed(lambda loaded=loaded: quantise(loaded))
-        for config in configs:
-            row: dict[str, Any] = {"model": provenance.name, "preset": config.name, "quantise_seconds": seconds}
+        for config, sequences in [(one, number) for one in configs for number in (1, 2) if number <= one.sequences]:
+            row: dict[str, Any] = {"model": provenance.name, "preset": config.name, "sequences": sequences,
+                                   "quantise_seconds": seconds}
             try:
                 with common.progress(f"{provenance.name} on {config.name}"):
-                    measured, found = _measure(quantised, config, names, tokens, provenance.name)
+                    measured, found = _measure(quantised, config, sequences, names, tokens, provenance.name)
                 row |= measured
                 promised += found
             except InputError as error:
@@ -91,10 +92,10 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.process_time() - started
 
 
-def _measure(model: QuantisedModel, config: Config, devices: list[str], tokens: int,
+def _measure(model: QuantisedModel, config: Config, sequences: int, devices: list[str], tokens: int,
              name: str) -> tuple[dict[str, Any], list[Row]]:
     """A row of results, and the cycles promised."""
-    compiled, seconds = _timed(lambda: compile_model(model, config))
+    compiled, seconds = _timed(lambda: compile_model(model, config, sequences=sequences))
     image = common.with_model(compiled, model)
     timed = {device: speed(image, device, tokens) for device in devices}
     return {**exact(image), "compile_seconds": seconds, "devices": timed}, rows_of(image, name)

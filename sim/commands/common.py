@@ -128,11 +128,14 @@ class Story:
             sys.stdout.flush()
 
 
-def generation_json(made: Generation, image: Image, device: str, text: str) -> dict[str, Any]:
-    """What `generate --json` prints."""
+def generation_json(made: Generation, image: Image, device: str, texts: list[str]) -> dict[str, Any]:
+    """What `generate --json` prints. The first story stands for itself; all are in `stories`."""
     return {
         "device": device, "preset": image.config.name, "prompt_tokens": made.prompt_tokens, "tokens": made.tokens,
-        "text": text, "cycles": made.cycles, "predicted_cycles": made.predicted_cycles, "useful_macs": made.useful_macs,
+        "text": texts[0], "stories": [
+            {"prompt_tokens": prompt, "tokens": tokens, "text": text}
+            for prompt, tokens, text in zip(made.prompts, made.stories, texts, strict=True)],
+        "cycles": made.cycles, "predicted_cycles": made.predicted_cycles, "useful_macs": made.useful_macs,
         "peak_macs_per_cycle": made.peak_macs_per_cycle, "utilisation": made.utilisation, "seconds": made.seconds}
 
 
@@ -141,17 +144,20 @@ def print_summary(made: Generation, image: Image, device: str) -> None:
     positions = made.positions
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("device", f"{device}, machine {image.config.name}")
-    table.add_row("tokens", f"{len(made.prompt_tokens)} given, {len(made.tokens)} generated")
-    table.add_row("cycles a token, predicted", f"{sum(made.predicted_cycles) / positions:.1f}")
+    step = f"step of {len(made.prompts)} tokens" if len(made.prompts) > 1 else "token"
+    given, told = (sum(map(len, every)) for every in (made.prompts, made.stories))
+    table.add_row("tokens", f"{given} given, {told} generated")
+    table.add_row(f"cycles a {step}, predicted", f"{sum(made.predicted_cycles) / positions:.1f}")
     measured = [count for count in made.cycles if count is not None]
     if measured:
         wrong = len(made.mispredicted)
         verdict = "each as predicted" if not wrong else f"{wrong} of {positions} NOT as predicted"
-        table.add_row("cycles a token, measured", f"{sum(measured) / positions:.1f} ({verdict})")
+        table.add_row(f"cycles a {step}, measured", f"{sum(measured) / positions:.1f} ({verdict})")
     else:
-        table.add_row("cycles a token, measured", f"the {device} device has none")
+        table.add_row(f"cycles a {step}, measured", f"the {device} device has none")
     table.add_row("utilisation", f"{made.utilisation:.3f} of {made.peak_macs_per_cycle} multipliers")
-    speed = f"{positions / made.seconds:.0f} tokens a second"
+    run = given + told - len(made.prompts)  # the last token of each is generated, but not run
+    speed = f"{run / made.seconds:.0f} tokens a second"
     if measured:
         speed += f", {sum(measured) / made.seconds / 1e6:.2f} million cycles a second"
     table.add_row("simulation speed", speed)

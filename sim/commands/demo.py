@@ -40,7 +40,7 @@ def demo_command(
     wrong = [number for number, (a, b) in enumerate(zip(made.tokens, golden.tokens, strict=True)) if a != b]
     good = not wrong and not made.mispredicted
     if as_json:
-        content = common.generation_json(made, image, device, text)
+        content = common.generation_json(made, image, device, [text])
         common.print_json({**content, "golden_tokens": golden.tokens, "golden_agrees": not wrong})
     else:
         common.print_summary(made, image, device)

@@ -9,7 +9,7 @@ import typer
 from compiler.errors import InputError
 from sim.commands import common
 from sim.device import DEVICES, open_device
-from sim.generate import STOP, encode_prompt, generate
+from sim.generate import STOP, encode_prompt, generate_together
 
 TokenCount = Annotated[int | None, typer.Option("--tokens", help="Most tokens to generate; the context's worth.")]
 
@@ -24,7 +24,8 @@ def check_request(device: str, tokens: int | None) -> None:
 
 def generate_command(
     model: common.ModelOrImage,
-    prompt: common.Prompt = None,
+    prompt: Annotated[list[str] | None, typer.Option(
+        help="How the story begins; given twice, two stories are told at once on one machine.")] = None,
     tokens: TokenCount = None,
     device: Annotated[str, typer.Option(help="golden, cycle or rtl.")] = "golden",
     preset: common.ImagePreset = None,
@@ -34,18 +35,22 @@ def generate_command(
 ) -> None:
     """Generate a story, greedily."""
     check_request(device, tokens)
-    image = common.open_image(model, preset, context)
+    prompts: list[str | None] = [*prompt] if prompt else [None]
+    image = common.open_image(model, preset, context, len(prompts))
     tokenizer = common.tokenizer_of(image)
-    prompt_tokens = encode_prompt(tokenizer, prompt, image.context)
+    given = [encode_prompt(tokenizer, one, image.context) for one in prompts]
     with common.progress(f"preparing the {device} device"):
         running = open_device(device, image)
-    story = common.Story(tokenizer, prompt_tokens, show=not as_json)
-    made = generate(running, image, prompt_tokens, tokens=tokens, stop=frozenset() if ignore_stop else STOP,
-                    on_token=story.push)
-    text = story.finish()
+    # Several stories are printed one after another; only one can be shown as it comes.
+    stories = [common.Story(tokenizer, one, show=not as_json and len(given) == 1) for one in given]
+    made = generate_together(running, image, given, tokens=tokens, stop=frozenset() if ignore_stop else STOP,
+                             on_token=lambda sequence, token: stories[sequence].push(token))
+    texts = [story.finish() for story in stories]
     if as_json:
-        common.print_json(common.generation_json(made, image, device, text))
+        common.print_json(common.generation_json(made, image, device, texts))
     else:
+        if len(texts) > 1:
+            common.out.print("\n\n".join(texts), markup=False)
         common.print_summary(made, image, device)
     if made.mispredicted:
         common.err.print(f"lpu: cycles at positions {made.mispredicted} are not those that the compiler predicted")

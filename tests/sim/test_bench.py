@@ -18,11 +18,12 @@ SPEEDS = {
     "cycle": {"positions": 4, "tokens_per_second": 12.3, "cycles_per_second": 2.5e6, "as_predicted": True},
 }
 ROW: dict[str, Any] = {
-    "model": "m", "preset": "p", "context": 20, "cycles": {"prompt": {}, "classified": {"0": 5, "15": 8, "mean": 6.25}},
+    "model": "m", "preset": "p", "sequences": 1, "context": 20,
+    "cycles": {"prompt": {}, "classified": {"0": 5, "15": 8, "mean": 6.25}},
     "utilisation": 0.51239, "program": {name: {"used": 2, "free": 6} for name in ("matrix", "vector", "scalar")},
     "quantise_seconds": 1.26, "compile_seconds": 0.34, "devices": SPEEDS,
 }
-TOO_LARGE = {"model": "m", "preset": "q", "quantise_seconds": 1.26, "does_not_fit": "why"}
+TOO_LARGE = {"model": "m", "preset": "q", "sequences": 1, "quantise_seconds": 1.26, "does_not_fit": "why"}
 
 
 def run(**given: Any) -> None:
@@ -34,14 +35,14 @@ def run(**given: Any) -> None:
 
 def test_exact_figures():
     assert exact_table([ROW, TOO_LARGE]) == [
-        ["model", "preset", "context", "at 0", "at 15", "at 63", "at 127", "at 255", "mean", "utilisation",
+        ["model", "preset", "sequences", "context", "at 0", "at 15", "at 63", "at 127", "at 255", "mean", "utilisation",
          "matrix words", "vector", "scalar"],
-        ["m", "p", "20", "5", "8", "", "", "", "6.2", "0.512", "2 of 8", "2 of 8", "2 of 8"]]
+        ["m", "p", "1", "20", "5", "8", "", "", "", "6.2", "0.512", "2 of 8", "2 of 8", "2 of 8"]]
 
 
 def test_speeds():
     table = speed_table([ROW, TOO_LARGE], ["golden", "cycle"])
-    assert table[1:] == [["m", "p", "1.3", "0.3", "100", "12 (2.50M cycles/s, as predicted)"]]
+    assert table[1:] == [["m", "p", "1", "1.3", "0.3", "100", "12 (2.50M cycles/s, as predicted)"]]
     wrong = {**ROW, "devices": {"cycle": {**SPEEDS["cycle"], "as_predicted": False}}}
     assert "MISPREDICTED" in speed_table([wrong], ["cycle"])[1][-1]
 
@@ -49,7 +50,7 @@ def test_speeds():
 def test_the_document_tells_its_command_and_what_does_not_fit():
     made = document([ROW, TOO_LARGE], ["cycle"], "lpu bench m")
     assert "`lpu bench m`" in made and "Does not fit: m on q." in made
-    assert "| m | p | 20 | 5 | 8 |" in made
+    assert "| m | p | 1 | 20 | 5 | 8 |" in made
 
 
 def test_only_what_is_between_the_markers_changes():
