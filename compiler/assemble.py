@@ -13,10 +13,10 @@ import numpy as np
 
 from compiler.columns import Wait
 from compiler.ir import CompileError, Ints, Section
-from compiler.join import Schedule
+from compiler.join import Schedule, end_of, prompt_end, settled
 from compiler.layout import Layout
 from compiler.roll import Word, merge, roll
-from compiler.section import QUEUE_NAMES, Placed, SectionSchedule
+from compiler.section import QUEUE_NAMES, SectionSchedule
 from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Insn, Op, Queue, encode
 from rtl.timing import timing
 
@@ -57,21 +57,6 @@ def _control(queue: Queue, op: Op, **fields: int) -> Insn:
     return Insn(queue, {name: value for name, value in {"op": op, **fields}.items() if value is not Op.NOP and value})
 
 
-def _end(placed: list[Placed], bucket: int) -> int:
-    return int(placed[-1].issue[bucket]) + placed[-1].operation.accesses(bucket).duration if placed else 0
-
-
-def _settled(part: SectionSchedule, queue: str) -> int:
-    """Cycles after the queue's last word until everything the section wrote is visible, the worst bucket."""
-    worst = 0
-    for bucket in range(len(part.queues[queue][0].issue)):
-        end = _end(part.queues[queue], bucket)
-        for placed in part.queues[queue]:
-            for touch in placed.operation.accesses(bucket).writes:
-                worst = max(worst, int(placed.issue[bucket]) + int(touch.cycles.max()) - end)
-    return worst
-
-
 def assemble(schedule: Schedule, layout: Layout) -> Program:
     """The program of a schedule."""
     config, layers = layout.geometry.config, layout.geometry.shape.layers
@@ -85,7 +70,7 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
     ends = np.zeros((2, len(period)), np.int64)
     for queue, name in zip((MATRIX, VECTOR, SCALAR), QUEUE_NAMES, strict=True):
         first = int(body.queues[name][0].issue[0])
-        loop_wait = start + first - _end(prologue.queues[name], 0) - 1
+        loop_wait = start + first - end_of(prologue.queues[name], 0) - 1
         loop = _control(queue, Op.LOOP_OUTER, repeat=layers - 1, **(strides[name] if layers > 1 else {}))
         head = _words(schedule, prologue, name)
         if head:
@@ -96,9 +81,9 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
             inside += _waiting(Word(_control(queue, Op.NOP), back))
         inside[-1] = replace(inside[-1], end_outer=True)
         gap = int(after[0] + epilogue.queues[name][0].issue[0] - period[0] - first)  # END_PROMPT and the wait around it
-        prompt_wait = min(gap - 1, max(0, _settled(body, name) - t.token_overhead))
+        prompt_wait = min(gap - 1, max(0, prompt_end(body, period, t) - first))
         tail = _with_wait(_words(schedule, epilogue, name), Wait(gap - 1 - prompt_wait))
-        final = max(0, _settled(epilogue, name) - t.token_overhead)
+        final = max(0, settled(epilogue, name) - t.token_overhead)
         words[name] = [
             *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside,
             Word(_control(queue, Op.END_PROMPT), Wait(prompt_wait)),
@@ -106,7 +91,7 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
         body_end = 1 + start + (layers - 1) * period + period + first
         ends[0] = np.maximum(ends[0], body_end + prompt_wait)
         epilogue_at = 1 + start + (layers - 1) * period + after
-        ends[1] = np.maximum(ends[1], epilogue_at + _end(epilogue.queues[name], 0) + final)
+        ends[1] = np.maximum(ends[1], epilogue_at + epilogue.end(name) + final)
     return Program(words, ends + t.token_overhead)
 
 

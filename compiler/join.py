@@ -12,7 +12,8 @@ import numpy as np
 
 from compiler.columns import Columns, Wait
 from compiler.ir import CompileError, Ints, Section
-from compiler.section import QUEUE_NAMES, SectionSchedule
+from compiler.section import QUEUE_NAMES, Placed, SectionSchedule
+from rtl.timing import Timing
 
 
 @dataclass
@@ -44,16 +45,39 @@ def first_dynamic(part: SectionSchedule) -> int:
     return min(found, default=1 << 40)
 
 
-def join(sections: dict[Section, SectionSchedule], columns: Columns, ready: int, first_body: int, period: Ints,
+def end_of(placed: list[Placed], bucket: int) -> int:
+    """Cycle after a queue's last operation; 0 for an empty one."""
+    return int(placed[-1].issue[bucket]) + placed[-1].operation.accesses(bucket).duration if placed else 0
+
+
+def settled(part: SectionSchedule, queue: str) -> int:
+    """Cycles after the queue's last word until everything the section wrote is visible, the worst bucket."""
+    worst = 0
+    for bucket in range(len(part.queues[queue][0].issue)):
+        end = end_of(part.queues[queue], bucket)
+        for placed in part.queues[queue]:
+            for touch in placed.operation.accesses(bucket).writes:
+                worst = max(worst, int(placed.issue[bucket]) + int(touch.cycles.max()) - end)
+    return worst
+
+
+def prompt_end(body: SectionSchedule, period: Ints, t: Timing) -> int:
+    """Cycles from the end of the last layer's period to the earliest end of a prompt token: all is visible then."""
+    return max(
+        int(placed.issue[bucket]) + int(touch.cycles.max()) - int(period[bucket]) - t.token_overhead
+        for queue in QUEUE_NAMES for placed in body.queues[queue] for bucket in range(len(period))
+        for touch in placed.operation.accesses(bucket).writes)
+
+
+def join(sections: dict[Section, SectionSchedule], columns: Columns, t: Timing, first_body: int, period: Ints,
          epilogue_start: Ints) -> Schedule:
     """The sections as close as their dependences and queues allow.
 
-    ready: cycle of the token from which dynamic values can be used, see rtl/timing.py.
     first_body, period, epilogue_start: least distances of the sections' starts by their dependences, see `Schedule`.
     """
     prologue, body, epilogue = (sections[section] for section in Section)
     zero = np.zeros(len(period), np.int64)
-    body_start = max(0, first_body, ready - 1 - first_dynamic(body))  # -1: word 0 is current in cycle 1
+    body_start = max(0, first_body, t.values_ready - 1 - first_dynamic(body))  # -1: word 0 is current in cycle 1
     period = np.maximum(period, 0)
     spans = {queue: body.end(queue) - body.first(queue) for queue in QUEUE_NAMES}
     for queue in QUEUE_NAMES:  # +1: the LOOP word
@@ -77,5 +101,8 @@ def join(sections: dict[Section, SectionSchedule], columns: Columns, ready: int,
     after = np.maximum(epilogue_start, 0)
     for queue in QUEUE_NAMES:  # +1: the END_PROMPT word
         after = np.maximum(after, period + body.first(queue) + 1 - epilogue.first(queue))
+    # In a prompt token one of these words must be able to wait for what is still under way.
+    latest = max(int(epilogue.first(queue).max()) for queue in QUEUE_NAMES)
+    after = np.maximum(after, period + prompt_end(body, period, t) + 1 - latest)
     after = period + int((after - period).max())  # the epilogue's first waits are the same at every position
     return Schedule(sections, columns, body_start, period, after, back_waits)

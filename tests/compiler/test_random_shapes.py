@@ -34,19 +34,23 @@ def random_shape(rng: random.Random) -> Shape:
         head_dim=head_dim, vocab=rng.randint(4, 60), context=rng.randint(1, 30))
 
 
-def check(model: QuantisedModel, name: str) -> None:
-    """A few tokens at the start, and the first of each later bucket."""
-    image = compile_model(model, preset(name))
-    golden, cycle = Golden(model), CycleSimulator(image, poison=1)
-    token = 1
-    for position in range(image.context):
-        classify = position % 5 != 1
-        expected = golden.step(token, classify=classify)
-        step = cycle.step(token, classify=classify)
-        assert step.cycles == image.cycles[int(classify), position], f"position {position}"
-        if expected is not None:
-            assert step.token == expected, f"position {position}"
-        token = step.token if classify else (token + 3) % model.shape.vocab
+def check(model: QuantisedModel, name: str, sequences: int = 1) -> None:
+    """To the end of the context. Further sequences begin anew after a few steps, so they are at other positions."""
+    image = compile_model(model, preset(name), sequences=sequences)
+    goldens, cycle = [Golden(model) for _ in range(sequences)], CycleSimulator(image, poison=1)
+    tokens = [1] * sequences
+    for number in range(image.context):
+        restart = [sequence for sequence in range(1, sequences) if number == 2 * sequence + 1]
+        for sequence in restart:
+            goldens[sequence].reset()
+            tokens[sequence] = 2
+        classify, furthest = number % 5 != 1, max(golden.position for golden in goldens)
+        expected = [golden.step(token, classify=classify) for golden, token in zip(goldens, tokens, strict=True)]
+        step = cycle.advance(tokens, classify=classify, restart=restart)
+        assert step.cycles == image.cycles[int(classify), furthest], f"step {number}"
+        if classify:
+            assert list(step.tokens) == expected, f"step {number}"
+        tokens = [token if classify else (token + 3) % model.shape.vocab for token in step.tokens]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -55,8 +59,10 @@ def test_a_random_shape_runs_as_promised(number: int, name: str):
     seed = f"{SEED}-{number}-{name}"
     shape = random_shape(random.Random(seed))
     print(f"seed {seed}: {shape}")
-    try:
-        check(quantise(random_float_model(shape, seed=number)), name)
-    except InputError as error:
-        assert "does not fit" in str(error)
-        pytest.skip(str(error))
+    model = quantise(random_float_model(shape, seed=number))
+    for sequences in range(1, preset(name).sequences + 1):
+        try:
+            check(model, name, sequences)
+        except InputError as error:
+            assert "does not fit" in str(error)
+            pytest.skip(str(error))
