@@ -26,6 +26,14 @@ REGISTERS = ("key_step", "rope_step", "embed_step")
 """Registers by address."""
 
 
+def furthest(positions):
+    """The largest of the sequences' positions."""
+    found = positions[0]
+    for sequence in range(1, len(positions)):
+        found = Mux(positions[sequence] > found, positions[sequence], found)
+    return found
+
+
 class Values(wiring.Component):
     """The table of dynamic values, and the row of it that the token in progress uses.
 
@@ -145,11 +153,7 @@ class Control(wiring.Component):
         m.submodules.table = table
         wiring.connect(m, wiring.flipped(self.load_values), table.load)
         wiring.connect(m, table.row, wiring.flipped(self.values))
-        furthest = self.position[0]
-        for sequence in range(1, cfg.sequences):
-            position = self.position[sequence]
-            furthest = Mux(position > furthest, position, furthest)
-        m.d.comb += [table.go.eq(self.go), table.bucket.eq(furthest >> log2(cfg.bucket_positions))]
+        m.d.comb += [table.go.eq(self.go), table.bucket.eq(furthest(self.position) >> log2(cfg.bucket_positions))]
 
         registers = {name: Signal(bits, name=name) for name, bits in self.register_bits.items()}
         for address, name in enumerate(REGISTERS):

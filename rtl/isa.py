@@ -4,7 +4,9 @@ Three queues (matrix, vector, scalar) start together when a token starts and nev
 list of words; a word spends `wait + values[wait_value]` idle cycles, then runs `repeat + values[repeat_value] + 1`
 times (once a cycle, or once every `pace + 1` cycles), then the next word follows without a gap. What is not a RUN word
 takes one cycle after its wait. `values` is a row of numbers that depends on the position's bucket alone
-(`values[0]` is 0): with it the same program is exact at every position.
+(`values[0]` is 0): with it the same program is exact at every position. A machine may work on several sequences, each
+with a position and a token of its own: words whose work depends on either name one, and the bucket is that of the
+furthest.
 
 Loops: LOOP_OUTER and LOOP_INNER open a loop of `repeat + values[repeat_value] + 1` rounds; the word with the matching
 `end_` bit is the last of the body. A LOOP word's address fields are strides: they are added to the loop's offsets after

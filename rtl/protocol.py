@@ -6,9 +6,9 @@ All numbers are little-endian. The core answers a request before it reads the ne
 |---|---|---|
 | WRITE | 01 space:1 address:4 count:4 then count words | 01 |
 | READ  | 02 space:1 address:4 count:4 | count words |
-| STEP  | 03 flags:1 tokens | a record; runs one token at the current position; see below for the flags |
-| RUN   | 04 count:2 | count records; each token is the winner of the one before; a STOP byte between tokens ends it |
-| RESET | 05 | 05; the next token is at position 0 |
+| STEP  | 03 flags:1 tokens | a record; runs a token of each sequence at its position; see below for the flags |
+| RUN   | 04 count:2 | count records; tokens are the winners of the ones before; a STOP byte between tokens ends it |
+| RESET | 05 | 05; all sequences are at position 0, with token 0 |
 | STATUS| 06 | version:1 positions tokens cycles:4 (all cycles spent on tokens since RESET, modulo 2**32) |
 | STOP  | 07 | 07; ends a RUN after the token in progress, its record comes first |
 
@@ -19,7 +19,7 @@ A record is tokens cycles:4: the classifier's winners (for a token without class
 cycles from this token's start to the earliest start of the next.
 Any other byte is answered with FF and ignored; so is a WRITE to an unknown space or a READ of one that cannot be read,
 whose data must not follow. While a token runs the host port reads nothing but STOP, which ends a STEP too: its record
-comes first. RUN with count 0 answers nothing. RESET also makes 0 the token that RUN would start from.
+comes first. RUN with count 0 answers nothing.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from amaranth import Elaboratable, Module, Signal
 from amaranth.back import verilog
@@ -19,6 +20,10 @@ TOP = "openlpu"
 # row that nobody wrote (the cycle simulator rejects such programs), yosys takes minutes to read thousands of them, and
 # SRAM without initial contents, such as iCE40's, can only be inferred without them. Tables keep theirs.
 ZERO_ROWS = re.compile(r"  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[dh]0+;\n)+  end\n")
+
+
+# A field without bits becomes a wire [-1:0], which has two in Verilog. Nothing reads or drives it.
+NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)
 
 
 class Top(Elaboratable):
@@ -61,8 +66,14 @@ class Top(Elaboratable):
         return m
 
 
+def convert(top: Elaboratable, *, name: str, ports: Sequence[Signal] | None = None) -> str:
+    """Verilog text of a component, without source positions. ports: by default those of its signature."""
+    text = verilog.convert(top, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
+    return NO_BITS.sub("", text)
+
+
 def generate(cfg: Config, *, probe: bool = False) -> str:
     """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions."""
     top = Top(cfg, probe=probe)
-    text = verilog.convert(top, name=TOP, ports=top.ports, emit_src=False, strip_internal_attrs=True)
-    return ZERO_ROWS.sub("", text) + ("\n" + RAM_VERILOG if cfg.external_banks else "")
+    text = ZERO_ROWS.sub("", convert(top, name=TOP, ports=top.ports))
+    return text + ("\n" + RAM_VERILOG if cfg.external_banks else "")

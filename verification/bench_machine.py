@@ -27,6 +27,8 @@ PERIOD_NS = 10
 TOKENS = 10
 PROMPT = 4
 """Tokens of the prompt; all but the last go without the classifier."""
+LATE = 2
+"""Tokens after which one of several sequences begins anew."""
 
 
 class Streams:
@@ -77,8 +79,27 @@ class Streams:
         await FallingEdge(self._dut.clk)
 
 
+class Text:
+    """One sequence's text on the golden model: the token of each position, what it gave, and its trace."""
+
+    def __init__(self, golden: Golden, layout: Layout, prompt: list[int]) -> None:
+        self.golden, self.layout, self.prompt = golden, layout, prompt
+        self.traces: list[Trace] = []
+        self.token = prompt[0]
+        golden.reset()
+
+    def step(self, *, classify: bool) -> int:
+        """One position further; returns the winner, without classifier the token. That comes next, after the prompt."""
+        self.traces.append(trace := Trace())
+        winner = self.golden.step(self.token, classify=classify, trace=trace)
+        answer = self.token if winner is None else winner
+        position = len(self.traces)
+        self.token = self.prompt[position] if position < len(self.prompt) and not classify else answer
+        return answer
+
+
 class Comparison:
-    """A model on the machine and on the golden model, side by side.
+    """A model on the machine and on the golden model, side by side, with a text for each of the image's sequences.
 
     Parameters
     ----------
@@ -88,62 +109,67 @@ class Comparison:
     def __init__(self, driver: Driver, image: Image) -> None:
         assert image.model is not None
         self.driver, self.image, self.model = driver, image, image.model
-        self.layout: Layout = lay_out(image.model, image.config, image.context)
-        self.traces: list[Trace] = []
+        layout = lay_out(image.model, image.config, image.context, image.sequences)
+        self.layouts = [layout.of(sequence) for sequence in range(image.sequences)]
+        self.golden = [Golden(image.model) for _ in self.layouts]
         self.compared: set[str] = set()
 
-    def run(self, prompt: list[int], *, each: bool) -> list[tuple[int, int]]:
-        """TOKENS tokens from position 0; returns (token, cycles) of each.
+    def run(self, prompts: list[list[int]], *, each: bool, late: int) -> list[int]:
+        """TOKENS tokens of each sequence from position 0; returns the cycles of each.
 
         each: step the machine and compare everything after each token. Else the part after the prompt runs on chip
-        without the host, and everything is compared at the end.
+        without the host, and everything is compared at the end. late: the sequence that begins anew at LATE tokens, if
+        there are several; the others are ahead of it from then on.
         """
-        golden, self.traces = Golden(self.model), []
+        def text(sequence: int) -> Text:
+            return Text(self.golden[sequence], self.layouts[sequence], prompts[sequence])
+
+        texts = [text(sequence) for sequence in range(len(prompts))]
         self.driver.reset()
-        expected: list[int] = []
-        records: list[tuple[int, int]] = []
-        token = prompt[0]
-        for position in range(TOKENS):
-            classify = position >= len(prompt) - 1
-            trace = Trace()
-            winner = golden.step(token, classify=classify, trace=trace)
-            self.traces.append(trace)
-            expected.append(token if winner is None else winner)
-            if each or position < len(prompt):
-                records.append(self.driver.step(token, classify=classify))
-                self._compare(position)
-            token = expected[-1] if classify else prompt[position + 1]
+        expected: list[tuple[int, ...]] = []
+        records: list[tuple[tuple[int, ...], int]] = []
+        for number in range(TOKENS):
+            restart = [late] if number == LATE and len(texts) > 1 else []
+            for sequence in restart:
+                texts[sequence] = text(sequence)
+            classify, tokens = number >= PROMPT - 1, [one.token for one in texts]
+            expected.append(tuple(one.step(classify=classify) for one in texts))
+            if each or number < PROMPT:
+                records.append(self.driver.step(tokens, classify=classify, restart=restart))
+                self._compare(texts)
         if not each:
-            records += self.driver.run(TOKENS - len(prompt))
-            self._compare(TOKENS - 1)
-        assert [record[0] for record in records] == expected, "tokens"
-        classified = [int(position >= len(prompt) - 1) for position in range(TOKENS)]
-        cycles = [int(self.image.cycles[row, position]) for position, row in enumerate(classified)]
-        assert [record[1] for record in records] == cycles, "cycles"
-        status = self.driver.status()
-        assert (status.position, status.token, status.cycles) == (TOKENS, expected[-1], sum(cycles))
-        return records
+            records += [(found[:len(texts)], cycles) for found, cycles in self.driver.run(TOKENS - PROMPT)]
+            self._compare(texts)
+        assert [found for found, _ in records] == expected, "tokens"
+        cycles = [int(self.image.cycles[int(number >= PROMPT - 1), number]) for number in range(TOKENS)]
+        assert [taken for _, taken in records] == cycles, "cycles"
+        status, positions = self.driver.status(), tuple(len(one.traces) for one in texts)
+        found = status.positions[:len(texts)], status.tokens[:len(texts)], status.cycles
+        assert found == (positions, expected[-1], sum(cycles))
+        return cycles
 
-    def _compare(self, position: int) -> None:
-        """Everything that a token at this position leaves behind, the caches of every layer first."""
-        trace = self.traces[position]
-        for layer in range(self.model.shape.layers):
-            keys, values = self._caches(layer, position + 1)
-            for past in range(position + 1):
-                _same(f"layer{layer}.k8 in the cache", past, keys[past], self.traces[past][f"layer{layer}.k8"])
-                _same(f"layer{layer}.v8 in the cache", past, values[past],
-                      self.traces[past][f"layer{layer}.v8"].reshape(values[past].shape))
-        for name, entry in self.image.tensors.items():
-            if name in trace:
-                space, cells = tensor_cells(self.image.config, entry)
-                memory = Space.VECTOR if space == "vector" else Space.ACT
-                found = tensor_order(entry, self.driver.read(memory, cells.start, len(cells)))
-                _same(name, position, found, trace[name].reshape(-1))
-                self.compared.add(name)
+    def _compare(self, texts: list[Text]) -> None:
+        """Everything that a token leaves behind, the caches of every layer first."""
+        for sequence, text in enumerate(texts):
+            of, traces, position = f"{sequence}:" if sequence else "", text.traces, len(text.traces) - 1
+            for layer in range(self.model.shape.layers):
+                keys, values = self._caches(text.layout, layer, position + 1)
+                for past in range(position + 1):
+                    name = f"{of}layer{layer}"
+                    _same(f"{name}.k8 in the cache", past, keys[past], traces[past][f"layer{layer}.k8"])
+                    _same(f"{name}.v8 in the cache", past, values[past],
+                          traces[past][f"layer{layer}.v8"].reshape(values[past].shape))
+            for name in traces[-1]:
+                if (entry := self.image.tensors.get(of + name)) is not None:
+                    space, cells = tensor_cells(self.image.config, entry)
+                    memory = Space.VECTOR if space == "vector" else Space.ACT
+                    found = tensor_order(entry, self.driver.read(memory, cells.start, len(cells)))
+                    _same(of + name, position, found, traces[-1][name].reshape(-1))
+                    self.compared.add(of + name)
 
-    def _caches(self, layer: int, positions: int) -> tuple[Int, Int]:
+    def _caches(self, layout: Layout, layer: int, positions: int) -> tuple[Int, Int]:
         """(positions, kv_heads, head_dim) keys and (positions, kv_heads * head_dim) values, from the banks."""
-        layout, g, shape, cfg = self.layout, self.layout.geometry, self.model.shape, self.image.config
+        g, shape, cfg = layout.geometry, self.model.shape, self.image.config
         base = layer * layout.layer_rows
         keys = np.zeros((positions, shape.kv_heads, shape.head_dim), np.int64)
         for head in range(shape.kv_heads):
@@ -175,20 +201,24 @@ def _same(name: str, position: int, found: Int, expected: Int) -> None:
 
 @cocotb.test()
 async def ten_tokens_as_golden(dut: Any) -> None:
-    """Two prompts one after the other; the cycles at a position do not depend on the prompt."""
+    """Two runs with other prompts; the cycles depend neither on them nor on which sequence is the furthest."""
     parameters = bench_parameters()
     cfg, shape, rng = preset(parameters["preset"]), parameters["shape"], generator(parameters)
+    sequences = parameters["sequences"]
     streams = Streams(dut)
     await streams.start()
-    driver, image = Driver(cfg, streams), small_image(cfg, shape, rng.getrandbits(32))
-    first, second = (rng.sample(range(SHAPES[shape].vocab), PROMPT) for _ in range(2))
+    driver, image = Driver(cfg, streams), small_image(cfg, shape, rng.getrandbits(32), sequences=sequences)
+    first, second = (
+        [rng.sample(range(SHAPES[shape].vocab), PROMPT) for _ in range(sequences)] for _ in range(2))
     comparison = Comparison(driver, image)
 
     def both() -> None:
         driver.load(image, skip_zeros=True)  # into a machine that is all zero
-        stepped, ran = comparison.run(first, each=True), comparison.run(second, each=False)
-        assert [cycles for _, cycles in stepped] == [cycles for _, cycles in ran]
+        stepped, ran = (comparison.run(first, each=True, late=sequences - 1),
+                        comparison.run(second, each=False, late=0))
+        assert stepped == ran
 
     await bridge(both)()
     last = SHAPES[shape].layers - 1
-    assert comparison.compared >= {f"layer{last}.{name}" for name in ("x", "q", "k", "q8", "gate", "h", "h8", "o8")}
+    names = {f"layer{last}.{name}" for name in ("x", "q", "k", "q8", "gate", "h", "h8", "o8")}
+    assert comparison.compared >= names | {f"{other}:{name}" for other in range(1, sequences) for name in names}

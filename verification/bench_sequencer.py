@@ -25,12 +25,13 @@ Issues = dict[str, dict[int, dict[str, Any]]]
 """Queue -> cycle -> fields of what it issues."""
 
 
-def issues(cfg: Config, found: Timeline, *, column: int, rope: int) -> Issues:
-    """A timeline as the layouts of rtl.ports have it, with the offsets that the token and the position add."""
+def issues(cfg: Config, found: Timeline, *, columns: list[int], ropes: list[int]) -> Issues:
+    """A timeline as the layouts of rtl.ports have it, with the offsets that each sequence's token and position add."""
     row_mask, act_mask = ((1 << QUEUES[0].by_name[name].bits(cfg)) - 1 for name in ("row", "act"))
     made: Issues = {queue.name: {} for queue in QUEUES}
     for output in found.outputs:
-        row, act = (column >> log2(cfg.taps), column % cfg.taps) if output.gather else (0, 0)
+        column = columns[output.word.fields["sequence"]] if output.gather else 0
+        row, act = column >> log2(cfg.taps), column % cfg.taps
         for number, (bank_row, words) in enumerate(zip(output.rows, output.acts, strict=True)):
             made["matrix"][output.cycle + number] = {
                 "valid": 1, "row": int(bank_row) + row & row_mask, "slot": output.slot,
@@ -38,7 +39,7 @@ def issues(cfg: Config, found: Timeline, *, column: int, rope: int) -> Issues:
     for one in found.passes:
         fields = {name: one.word.fields[name] for name in pass_layout(cfg).members if name in one.word.fields}
         turned = fields["rotate"]
-        param = one.param + (rope if one.word.fields["rope"] else 0)
+        param = one.param + (ropes[fields["sequence"]] if one.word.fields["rope"] else 0)
         made["vector"][one.cycle] = fields | {
             "valid": 1, "slot": one.slot, "src": one.src, "param": param & (1 << VECTOR.by_name["param"].bits(cfg)) - 1,
             "dst": one.bank if is_bank_store(fields["store"]) else one.dst, "scalar": one.scalars[0],
@@ -73,11 +74,12 @@ class Token:
         await self.ports.settle()
         await self.ports.edge()
 
-    async def run(self, found: Timeline, values: list[int], *, classify: bool, column: int, rope: int) -> None:
+    async def run(self, found: Timeline, values: list[int], *, classify: bool, columns: list[int],
+                  ropes: list[int]) -> None:
         """One token, compared in every cycle until all queues are idle, and a few more."""
-        ports, wanted = self.ports, issues(self.cfg, found, column=column, rope=rope)
+        ports, wanted = self.ports, issues(self.cfg, found, columns=columns, ropes=ropes)
         ports.set(values__value=values, values__zero=sum(int(value == 0) << at for at, value in enumerate(values)),
-                  classify=int(classify), column=column, rope=rope, go=1)
+                  classify=int(classify), column=columns, rope=ropes, go=1)
         await ports.settle()
         for queue in QUEUES:
             ports.expect(f"{queue.name}_idle", 1)
@@ -111,19 +113,20 @@ async def random_programs(dut: Any) -> None:
             continue
         await token.load(programs)
         for found, classify in ((prompt, False), (classified, True), (prompt, False)):
-            await token.run(found, values, classify=classify, column=rng.randrange(1 << column_bits(cfg)),
-                            rope=rng.randrange(1 << VECTOR.by_name["param"].bits(cfg)))
+            columns, ropes = (rng.sample(range(1 << bits), cfg.sequences)
+                              for bits in (column_bits(cfg), VECTOR.by_name["param"].bits(cfg)))
+            await token.run(found, values, classify=classify, columns=columns, ropes=ropes)
         done += 1
 
 
 @cocotb.test()
 async def a_compiled_model(dut: Any) -> None:
-    """What the compiler really makes: both shapes, first and last bucket of positions."""
+    """What the compiler really makes: both shapes, one sequence and all, first and last bucket of positions."""
     cfg, rng = preset(bench_parameters()["preset"]), generator(bench_parameters())
     token = Token(dut, cfg)
     await token.ports.start()
-    for shape in SHAPES:
-        image = small_image(cfg, shape, rng.getrandbits(32))
+    for shape, sequences in sorted({(shape, sequences) for shape in SHAPES for sequences in (1, cfg.sequences)}):
+        image = small_image(cfg, shape, rng.getrandbits(32), sequences=sequences)
         await token.load(image.programs)
         for position in (0, image.context - 1):
             classify = position > 0
@@ -132,5 +135,7 @@ async def a_compiled_model(dut: Any) -> None:
             assert found is not None and found.cycles == image.cycles[int(classify), position]
             assert found.cycles == max(found.ends.values()) + timing(cfg).token_overhead
             registers = image.registers
-            await token.run(found, values, classify=classify, rope=position * registers.rope_step,
-                            column=rng.randrange(SHAPES[shape].vocab) * registers.embed_step)
+            positions = [position, *(rng.randint(0, position) for _ in range(1, cfg.sequences))]
+            tokens = [rng.randrange(SHAPES[shape].vocab) for _ in positions]
+            await token.run(found, values, classify=classify, ropes=[one * registers.rope_step for one in positions],
+                            columns=[one * registers.embed_step for one in tokens])

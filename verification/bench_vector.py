@@ -27,20 +27,20 @@ RANDOM_PASSES = 150
 
 @dataclass
 class Expected:
-    """By cycle: rows written to vector memory, 8-bit outputs, and the reduce registers and winner from then on."""
+    """By cycle: rows written to vector memory, 8-bit outputs, and the reduce registers and winners from then on."""
 
     written: dict[int, tuple[int, Int]] = field(default_factory=dict[int, tuple[int, Int]])
     stored: dict[int, tuple[Pass, Int]] = field(default_factory=dict[int, tuple[Pass, Int]])
-    registers: dict[int, tuple[dict[int, int], int | None]] = field(
-        default_factory=dict[int, tuple[dict[int, int], "int | None"]])
+    registers: dict[int, tuple[dict[int, int], dict[int, int]]] = field(
+        default_factory=dict[int, tuple[dict[int, int], dict[int, int]]])
 
 
-def expected(cfg: Config, schedule: dict[int, Pass], position: int) -> Expected:
+def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int]) -> Expected:
     """What passes issued in these cycles do, and when."""
-    times, model, found = timing(cfg), VectorModel(cfg, position), Expected()
+    times, model, found = timing(cfg), VectorModel(cfg, positions), Expected()
     for cycle, one in sorted(schedule.items()):
         fields = one.fields
-        known = model.token is not None if fields["reduce"] == Reduce.ARGMAX.value else (
+        known = fields["sequence"] in model.tokens if fields["reduce"] == Reduce.ARGMAX.value else (
             fields["target"] in model.registers)
         if not known and not one.held:
             fields["first"] = 1  # nothing is known of a register that no pass has begun
@@ -49,7 +49,7 @@ def expected(cfg: Config, schedule: dict[int, Pass], position: int) -> Expected:
             found.written[cycle + times.memory_visible - 1] = (fields["dst"], wide)
         if fields["store"] and not one.held:
             found.stored[cycle + times.bank_write] = (one, narrow)
-        found.registers[cycle + times.reduce_visible] = (dict(model.registers), model.token)
+        found.registers[cycle + times.reduce_visible] = (dict(model.registers), dict(model.tokens))
     assert times.act_visible == times.bank_visible == times.bank_write + 1
     assert times.reduce_visible == times.token_visible
     return found
@@ -58,21 +58,21 @@ def expected(cfg: Config, schedule: dict[int, Pass], position: int) -> Expected:
 class Player:
     """A schedule on the design: operands are right in one cycle and noise in all others."""
 
-    def __init__(self, dut: Any, cfg: Config, rng: random.Random, position: int) -> None:
-        self.ports, self.cfg, self.rng, self.position = Ports(dut, Vector(cfg)), cfg, rng, position
+    def __init__(self, dut: Any, cfg: Config, rng: random.Random, positions: list[int]) -> None:
+        self.ports, self.cfg, self.rng, self.positions = Ports(dut, Vector(cfg)), cfg, rng, positions
         self.row_bits = field_bits(cfg, MATRIX, "row")["row"].width
-        self.key_offset = rng.getrandbits(5)
-        self.noise = cases.with_operands(cfg, rng, cases.random_fields(cfg, rng, position))
+        self.key_offsets = rng.sample(range(32), cfg.sequences)
+        self.noise = cases.with_operands(cfg, rng, cases.random_fields(cfg, rng, positions))
 
     async def play(self, passes: Iterable[tuple[int, Pass]]) -> None:
         """Issue passes in the given cycles."""
         schedule = dict(passes)
-        found, times, ports = expected(self.cfg, schedule, self.position), timing(self.cfg), self.ports
+        found, times, ports = expected(self.cfg, schedule, self.positions), timing(self.cfg), self.ports
         known: dict[int, int] = {}
-        token: int | None = None
+        tokens: dict[int, int] = {}
         asked = 0
         await ports.start()
-        ports.set(position=self.position, key_offset=self.key_offset)
+        ports.set(position=self.positions, key_offset=self.key_offsets)
         for cycle in range(max(schedule) + times.reduce_visible + 3):
             issued = schedule.get(cycle)
             ports.set(issue=issued.fields if issued else self.noise.fields | {"valid": 0})
@@ -88,11 +88,13 @@ class Player:
             await ports.settle()
             self._addresses(addressed, accumulated)
             self._results(found, cycle)
-            known, token = found.registers.get(cycle, (known, token))
+            known, tokens = found.registers.get(cycle, (known, tokens))
             if asked in known:
                 ports.expect("reduce_value", known[asked], f"register {asked}")
-            if token is not None:
-                ports.expect("token", token)
+            winners = ports.get("token")
+            for sequence, token in tokens.items():
+                assert winners[sequence] == token, (
+                    f"cycle {cycle}: token {sequence}: found {winners[sequence]}, expected {token}")
             asked = index
             await ports.edge()
 
@@ -127,12 +129,13 @@ class Player:
 
     def _bank(self, store: Store, fields: dict[str, int], narrow: Int) -> None:
         """K: part of the vector to one lane's row. V: one byte of every lane's."""
-        cfg, ports, position = self.cfg, self.ports, self.position
+        cfg, ports, sequence = self.cfg, self.ports, fields["sequence"]
+        position = self.positions[sequence]
         enables = np.zeros((cfg.lanes, cfg.taps), np.int64)
         data = np.zeros((cfg.lanes, cfg.taps), np.int64)
         row = fields["dst"]
         if store is Store.KEYS:
-            chunk, lane, row = fields["chunk"], position % cfg.lanes, row + self.key_offset
+            chunk, lane, row = fields["chunk"], position % cfg.lanes, row + self.key_offsets[sequence]
             part = narrow[chunk * cfg.taps:(chunk + 1) * cfg.taps] if cfg.lanes > cfg.taps else narrow
             first = 0 if cfg.lanes >= cfg.taps else chunk * cfg.lanes
             enables[lane, first:first + len(part)], data[lane, first:first + len(part)] = 1, part
@@ -150,13 +153,13 @@ class Player:
 def player(dut: Any) -> Player:
     parameters = bench_parameters()
     cfg, rng = shallow(parameters["preset"]), generator(parameters)
-    return Player(dut, cfg, rng, rng.randrange(1 << cfg.position_bits))
+    return Player(dut, cfg, rng, rng.sample(range(1 << cfg.position_bits), cfg.sequences))
 
 
 @cocotb.test()
 async def every_member_back_to_back(dut: Any) -> None:
     bench = player(dut)
-    await bench.play(enumerate(cases.members(bench.cfg, bench.rng, bench.position)))
+    await bench.play(enumerate(cases.members(bench.cfg, bench.rng, bench.positions)))
 
 
 @cocotb.test()
@@ -173,9 +176,9 @@ async def random_passes_with_pauses(dut: Any) -> None:
     for _ in range(RANDOM_PASSES):
         cycle += bench.rng.choice([1, 1, 1, 2, 5])
         if bench.rng.random() < 0.2:
-            schedule[cycle], second = cases.pair(bench.cfg, bench.rng, bench.position)
+            schedule[cycle], second = cases.pair(bench.cfg, bench.rng, bench.positions)
             schedule[cycle := cycle + bench.rng.choice([1, 3])] = second
         else:
-            fields = cases.random_fields(bench.cfg, bench.rng, bench.position)
+            fields = cases.random_fields(bench.cfg, bench.rng, bench.positions)
             schedule[cycle] = cases.with_operands(bench.cfg, bench.rng, fields)
     await bench.play(schedule.items())

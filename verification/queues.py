@@ -11,7 +11,7 @@ from rtl.isa import QUEUES, VECTOR
 from rtl.issue_matrix import MatrixIssue, column_bits
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
-from rtl.ports import operation_layout, pass_layout, step_layout
+from rtl.ports import each_sequence, operation_layout, pass_layout, step_layout
 from rtl.sequencer import Sequencer, ValuesSignature
 
 
@@ -37,8 +37,9 @@ class Queues(wiring.Component):
         self._issues = {"matrix": MatrixIssue(cfg), "vector": VectorIssue(cfg), "scalar": ScalarIssue(cfg)}
         layouts = {"matrix": step_layout(cfg), "vector": pass_layout(cfg), "scalar": operation_layout(cfg)}
         members = {
-            "go": In(1), "classify": In(1), "values": In(ValuesSignature(cfg)), "column": In(column_bits(cfg)),
-            "rope": In(VECTOR.by_name["param"].bits(cfg))}
+            "go": In(1), "classify": In(1), "values": In(ValuesSignature(cfg)),
+            "column": In(each_sequence(column_bits(cfg), cfg)),
+            "rope": In(each_sequence(VECTOR.by_name["param"].bits(cfg), cfg))}
         for name, sequencer in self._sequencers.items():
             # As a unit has it: the signature already says In.
             members |= {f"{name}_load": In(sequencer.load.signature.flip()), f"{name}_idle": Out(1),

@@ -18,7 +18,7 @@ SHAPES = {
 """The second has no dimension that is a power of two, so padding is everywhere."""
 
 
-def small_image(cfg: Config, shape: str, seed: int) -> Image:
-    """A model's image, with the model in it."""
+def small_image(cfg: Config, shape: str, seed: int, *, sequences: int = 1) -> Image:
+    """A model's image for so many sequences, with the model in it."""
     model = quantise(random_float_model(SHAPES[shape], seed % (1 << 32)))
-    return replace(compile_model(model, cfg), model=model)
+    return replace(compile_model(model, cfg, sequences=sequences), model=model)

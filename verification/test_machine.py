@@ -21,9 +21,10 @@ def machine(name: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", PRESETS)
-def test_ten_tokens_of_a_small_model_are_as_golden(name: str, shape: str) -> None:
+@pytest.mark.parametrize(("name", "sequences"), [
+    (name, sequences) for name, cfg in PRESETS.items() for sequences in sorted({1, cfg.sequences})])
+def test_ten_tokens_of_a_small_model_are_as_golden(name: str, sequences: int, shape: str) -> None:
     (outcome,) = run(
         machine(name), "verification.bench_machine", top=TOP, optimise=OPTIMISE,
-        parameters={"preset": name, "seed": new_seed(), "shape": shape})
+        parameters={"preset": name, "seed": new_seed(), "shape": shape, "sequences": sequences})
     assert outcome.sim_time_ns > 0

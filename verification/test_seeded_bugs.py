@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from amaranth.hdl import Cat, Mux
+from amaranth.hdl import Cat, Const, Mux
 
 import rtl.bank
 import rtl.control
+import rtl.issue_matrix
+import rtl.issue_vector
 import rtl.matrix
 import rtl.mesh
 import rtl.ram_verilog
@@ -78,6 +80,36 @@ def a_table_entry_is_wrong(patch: Patch) -> None:
     patch.setattr(rtl.vector, "silu", _with(rtl.vector.silu, lambda x: Mux(x == -77, -8, x)))
 
 
+def masks_follow_the_first_sequence(patch: Patch) -> None:
+    _choose(patch, "mask", lambda self, values, sequence: values[0])
+
+
+def keys_are_stored_in_the_first_sequences_row(patch: Patch) -> None:
+    _choose(patch, "output", lambda self, values, sequence: values[0 if values is self.key_offset else sequence])
+
+
+def sequences_share_a_winner(patch: Patch) -> None:
+    elaborate = rtl.reduce.Reduce.elaborate
+
+    def wrong(self: Any, platform: Any) -> Any:
+        self.sequence = Const(0, 1)
+        return elaborate(self, platform)
+
+    patch.setattr(rtl.reduce.Reduce, "elaborate", wrong)
+
+
+def _choose(patch: Patch, method: str, choice: Callable[[Any, Any, Any], Any]) -> None:
+    """A method of Vector in which `choice(self, values, sequence)` stands for `of_sequence`."""
+    right = getattr(rtl.vector.Vector, method)
+
+    def wrong(self: Any, m: Any, state: Any) -> Any:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(rtl.vector, "of_sequence", lambda values, sequence: choice(self, values, sequence))
+            return right(self, m, state)
+
+    patch.setattr(rtl.vector.Vector, method, wrong)
+
+
 def _with(function: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda m, lane, x: function(m, lane, node(m, change(x)[:8].as_signed(), "changed"))
 
@@ -142,16 +174,27 @@ def the_outer_loop_forgets_a_field(patch: Patch) -> None:
     patch.setattr(rtl.sequencer._Loop, "open", wrong)
 
 
+def rope_is_the_first_sequences(patch: Patch) -> None:
+    patch.setattr(rtl.issue_vector, "of_sequence", lambda values, sequence: values[0])
+
+
+def the_first_sequences_token_is_gathered(patch: Patch) -> None:
+    patch.setattr(rtl.issue_matrix, "of_sequence", lambda values, sequence: values[0])
+
+
 UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("matrix", PRESET, a_sum_arrives_a_cycle_late), ("matrix", PRESET, a_sum_lacks_its_highest_bit),
     ("matrix", PRESET, activations_skip_a_tap),
     ("vector", PRESET, rounding_truncates), ("vector", PRESET, saturation_wraps), ("vector", PRESET, shifts_end_early),
     ("vector", PRESET, a_tie_goes_to_the_higher_lane), ("vector", PRESET, a_table_entry_is_wrong),
+    ("vector", PRESET, masks_follow_the_first_sequence), ("vector", PRESET, keys_are_stored_in_the_first_sequences_row),
+    ("vector", PRESET, sequences_share_a_winner),
     ("scalar", PRESET, a_mantissa_is_off_by_one), ("scalar", PRESET, negation_does_not_saturate),
     ("scalar", PRESET, lengths_ignore_the_highest_bit),
     ("banks", PRESET, banks_answer_a_cycle_early), ("banks", "icebreaker", a_single_port_reads_where_it_writes),
     ("banks", PRESET, a_whole_word_is_written),
-    ("sequencer", PRESET, a_wait_is_cut_off), ("sequencer", PRESET, the_outer_loop_forgets_a_field)]
+    ("sequencer", PRESET, a_wait_is_cut_off), ("sequencer", PRESET, the_outer_loop_forgets_a_field),
+    ("sequencer", PRESET, rope_is_the_first_sequences), ("sequencer", PRESET, the_first_sequences_token_is_gathered)]
 
 
 @pytest.mark.parametrize(("unit", "name", "bug"), UNIT_BUGS, ids=lambda value: getattr(value, "__name__", value))
@@ -172,18 +215,17 @@ def a_cycle_counter_is_too_short(patch: Patch) -> None:
 
 
 def keys_go_to_the_next_lane(patch: Patch) -> None:
-    position = rtl.vector.Vector.output
+    _choose(patch, "output", lambda self, values, sequence: values[sequence] ^ int(values is self.position))
 
-    def wrong(self: Any, m: Any, state: Any) -> Any:
-        self.position = self.position ^ 1
-        return position(self, m, state)
 
-    patch.setattr(rtl.vector.Vector, "output", wrong)
+def the_bucket_follows_the_first_sequence(patch: Patch) -> None:
+    patch.setattr(rtl.control, "furthest", lambda positions: positions[0])
 
 
 MACHINE_BUGS: list[tuple[Callable[[Patch], None], str]] = [
     (a_cycle_counter_is_too_short, "AssertionError: cycles"),
     (keys_go_to_the_next_lane, r"AssertionError: layer0\.k8 in the cache at position 0"),
+    (the_bucket_follows_the_first_sequence, "AssertionError: 1:layer0"),
     (rounding_truncates, r"AssertionError: layer0\.\w+.* differs at")]
 
 
@@ -195,4 +237,4 @@ def test_the_machine_bench_finds_a_seeded_bug(bug: Callable[[Patch], None], mess
     monkeypatch.undo()
     with pytest.raises(BenchFailed, match=message):
         run(text, "verification.bench_machine", top=TOP, optimise=OPTIMISE,
-            parameters={"preset": PRESET, "seed": SEED, "shape": "one layer"})
+            parameters={"preset": PRESET, "seed": SEED, "shape": "one layer", "sequences": preset(PRESET).sequences})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from rtl.bank import Banks
@@ -14,6 +13,7 @@ from rtl.matrix import Matrix
 from rtl.ram_verilog import RAM_VERILOG
 from rtl.scalar import Scalar
 from rtl.vector import Vector
+from rtl.verilog import convert
 from sim.verilate import cached_verilog
 from verification import queues
 from verification.queues import Queues
@@ -35,7 +35,7 @@ def config(unit: str, name: str) -> Config:
 def design(unit: str, name: str) -> str:
     """Verilog of a unit, for a preset with shallow memories; its top is `dut`."""
     cfg = config(unit, name)
-    text = verilog.convert(UNITS[unit](cfg), name="dut", emit_src=False)
+    text = convert(UNITS[unit](cfg), name="dut")
     return text + ("\n" + RAM_VERILOG if cfg.external_banks and unit == "banks" else "")
 
 

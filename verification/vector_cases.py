@@ -39,8 +39,8 @@ def with_operands(cfg: Config, rng: random.Random, fields: dict[str, int]) -> Pa
         out_exponent=rng.choice([0, 1, 5, 40, 63]))
 
 
-def random_fields(cfg: Config, rng: random.Random, position: int) -> dict[str, int]:
-    """A pass's fields, all that make sense together; never a rotate pair."""
+def random_fields(cfg: Config, rng: random.Random, positions: list[int]) -> dict[str, int]:
+    """A pass's fields, all that make sense together; never a rotate pair. positions: of each sequence."""
     fields = dict.fromkeys(pass_layout(cfg).members, 0) | {"valid": 1}
     for name in fields.keys() & VECTOR.by_name.keys() - {"rotate"}:
         item = VECTOR.by_name[name]
@@ -53,6 +53,7 @@ def random_fields(cfg: Config, rng: random.Random, position: int) -> dict[str, i
     if rng.random() < 0.8:
         fields["target"] = rng.randrange(2)  # the same registers again and again
     # Passes before, at and behind the position's.
+    position = positions[fields["sequence"]]
     fields["index"] = max(0, min((1 << cfg.position_bits) // cfg.lanes - 1, position // cfg.lanes + rng.randint(-1, 1)))
     if fields["reduce"] == Reduce.ARGMAX.value:  # some lane must take part
         fields |= {"index": position // cfg.lanes, "tail": max(1, fields["tail"])}
@@ -61,23 +62,24 @@ def random_fields(cfg: Config, rng: random.Random, position: int) -> dict[str, i
     return fields
 
 
-def members(cfg: Config, rng: random.Random, position: int) -> list[Pass]:
+def members(cfg: Config, rng: random.Random, positions: list[int]) -> list[Pass]:
     """Every combination of source, factors, addend and function, going round stores, masks and reductions."""
     passes: list[Pass] = []
     turns = {"store": itertools.cycle(Store), "mask": itertools.cycle(Mask), "reduce": itertools.cycle(Reduce)}
     for source, factor1, factor2, addend, function in itertools.product(Source, Factor1, Factor2, Addend, Function):
-        fields = random_fields(cfg, rng, position) | {
+        fields = random_fields(cfg, rng, positions) | {
             "source": source.value, "factor1": factor1.value, "factor2": factor2.value, "addend": addend.value,
-            "function": function.value, "write": 1, "index": position // cfg.lanes, "tail": rng.randrange(1, cfg.lanes)}
+            "function": function.value, "write": 1, "tail": rng.randrange(1, cfg.lanes)}
+        fields["index"] = positions[fields["sequence"]] // cfg.lanes
         fields |= {name: next(turn).value for name, turn in turns.items()}
         fields["chunk"] %= cfg.chunks
         passes.append(with_operands(cfg, rng, fields))
     return passes
 
 
-def pair(cfg: Config, rng: random.Random, position: int) -> tuple[Pass, Pass]:
+def pair(cfg: Config, rng: random.Random, positions: list[int]) -> tuple[Pass, Pass]:
     """A rotate pair, as rope uses it: memory times a signed parameter, nothing else added."""
-    shared = random_fields(cfg, rng, position) | {
+    shared = random_fields(cfg, rng, positions) | {
         "rotate": 1, "source": Source.MEM.value, "factor1": Factor1.SIGNED.value, "addend": Addend.ZERO.value,
         "factor2": rng.choice((Factor2.ONE, Factor2.SCALAR, Factor2.SQUARE)).value, "first": 0, "write": 1}
     if shared["reduce"] == Reduce.ARGMAX.value:

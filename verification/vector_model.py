@@ -54,16 +54,17 @@ class VectorModel:
     """What passes compute and leave behind.
 
     Members:
-        position: the token's. registers: reduce registers, 32 bits unsigned. token: ARGMAX's winner, None before any.
+        positions: of each sequence. registers: reduce registers, 32 bits unsigned. tokens: ARGMAX's winner of each
+        sequence that has had one.
     """
 
     cfg: Config
-    position: int
+    positions: list[int]
     registers: dict[int, int] = field(default_factory=dict[int, int])
-    token: int | None = None
+    tokens: dict[int, int] = field(default_factory=dict[int, int])
     _held: Int | None = None
-    _best: int = 0
-    _block: int = 0
+    _best: dict[int, int] = field(default_factory=dict[int, int])
+    _block: dict[int, int] = field(default_factory=dict[int, int])
 
     def run(self, one: Pass) -> tuple[Int, Int]:
         """(lanes,) f, 16 bits, and (lanes,) o, 8 bits."""
@@ -107,7 +108,7 @@ class VectorModel:
         lanes = np.arange(self.cfg.lanes)
         match Mask(fields["mask"]):
             case Mask.POSITION:
-                return fields["index"] * self.cfg.lanes + lanes <= self.position
+                return fields["index"] * self.cfg.lanes + lanes <= self.positions[fields["sequence"]]
             case Mask.TAIL:
                 return lanes < fields["tail"]
             case Mask.NONE:
@@ -118,7 +119,7 @@ class VectorModel:
         if reduce is Reduce.NONE:
             return
         if reduce is Reduce.ARGMAX:
-            self._argmax(bool(fields["first"]), results, keep)
+            self._argmax(fields["sequence"], bool(fields["first"]), results, keep)
             return
         before = IDENTITY[reduce] if fields["first"] else signed(self.registers[target])
         made = IDENTITY[reduce]
@@ -127,10 +128,10 @@ class VectorModel:
                     Reduce.MAXABS: golden.reduce_maxabs}[reduce]((terms if reduce is Reduce.SUM else results)[keep])
         self.registers[target] = (before + made if reduce is Reduce.SUM else max(before, made)) % WORD
 
-    def _argmax(self, first: bool, results: Int, keep: npt.NDArray[np.bool_]) -> None:
-        self._block = 0 if first else self._block + 1
+    def _argmax(self, sequence: int, first: bool, results: Int, keep: npt.NDArray[np.bool_]) -> None:
+        self._block[sequence] = 0 if first else self._block[sequence] + 1
         shown = np.where(keep, results, IDENTITY[Reduce.MAX])
         best = int(shown.argmax())  # the first of several
-        if first or shown[best] > self._best:
-            self._best = int(shown[best])
-            self.token = (self._block * self.cfg.lanes + best) % (1 << self.cfg.token_bits)
+        if first or shown[best] > self._best[sequence]:
+            self._best[sequence] = int(shown[best])
+            self.tokens[sequence] = (self._block[sequence] * self.cfg.lanes + best) % (1 << self.cfg.token_bits)

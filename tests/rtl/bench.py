@@ -10,10 +10,20 @@ from amaranth.sim import Simulator
 
 from rtl.config import PRESETS, Config
 
-SMALL = {name: dataclasses.replace(
-    config, external_banks=False, bank_rows=min(config.bank_rows, 64), vector_rows=min(config.vector_rows, 64),
-    act_rows=min(config.act_rows, 64), param_rows=min(config.param_rows, 64)) for name, config in PRESETS.items()}
-"""The presets with memories shallow enough for Python. Nothing that decides a latency is changed."""
+
+def shallow(config: Config) -> Config:
+    """A config with memories shallow enough for Python. Nothing that decides a latency is changed."""
+    return dataclasses.replace(
+        config, external_banks=False, bank_rows=min(config.bank_rows, 64), vector_rows=min(config.vector_rows, 64),
+        act_rows=min(config.act_rows, 64), param_rows=min(config.param_rows, 64))
+
+
+SMALL = {name: shallow(config) for name, config in PRESETS.items()}
+
+FOUR = dataclasses.replace(PRESETS["tiny"], name="four", sequences=4)
+"""As many sequences as there can be; no preset has them."""
+
+MACHINES = PRESETS | {FOUR.name: FOUR}
 
 
 def run(dut, body: Callable) -> None:

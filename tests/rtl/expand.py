@@ -91,9 +91,12 @@ def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classi
             at += 1
 
 
-def steps(cfg: Config, word: Current, values: Sequence[int], *, column: int) -> Iterator[tuple[int, dict[str, int]]]:
-    """Matrix steps of a RUN word."""
+def steps(
+    cfg: Config, word: Current, values: Sequence[int], *, columns: Sequence[int]
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Matrix steps of a RUN word. columns: the embedding column of each sequence's token."""
     now = word.fields
+    column = columns[now["sequence"]]
     bits = {name: MATRIX.by_name[name].bits(cfg) for name in ("row", "act", "slot")}
     row = now["row"] + word.inner.get("row", 0) + word.outer["row"] + (column >> log2(cfg.taps)) * now["gather"]
     act = now["act"] + word.inner.get("act", 0) + column % cfg.taps * now["gather"]
@@ -111,15 +114,15 @@ def steps(cfg: Config, word: Current, values: Sequence[int], *, column: int) -> 
             cycle += 1
 
 
-def passes(cfg: Config, word: Current, *, rope: int) -> Iterator[tuple[int, dict[str, int]]]:
-    """Vector passes of a RUN word."""
+def passes(cfg: Config, word: Current, *, ropes: Sequence[int]) -> Iterator[tuple[int, dict[str, int]]]:
+    """Vector passes of a RUN word. ropes: position * rope_step of each sequence."""
     now = word.fields
     for number in range(word.repeat + 1):
         count = dict.fromkeys(("slot", "src", "dst"), number // 2 if now["rotate"] else number) | {"param": number}
         found = {name: now[name] for name in pass_layout(cfg).members if name in now}
         for name in ("slot", "src", "param", "dst", "scalar", "target"):
             found[name] += word.inner.get(name, 0) + count.get(name, 0) * now.get(f"inc_{name}", 0)
-        found["param"] += rope if now["rope"] else word.outer["param"]
+        found["param"] += ropes[now["sequence"]] if now["rope"] else word.outer["param"]
         if Store(now["store"]) in (Store.KEYS, Store.VALUES):
             found["dst"] += word.outer["dst"]
         for name in found:

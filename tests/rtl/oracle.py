@@ -78,7 +78,7 @@ def scalar(
 
 @dataclass
 class Pass:
-    """A vector pass with its operands: one entry a lane, scalars already by lane."""
+    """A vector pass with its operands: one entry a lane, scalars already by lane; a position for each sequence."""
 
     fields: dict[str, int]
     acc: list[int]
@@ -87,25 +87,39 @@ class Pass:
     mantissas: list[int]
     exponents: list[int]
     out_exponent: int
-    position: int
+    positions: list[int]
 
 
 @dataclass
-class VectorOracle:
-    """What the vector unit keeps from pass to pass: the held values, reduce registers, and ARGMAX."""
+class Winner:
+    """ARGMAX of one sequence: the largest so far, where it was, and the number of the next vector."""
 
-    lanes: int
-    reduces: int
-    token_bits: int
-    held: list[int] = field(default_factory=list)
-    registers: list[int] = field(default_factory=list)
     best: int = 0
     token: int = 0
     block: int = 0
 
+
+@dataclass
+class VectorOracle:
+    """What the vector unit keeps from pass to pass: the held values, reduce registers, and each sequence's ARGMAX."""
+
+    lanes: int
+    reduces: int
+    token_bits: int
+    sequences: int
+    held: list[int] = field(init=False)
+    registers: list[int] = field(init=False)
+    winners: list[Winner] = field(init=False)
+
     def __post_init__(self) -> None:
         self.held = [0] * self.lanes
         self.registers = [0] * self.reduces
+        self.winners = [Winner() for _ in range(self.sequences)]
+
+    @property
+    def tokens(self) -> list[int]:
+        """The winner of each sequence."""
+        return [winner.token for winner in self.winners]
 
     def run(self, given: Pass) -> tuple[list[int], list[int]]:
         """f and o of a pass."""
@@ -131,7 +145,7 @@ class VectorOracle:
             d = rshift(b * f2, p["s2"] + late) + addend
             f = {Function.IDENTITY: sat(d, 16), Function.SILU: silu(sat(d, 8)),
                  Function.EXP2: exp2(sat(d, 16))}[Function(p["function"])]
-            hidden = {Mask.NONE: False, Mask.POSITION: p["index"] * self.lanes + lane > given.position,
+            hidden = {Mask.NONE: False, Mask.POSITION: p["index"] * self.lanes + lane > given.positions[p["sequence"]],
                       Mask.TAIL: lane >= p["tail"]}[Mask(p["mask"])]
             f = 0 if hidden else f
             masked.append(hidden)
@@ -156,10 +170,11 @@ class VectorOracle:
             case Reduce.SUM:
                 self.registers[target] = signed((0 if first else kept) + sum(terms), 32)
             case Reduce.ARGMAX:
-                block = 0 if first else self.block
-                self.block = block + 1
-                if first or max(peaks) > self.best:
-                    self.best = max(peaks)
-                    self.token = (block * self.lanes + peaks.index(self.best)) % (1 << self.token_bits)
+                winner = self.winners[p["sequence"]]
+                block = 0 if first else winner.block
+                winner.block = block + 1
+                if first or max(peaks) > winner.best:
+                    winner.best = max(peaks)
+                    winner.token = (block * self.lanes + peaks.index(winner.best)) % (1 << self.token_bits)
             case Reduce.NONE:
                 pass

@@ -16,7 +16,8 @@ TINY = PRESETS["tiny"]
 @pytest.mark.parametrize(("field", "value"), [
     ("lanes", 3), ("taps", 0), ("lanes", 1), ("groups", 4), ("tile_lanes", 8), ("tile_taps", 8), ("slots", 1),
     ("slots", 3), ("values", 1), ("acc_bits", 17), ("acc_bits", 33), ("vector_cuts", ("round",)),
-    ("vector_cuts", ("add", "subtract")), ("bank_rows", 1), ("param_rows", 0), ("position_bits", 1)])
+    ("vector_cuts", ("add", "subtract")), ("bank_rows", 1), ("param_rows", 0), ("position_bits", 1),
+    ("sequences", 0), ("sequences", 3), ("sequences", 8)])
 def test_sizes_that_cannot_be_built_are_named(field, value):
     with pytest.raises(ConfigError, match=field if field not in ("tile_lanes", "tile_taps") else "tile"):
         dataclasses.replace(TINY, **{field: value})

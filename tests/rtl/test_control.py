@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 
 import pytest
 
-from rtl.config import PRESETS
+import rtl.control
+from rtl.config import PRESETS, Config
 from rtl.control import REGISTERS, Control, Values
 from rtl.issue_matrix import column_bits
 from rtl.timing import timing
-from tests.rtl.bench import run
+from tests.rtl.bench import MACHINES, run
 
 
 async def write(ctx, port, address: int, data: int) -> None:
@@ -52,58 +54,153 @@ def test_a_buckets_values_are_all_there_in_the_declared_cycle_and_not_before(nam
     run(dut, body)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@dataclass
+class Expected:
+    """What the control unit must show: a position and a token of each sequence, and the cycles of all tokens."""
+
+    cfg: Config
+    steps: dict[str, int]
+    bits: dict[str, int]
+    positions: list[int]
+    tokens: list[int]
+    cycles: int = 0
+    table: list[int] = field(default_factory=list)
+
+    def check_state(self, ctx, dut: Control) -> None:
+        """Position and token, and what follows from the position alone."""
+        assert each(ctx, dut.position) == self.positions and each(ctx, dut.token) == self.tokens
+        ropes = [position * self.steps["rope_step"] for position in self.positions]
+        offsets = [position // self.cfg.lanes * self.steps["key_step"] for position in self.positions]
+        assert each(ctx, dut.rope) == [value % (1 << self.bits["rope_step"]) for value in ropes]
+        assert each(ctx, dut.key_offset) == [value % (1 << self.bits["key_step"]) for value in offsets]
+
+    def check_column(self, ctx, dut: Control) -> None:
+        """The tokens' embedding columns."""
+        columns = [token * self.steps["embed_step"] for token in self.tokens]
+        assert each(ctx, dut.column) == [value % (1 << column_bits(self.cfg)) for value in columns]
+
+    def check_values(self, ctx, dut: Control) -> None:
+        """Dynamic value 1 is that of the furthest position's bucket."""
+        bucket = max(self.positions) // self.cfg.bucket_positions
+        assert ctx.get(dut.values.value[1]) == self.table[bucket], f"positions {self.positions}: another bucket's row"
+
+
+def each(ctx, values) -> list[int]:
+    """A port with a value for each sequence."""
+    return [ctx.get(values[sequence]) for sequence in range(len(values))]
+
+
+async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
+    """Load registers and the first dynamic value of every bucket; set each sequence's token."""
+    cfg, steps = dut.cfg, {}
+    for address, register in enumerate(REGISTERS):
+        steps[register] = rng.randrange(1 << min(16, dut.register_bits[register]))
+        await write(ctx, dut.load_register, address, steps[register])
+    table = rng.sample(range(1 << cfg.value_bits), cfg.buckets)
+    for bucket, value in enumerate(table):
+        await write(ctx, dut.load_values, bucket * cfg.values + 1, value)
+    tokens = rng.sample(range(1 << cfg.token_bits), cfg.sequences)
+    ctx.set(dut.idle, 1)
+    ctx.set(dut.new_token, tokens)
+    ctx.set(dut.set_token, 1)
+    await ctx.tick()
+    ctx.set(dut.set_token, 0)
+    return Expected(cfg, steps, dut.register_bits, [0] * cfg.sequences, tokens, table=table)
+
+
+async def one_token(ctx, dut: Control, expected: Expected, rng: random.Random, *, length: int) -> None:
+    """A token from its cycle 0, in which this begins, to its record; `length` is the cycle of the last END."""
+    cfg, overhead = dut.cfg, timing(dut.cfg).token_overhead
+    classify, winners = rng.randrange(2), [rng.randrange(1 << cfg.token_bits) for _ in range(cfg.sequences)]
+    assert ctx.get(dut.go)  # cycle 0: back to back with the record of the token before
+    await ctx.tick()
+    ctx.set(dut.idle, 0)
+    ctx.set(dut.classify, classify)
+    ctx.set(dut.record.ready, 0)
+    for cycle in range(1, length + overhead):
+        ctx.set(dut.idle, cycle >= length)
+        assert not ctx.get(dut.record.valid) and not ctx.get(dut.go) and not ctx.get(dut.ready)
+        expected.check_state(ctx, dut)
+        expected.check_column(ctx, dut)
+        if cycle >= timing(cfg).values_ready:
+            expected.check_values(ctx, dut)
+        await ctx.tick()
+    for _ in range(rng.choice((0, 0, 1, 7))):  # the record is not taken: nothing starts, and no cycle is counted
+        assert ctx.get(dut.record.valid) and not ctx.get(dut.go)
+        await ctx.tick()
+    ctx.set(dut.winner, winners)
+    ctx.set(dut.record.ready, 1)
+    if classify:
+        expected.tokens = winners
+    assert ctx.get(dut.record.valid) and ctx.get(dut.record.payload.cycles) == length + overhead
+    assert each(ctx, dut.record.payload.token) == expected.tokens
+    expected.cycles += length + overhead
+    assert ctx.get(dut.cycles) == expected.cycles
+    expected.positions = [position + 1 for position in expected.positions]
+
+
+@pytest.mark.parametrize("name", MACHINES)
 def test_offsets_follow_position_and_token_and_cycles_count_to_the_next_start(name: str) -> None:
-    cfg = PRESETS[name]
     rng = random.Random(name)
-    dut = Control(cfg)
-    steps = {register: rng.randrange(1 << bits) for register, bits in dut.register_bits.items()}
+    dut = Control(MACHINES[name])
 
     async def body(ctx):
-        for address, register in enumerate(REGISTERS):
-            await write(ctx, dut.load_register, address, steps[register] & 0xFFFF)
-            steps[register] &= 0xFFFF
-        ctx.set(dut.idle, 1)
-        ctx.set(dut.new_token, token := 3)
-        ctx.set(dut.set_token, 1)
-        await ctx.tick()
-        ctx.set(dut.set_token, 0)
+        expected = await prepare(ctx, dut, rng)
         ctx.set(dut.want, 1)
-        total = 0
-        for position in range(2 * cfg.lanes + 3):
-            classify, winner, length = rng.randrange(2), rng.randrange(1 << cfg.token_bits), rng.randint(1, 9)
-            stall = rng.choice((0, 0, 1, 7))
-            assert ctx.get(dut.go)  # cycle 0: back to back with the record of the token before
-            await ctx.tick()
-            ctx.set(dut.idle, 0)
-            ctx.set(dut.classify, classify)
-            ctx.set(dut.record.ready, 0)
-            for cycle in range(1, length + timing(cfg).token_overhead):
-                ctx.set(dut.idle, cycle >= length)  # END of the last queue in cycle `length`
-                assert not ctx.get(dut.record.valid) and not ctx.get(dut.go) and not ctx.get(dut.ready)
-                assert ctx.get(dut.position) == position
-                assert ctx.get(dut.column) == token * steps["embed_step"] % (1 << column_bits(cfg))
-                assert ctx.get(dut.rope) == position * steps["rope_step"] % (1 << len(dut.rope))
-                block = position // cfg.lanes
-                assert ctx.get(dut.key_offset) == block * steps["key_step"] % (1 << len(dut.key_offset))
-                await ctx.tick()
-            for _ in range(stall):  # the host does not take the record: nothing starts, and no cycle is counted
-                assert ctx.get(dut.record.valid) and not ctx.get(dut.go)
-                await ctx.tick()
-            ctx.set(dut.winner, winner)
-            ctx.set(dut.record.ready, 1)
-            token = winner if classify else token
-            assert ctx.get(dut.record.valid)
-            assert ctx.get(dut.record.payload.token) == token
-            assert ctx.get(dut.record.payload.cycles) == length + timing(cfg).token_overhead
-            total += length + timing(cfg).token_overhead
-            assert ctx.get(dut.cycles) == total
+        for _ in range(2 * dut.cfg.lanes + 3):
+            await one_token(ctx, dut, expected, rng, length=rng.randint(1, 9))
         ctx.set(dut.want, 0)
         await ctx.tick()
-        assert ctx.get(dut.ready) and not ctx.get(dut.record.valid) and ctx.get(dut.token) == token
+        assert ctx.get(dut.ready) and not ctx.get(dut.record.valid)
+        expected.check_state(ctx, dut)
         ctx.set(dut.reset, 1)
         await ctx.tick()
-        after = [ctx.get(signal) for signal in (dut.position, dut.token, dut.cycles, dut.rope, dut.key_offset)]
-        assert after == [0] * 5
+        ctx.set(dut.reset, 0)
+        expected.positions = expected.tokens = [0] * dut.cfg.sequences
+        expected.check_state(ctx, dut)
+        assert ctx.get(dut.cycles) == 0
 
     run(dut, body)
+
+
+def check_restarts(name: str) -> None:
+    """Each sequence begins anew at its own time, so that each is ahead of the others for a while."""
+    rng = random.Random(name)
+    dut = Control(MACHINES[name])
+    cfg, tokens = dut.cfg, 3 * dut.cfg.bucket_positions
+    restarts = {tokens * (sequence + 1) // (cfg.sequences + 1): 1 << sequence for sequence in range(cfg.sequences)}
+    restarts[tokens - 2] = (1 << cfg.sequences) - 1
+
+    async def body(ctx):
+        expected = await prepare(ctx, dut, rng)
+        for number in range(tokens):
+            if flags := restarts.get(number, 0):
+                ctx.set(dut.restart, flags)
+                await ctx.tick()
+                ctx.set(dut.restart, 0)
+                expected.positions = [
+                    0 if flags >> sequence & 1 else position for sequence, position in enumerate(expected.positions)]
+                expected.check_state(ctx, dut)  # the tokens stay
+                assert ctx.get(dut.cycles) == expected.cycles and ctx.get(dut.ready) and not ctx.get(dut.go)
+            ctx.set(dut.want, 1)
+            # Long enough to see the dynamic values around a change of bucket.
+            ends = {0, cfg.bucket_positions - 1} & {position % cfg.bucket_positions for position in expected.positions}
+            await one_token(ctx, dut, expected, rng, length=timing(cfg).values_ready + 1 if ends else 2)
+            ctx.set(dut.want, 0)
+            await ctx.tick()
+
+    run(dut, body)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_sequence_that_restarts_leaves_the_others_alone_and_the_bucket_is_the_furthest_ones(name: str) -> None:
+    check_restarts(name)
+
+
+@pytest.mark.parametrize("sequence", [0, -1])
+def test_a_bucket_that_follows_one_sequence_alone_would_be_noticed(
+    sequence: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtl.control, "furthest", lambda positions: positions[sequence % len(positions)])
+    with pytest.raises(AssertionError, match="another bucket's row"):
+        check_restarts("tiny")

@@ -1,7 +1,8 @@
-"""A small program by hand on the whole Verilated machine: matrix, vector and scalar unit, caches, gather, RUN."""
+"""A small program by hand on the whole Verilated machine: matrix, vector and scalar unit, caches, gather, sequences."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from rtl.isa import (
     Factor1,
     Factor2,
     Insn,
+    Mask,
     Op,
     Queue,
     Reduce,
@@ -32,6 +34,7 @@ from tests.rtl import oracle
 from tests.rtl.expand import expand
 
 ROPE_STEP, KEY_STEP, EMBED_STEP = 3, 2, 5
+LONGER = 4  # cycles that a block's sums take more with the largest dynamic value
 
 
 def run(queue: Queue, **fields: object) -> Insn:
@@ -42,32 +45,57 @@ def end(queue: Queue, **fields: object) -> Insn:
     return Insn(queue, {"op": Op.END, **fields})  # type: ignore[arg-type]
 
 
-def program(cfg: Config) -> dict[str, list[Insn]]:
-    """One gathered output, two sums of a length that depends on the position; scale, sum, store, and scale again."""
+def block(cfg: Config, sequence: int) -> dict[str, list[Insn]]:
+    """One gathered output, two sums of a length that depends on the furthest position; scale, sum, store, mask, and
+    scale again. Each sequence has rows, registers and caches of its own; accumulators are used again."""
     t = timing(cfg)
-    start = 1 + t.values_ready + 10 + t.acc_visible  # of the first vector pass
+    start = 1 + t.values_ready + 10 + LONGER * cfg.sequences + t.acc_visible  # of the first vector pass
+    row, out, own = 6 + 16 * sequence, 120 + 8 * sequence, {"sequence": sequence}
     return {
         "matrix": [
-            run(MATRIX, gather=1, clear=1, row=4, act=8, group_step=3 % cfg.groups * 3),
+            run(MATRIX, gather=1, clear=1, row=4, act=8, group_step=3 % cfg.groups * 3, **own),
             run(MATRIX, wait=t.values_ready, repeat=1, repeat_value=1, outer=1, row=20, row_step=5, act=30, act_step=1,
-                group_step=3, slot=1, clear=1),
-            end(MATRIX)],
+                group_step=3, slot=1, clear=1)],
         "vector": [
             run(VECTOR, wait=start - 1, repeat=2, source=Source.ACC, inc_slot=1, factor1=Factor1.UNSIGNED, param=2,
-                inc_param=1, s0=3, s1=5, write=1, dst=6, inc_dst=1, reduce=Reduce.SUM, first=1, target=1),
-            run(VECTOR, wait=t.memory_visible, source=Source.MEM, src=6, rope=1, factor1=Factor1.SIGNED, param=40, s1=4,
-                s3=3, store=Store.KEYS, dst=40),
-            run(VECTOR, source=Source.MEM, src=7, s3=6, store=Store.VALUES, dst=50),
-            run(VECTOR, wait=40, repeat=2, pace=3, source=Source.MEM, src=6, inc_src=1, factor2=Factor2.SCALAR,
-                scalar=3, s2=10, s3=5, write=1, store=Store.ACT, dst=120, inc_dst=1),
-            Insn(VECTOR, {"op": Op.END_PROMPT, "wait": t.act_visible}),
-            run(VECTOR, repeat=2, source=Source.MEM, src=120, inc_src=1, reduce=Reduce.ARGMAX, first=1),
-            end(VECTOR, wait=t.token_visible)],
+                inc_param=1, s0=3, s1=5, write=1, dst=row, inc_dst=1, reduce=Reduce.SUM, first=1, target=1 + sequence),
+            run(VECTOR, wait=t.memory_visible, source=Source.MEM, src=row, rope=1, factor1=Factor1.SIGNED, param=40,
+                s1=4, s3=3, store=Store.KEYS, dst=40 + 14 * sequence, **own),
+            run(VECTOR, source=Source.MEM, src=row + 1, s3=6, store=Store.VALUES, dst=50 + 10 * sequence, **own),
+            run(VECTOR, repeat=2, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION, write=1, dst=row + 4,
+                inc_dst=1, **own),
+            run(VECTOR, wait=40, repeat=2, pace=3, source=Source.MEM, src=row, inc_src=1, factor2=Factor2.SCALAR,
+                scalar=3 + sequence, s2=10, s3=5, write=1, store=Store.ACT, dst=out, inc_dst=1)],
         "scalar": [
-            run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1, bias=5, adjust=-18,
-                dst=3),
-            end(SCALAR)],
+            run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1 + sequence, bias=5,
+                adjust=-18, dst=3 + sequence)],
     }
+
+
+def winner(sequence: int, index: int) -> Insn:
+    """A pass of a sequence's ARGMAX."""
+    return run(VECTOR, source=Source.MEM, src=120 + 8 * sequence + index, reduce=Reduce.ARGMAX, first=int(index == 0),
+               sequence=sequence)
+
+
+def program(cfg: Config) -> dict[str, list[Insn]]:
+    """The blocks of all sequences one after the other, then their ARGMAX turn by turn."""
+    t, sequences = timing(cfg), range(cfg.sequences)
+    words: dict[str, list[Insn]] = {queue.name: [] for queue in QUEUES}
+    for sequence in sequences:
+        made = block(cfg, sequence)
+        phase = expand(VECTOR, [*made["vector"], end(VECTOR)], [0, 0], classify=False)[1]
+        for queue in QUEUES:
+            found = made[queue.name]
+            length = expand(queue, [*found, end(queue)], [0, 0], classify=False)[1]
+            words[queue.name] += found if queue is VECTOR else [*found, Insn(queue, {"wait": phase - length})]
+        words["vector"].append(Insn(VECTOR))
+    words["vector"] += [
+        Insn(VECTOR, {"op": Op.END_PROMPT, "wait": t.act_visible}),
+        *(winner(sequence, index) for index in range(3) for sequence in sequences), end(VECTOR, wait=t.token_visible)]
+    words["matrix"].append(end(MATRIX))
+    words["scalar"].append(end(SCALAR))
+    return words
 
 
 def image(cfg: Config) -> Image:
@@ -93,11 +121,12 @@ class Model:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg, self.words = cfg, program(cfg)
+        self.positions = [0] * cfg.sequences
         made = image(cfg)
         self.banks, self.params, self.values = made.banks.astype(int), made.params.astype(int), made.values
         self.act = made.act.reshape(-1).astype(int)
         self.memory: dict[int, list[int]] = {}
-        self.vector = oracle.VectorOracle(cfg.lanes, cfg.reduces, cfg.token_bits)
+        self.vector = oracle.VectorOracle(cfg.lanes, cfg.reduces, cfg.token_bits, cfg.sequences)
 
     def sums(self, row: int, act: int, steps: int, group_step: int) -> list[int]:
         cfg, words = self.cfg, self.act.reshape(-1, self.cfg.taps)
@@ -106,47 +135,57 @@ class Model:
             self.banks[row + step, lane] @ words[act + step + group * group_step] for step in range(steps)
         )) for lane, group in enumerate(groups)]
 
-    def one_pass(self, number: int, index: int, position: int, **given: list[int]) -> tuple[list[int], list[int]]:
-        insn, lanes = self.words["vector"][number], self.cfg.lanes
+    def one_pass(self, insn: Insn, index: int, **given: list[int]) -> tuple[list[int], list[int]]:
+        lanes = self.cfg.lanes
         fields = {item.name: insn.number(item.name) for item in VECTOR.own} | {"index": index, "odd": 0}
         fields["first"] *= index == 0
         zero = [0] * lanes
         operands = {"acc": zero, "memory": zero, "params": zero, "mantissas": zero, "exponents": zero} | given
-        return self.vector.run(oracle.Pass(fields, **operands, out_exponent=0, position=position))
+        return self.vector.run(oracle.Pass(fields, **operands, out_exponent=0, positions=self.positions))
 
-    def token(self, token: int, position: int, *, classify: bool) -> tuple[int, int]:
-        """Winner and cycles."""
-        cfg = self.cfg
-        values = [int(value) for value in self.values[position // cfg.bucket_positions]]
-        column = token * EMBED_STEP
-        steps = 2 + values[1]
-        gather_step = 3 % cfg.groups * 3
+    def token(
+        self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()
+    ) -> tuple[tuple[int, ...], int]:
+        """Winners and cycles."""
+        self.positions = [0 if number in restart else place for number, place in enumerate(self.positions)]
+        values = [int(value) for value in self.values[max(self.positions) // self.cfg.bucket_positions]]
+        for sequence, token in enumerate(tokens):
+            self.one_block(sequence, token, 2 + values[1])
+        for index in range(3 if classify else 0):
+            for sequence in range(len(tokens)):
+                self.one_pass(winner(sequence, index), 0, memory=self.memory[120 + 8 * sequence + index])
+        idle = max(expand(queue, self.words[queue.name], values, classify=classify)[1] for queue in QUEUES)
+        self.positions = [position + 1 for position in self.positions]
+        return tuple(self.vector.tokens if classify else tokens), idle + timing(self.cfg).token_overhead
+
+    def one_block(self, sequence: int, token: int, steps: int) -> None:
+        """The words of `block`, with sums over so many steps."""
+        cfg, words = self.cfg, block(self.cfg, sequence)["vector"]
+        position, row, out = self.positions[sequence], 6 + 16 * sequence, 120 + 8 * sequence
+        column, gather_step = token * EMBED_STEP, 3 % cfg.groups * 3
         accs = [self.sums(4 + column // cfg.taps, 8 + column % cfg.taps, 1, gather_step)]
         accs += [self.sums(20 + 5 * output, 30 + output, steps, 3) for output in range(2)]
         for index, acc in enumerate(accs):
             params = self.params[2 + index].tolist()
-            self.memory[6 + index], _ = self.one_pass(0, index, position, acc=acc, params=params)
+            self.memory[row + index], _ = self.one_pass(words[0], index, acc=acc, params=params)
 
         params = self.params[40 + position * ROPE_STEP].tolist()
-        _, keys = self.one_pass(1, 0, position, memory=self.memory[6], params=params)
-        row, lane = 40 + position // cfg.lanes * KEY_STEP, position % cfg.lanes
+        _, keys = self.one_pass(words[1], 0, memory=self.memory[row], params=params)
         stored = min(cfg.taps, cfg.lanes)
-        self.banks[row, lane, :stored] = keys[:stored]
-        _, column_out = self.one_pass(2, 0, position, memory=self.memory[7])
-        self.banks[50 + position // cfg.taps, :, position % cfg.taps] = column_out
+        key_row = 40 + 14 * sequence + position // cfg.lanes * KEY_STEP
+        self.banks[key_row, position % cfg.lanes, :stored] = keys[:stored]
+        _, column_out = self.one_pass(words[2], 0, memory=self.memory[row + 1])
+        self.banks[50 + 10 * sequence + position // cfg.taps, :, position % cfg.taps] = column_out
+        for index in range(3):
+            self.memory[row + 4 + index], _ = self.one_pass(words[3], index, memory=self.memory[row + index])
 
         mantissa, exponent = oracle.scalar(
-            ScalarFunction.RECIP, reduce=self.vector.registers[1] & 0xFFFFFFFF, bias=5, adjust=-18)
+            ScalarFunction.RECIP, reduce=self.vector.registers[1 + sequence] & 0xFFFFFFFF, bias=5, adjust=-18)
         for index in range(3):
-            self.memory[120 + index], out = self.one_pass(
-                3, index, position, memory=self.memory[6 + index], mantissas=[mantissa] * cfg.lanes,
+            self.memory[out + index], narrow = self.one_pass(
+                words[4], index, memory=self.memory[row + index], mantissas=[mantissa] * cfg.lanes,
                 exponents=[exponent] * cfg.lanes)
-            self.act[(120 + index) * cfg.lanes:][:cfg.lanes] = out
-        if classify:
-            for index in range(3):
-                self.one_pass(5, index, position, memory=self.memory[120 + index])
-        idle = max(expand(queue, self.words[queue.name], values, classify=classify)[1] for queue in QUEUES)
-        return self.vector.token if classify else token, idle + timing(cfg).token_overhead
+            self.act[(out + index) * cfg.lanes:][:cfg.lanes] = narrow
 
 
 def compare_memories(device: RtlDevice, model: Model) -> None:
@@ -162,32 +201,41 @@ def compare_memories(device: RtlDevice, model: Model) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_program_gives_the_specified_numbers_in_the_specified_cycles(name: str) -> None:
     cfg = PRESETS[name]
+    every, last = range(cfg.sequences), cfg.sequences - 1
     with RtlDevice(image(cfg)) as device:
         model = Model(cfg)
-        position = 0
         for token, classify in [(0, False), (6, False), (2, True)]:
-            expected = model.token(token, position, classify=classify)
-            assert device.step(token, classify) == expected
+            tokens = [token + sequence for sequence in every]
+            expected = model.token(tokens, classify=classify)
+            assert device.step(tokens, classify) == expected
             compare_memories(device, model)
-            position += 1
-        # Now every token is the winner of the one before; the last positions are in the second bucket.
-        token, count = expected[0], cfg.bucket_positions
-        for record in device.run(count):
-            expected = model.token(token, position, classify=True)
+        if last:  # from now on the last sequence is behind the others
+            tokens = [5, *range(last)]
+            expected = model.token(tokens, classify=True, restart=[last])
+            assert device.step(tokens, True, restart=[last]) == expected
+            compare_memories(device, model)
+        # Now every token is the winner of the one before; the furthest position gets to the second bucket.
+        for record in device.run(cfg.bucket_positions):
+            expected = model.token(expected[0], classify=True)
             assert record == expected
-            token, position = expected[0], position + 1
         compare_memories(device, model)
-        assert device.status().position == position and device.status().token == token
+        status = device.status()
+        assert (status.positions, status.tokens) == (tuple(model.positions), expected[0])
+        assert len(set(model.positions)) == min(cfg.sequences, 2)
 
+        if last:  # the last sequence is the furthest
+            expected = model.token(expected[0], classify=True, restart=[0])
+            assert device.step(status.tokens, True, restart=[0]) == expected
         device.reset()
-        assert device.step(3, True) == model.token(3, 0, classify=True)
+        tokens = [3 + sequence for sequence in every]
+        assert device.step(tokens, True) == model.token(tokens, classify=True, restart=every)
 
 
 @pytest.mark.slow
 def test_clocks_between_records_are_the_cycles_they_report() -> None:
     cfg = PRESETS["tiny"]
     with RtlDevice(image(cfg)) as device:
-        device.step(1, True)
+        device.step([1], True)
         clocks, total = [], device.status().cycles
         for _, cycles in device.run(6):
             clocks.append((device.clocks, cycles))

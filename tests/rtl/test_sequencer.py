@@ -17,6 +17,7 @@ from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
 from rtl.sequencer import Sequencer
 from tests.rtl import expand as model
+from tests.rtl.bench import MACHINES
 
 
 class Bench:
@@ -25,8 +26,14 @@ class Bench:
     def __init__(self, cfg: Config, queue: Queue) -> None:
         self.cfg, self.queue = cfg, queue
 
-    def run(self, tokens: Sequence[tuple[Sequence[Insn], Sequence[int], bool]], *, column: int = 0, rope: int = 0):
-        """For each token (program, values, classify): what was issued, and the cycle of idleness."""
+    def run(
+        self, tokens: Sequence[tuple[Sequence[Insn], Sequence[int], bool]], *, columns: Sequence[int] = (),
+        ropes: Sequence[int] = (),
+    ):
+        """For each token (program, values, classify): what was issued, and the cycle of idleness.
+
+        columns, ropes: of the first sequences; 0 of the others.
+        """
         cfg, queue = self.cfg, self.queue
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(cfg, queue)
@@ -44,9 +51,11 @@ class Bench:
 
         async def bench(ctx):
             if queue is MATRIX:
-                ctx.set(issue.column, column)
+                for sequence, column in enumerate(columns):
+                    ctx.set(issue.column[sequence], column)
             if queue is VECTOR:
-                ctx.set(issue.rope, rope)
+                for sequence, rope in enumerate(ropes):
+                    ctx.set(issue.rope[sequence], rope)
             await ctx.tick()
             for program, values, classify in tokens:
                 for address, insn in enumerate(program):
@@ -83,15 +92,16 @@ class Bench:
         return results
 
     def expected(
-        self, program: Sequence[Insn], values: Sequence[int], classify: bool, *, column: int = 0, rope: int = 0
+        self, program: Sequence[Insn], values: Sequence[int], classify: bool, *, columns: Sequence[int],
+        ropes: Sequence[int],
     ):
         words, idle = model.expand(self.queue, program, values, classify=classify)
         found = []
         for word in words:
             if self.queue is MATRIX:
-                found += model.steps(self.cfg, word, values, column=column)
+                found += model.steps(self.cfg, word, values, columns=columns)
             elif self.queue is VECTOR:
-                found += model.passes(self.cfg, word, rope=rope)
+                found += model.passes(self.cfg, word, ropes=ropes)
             else:
                 found += model.operations(self.cfg, word)
         return found, idle
@@ -107,24 +117,25 @@ def _numbers(now) -> dict[str, int]:
     return found
 
 
-def check(cfg: Config, queue: Queue, tokens, *, column: int = 0, rope: int = 0) -> None:
+def check(cfg: Config, queue: Queue, tokens, *, columns: Sequence[int], ropes: Sequence[int]) -> None:
     bench = Bench(cfg, queue)
-    for result, token in zip(bench.run(tokens, column=column, rope=rope), tokens, strict=True):
-        assert result == bench.expected(*token, column=column, rope=rope)
+    for result, token in zip(bench.run(tokens, columns=columns, ropes=ropes), tokens, strict=True):
+        assert result == bench.expected(*token, columns=columns, ropes=ropes)
 
 
 @pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: queue.name)
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MACHINES)
 def test_random_programs_issue_as_specified(name: str, queue: Queue) -> None:
-    cfg = PRESETS[name]
+    cfg = MACHINES[name]
     rng = random.Random(f"{name} {queue.name}")
     tokens = []
     for _ in range(8):
         values = [0] + [rng.choice((0, 0, 1, 2, 3)) for _ in range(cfg.values - 1)]
         program = model.random_program(cfg, queue, rng)
         tokens += [(program, values, False), (program, values, True)]
-    rope = rng.randrange(1 << VECTOR.by_name["param"].bits(cfg))
-    check(cfg, queue, tokens, column=rng.randrange(1 << column_bits(cfg)), rope=rope)
+    columns, ropes = (
+        rng.sample(range(1 << bits), cfg.sequences) for bits in (column_bits(cfg), VECTOR.by_name["param"].bits(cfg)))
+    check(cfg, queue, tokens, columns=columns, ropes=ropes)
 
 
 def run(queue: Queue, **fields: object) -> Insn:

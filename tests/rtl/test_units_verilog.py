@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from amaranth.back import verilog
 
 from rtl.bank import Banks
 from rtl.config import PRESETS, Config
@@ -17,6 +16,7 @@ from rtl.mesh import Mesh
 from rtl.ram_verilog import RAM_MODULE, RAM_VERILOG
 from rtl.scalar import Scalar
 from rtl.vector import Vector
+from rtl.verilog import convert
 from sim.toolchain import find_verilator
 from tests.rtl.bench import SMALL, small
 
@@ -30,8 +30,7 @@ WAIVED = (
 def accepted(cfg: Config, units, folder: Path) -> None:
     """All units in one file, one run of each program."""
     names = [f"{unit.__name__.lower()}_unit" for unit in units]
-    text = [verilog.convert(unit(cfg), name=name, strip_internal_attrs=True)
-            for unit, name in zip(units, names, strict=True)]
+    text = [convert(unit(cfg), name=name) for unit, name in zip(units, names, strict=True)]
     text += [RAM_VERILOG] if cfg.external_banks else []
     assert (RAM_MODULE in "".join(text)) == cfg.external_banks
     (folder / "units.v").write_text("\n".join(text))

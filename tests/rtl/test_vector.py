@@ -12,14 +12,14 @@ from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, So
 from rtl.ports import index_bits
 from rtl.timing import timing
 from rtl.vector import Vector
-from tests.rtl.bench import pack, run, small, unpack
+from tests.rtl.bench import MACHINES, pack, run, small, unpack
 from tests.rtl.oracle import Pass, VectorOracle
 
 CORNERS = (0, 1, -1, 127, 128, -128, -129, 255, 256, 16384, 32767, -32768)
 FIELDS = (
     "source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function", "early", "scalar",
     "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce",
-    "first", "target")
+    "first", "target", "sequence")
 
 
 def number(rng: random.Random, bits: int) -> int:
@@ -47,20 +47,22 @@ def random_fields(rng: random.Random, cfg: Config) -> dict[str, int]:
     return fields | {"odd": 0, "rotate": 0, "index": rng.getrandbits(index_bits(cfg))}
 
 
-def random_pass(rng: random.Random, cfg: Config, fields: dict[str, int], position: int) -> Pass:
+def random_pass(rng: random.Random, cfg: Config, fields: dict[str, int], positions: list[int]) -> Pass:
     groups = [(number(rng, 16), rng.choice([0, 1, 7, 16, 40, 63])) for _ in range(cfg.groups)]
     by_lane = [groups[lane // cfg.group_lanes] for lane in range(cfg.lanes)]
     return Pass(
         fields, [number(rng, cfg.acc_bits) for _ in range(cfg.lanes)], [number(rng, 16) for _ in range(cfg.lanes)],
         [rng.choice([0, 1, 127, 128, 255, rng.randrange(256)]) for _ in range(cfg.lanes)],
         [mantissa for mantissa, _ in by_lane], [exponent for _, exponent in by_lane],
-        rng.choice([0, 1, 5, 40, 63]), position)
+        rng.choice([0, 1, 5, 40, 63]), positions)
 
 
-def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: int, rng: random.Random) -> None:
+def simulate(
+    cfg: Config, schedule: dict[int, Pass], positions: list[int], key_offsets: list[int], rng: random.Random
+) -> None:
     """Issue the passes, with operands present in their one right cycle; check every output in every cycle."""
     times, lanes, taps = timing(cfg), cfg.lanes, cfg.taps
-    oracle = VectorOracle(lanes, cfg.reduces, cfg.token_bits)
+    oracle = VectorOracle(lanes, cfg.reduces, cfg.token_bits, cfg.sequences)
     written: dict[int, tuple] = {}
     stored: dict[int, tuple] = {}
     registers: dict[int, tuple] = {}
@@ -71,16 +73,16 @@ def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: 
             written[cycle + times.memory_visible - 1] = (given.fields["dst"], results)
         if given.fields["store"] and not quiet:
             stored[cycle + times.act_visible - 1] = (given.fields, outputs)
-        registers[cycle + times.reduce_visible] = (list(oracle.registers), oracle.token)
+        registers[cycle + times.reduce_visible] = (list(oracle.registers), oracle.tokens)
     assert times.act_visible - 1 == times.bank_write and times.reduce_visible == times.token_visible
 
     dut = Vector(cfg)
-    junk = random_pass(rng, cfg, random_fields(rng, cfg), position)
+    junk = random_pass(rng, cfg, random_fields(rng, cfg), positions)
 
     async def body(ctx):
-        shown, token, asked = [0] * cfg.reduces, 0, 0
-        ctx.set(dut.position, position)
-        ctx.set(dut.key_offset, key_offset)
+        shown, tokens, asked = [0] * cfg.reduces, [0] * cfg.sequences, 0
+        ctx.set(dut.position, positions)
+        ctx.set(dut.key_offset, key_offsets)
         for cycle in range(max(schedule) + times.reduce_visible + 3):
             # Operands: right in one cycle, wrong in all others.
             issued = schedule.get(cycle)
@@ -121,15 +123,18 @@ def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: 
                 assert unpack(ctx.get(dut.act_data.as_value()), 8, lanes) == outputs
             check_bank(ctx, dut, fields, outputs)
 
-            # Reduce registers and winner.
+            # Reduce registers and winners.
             assert ctx.get(dut.reduce_value.as_signed()) == shown[asked]
-            shown, token = registers.get(cycle + 1, (shown, token))
-            assert ctx.get(dut.token) == registers.get(cycle, (0, before_token(registers, cycle)))[1]
+            shown, _ = registers.get(cycle + 1, (shown, tokens))
+            _, tokens = registers.get(cycle, (shown, tokens))
+            assert [ctx.get(dut.token[sequence]) for sequence in range(cfg.sequences)] == tokens
             asked = index
             await ctx.tick()
 
     def check_bank(ctx, dut, fields, outputs):
         enables = unpack(ctx.get(dut.bank_enable.as_value()), taps, lanes, signed=False)
+        sequence = fields.get("sequence", 0)
+        position, key_offset = positions[sequence], key_offsets[sequence]
         match Store(fields["store"]):
             case Store.KEYS:
                 row = fields["dst"] + key_offset
@@ -154,44 +159,40 @@ def simulate(cfg: Config, schedule: dict[int, Pass], position: int, key_offset: 
     run(dut, body)
 
 
-def before_token(registers: dict[int, tuple], cycle: int) -> int:
-    """The winner as of the last cycle that changed one."""
-    past = [when for when in registers if when <= cycle]
-    return registers[max(past)][1] if past else 0
-
-
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MACHINES)
 def test_random_passes_give_what_numerics_says_in_their_cycles(name):
-    cfg, seed = PRESETS[name], random.randrange(2**32)
+    cfg, seed = MACHINES[name], random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    position = rng.randrange(1 << cfg.position_bits)
+    positions = rng.sample(range(1 << cfg.position_bits), cfg.sequences)
     schedule, cycle = {}, 0
     for _ in range(400 // cfg.lanes):
         cycle += rng.choice([1, 1, 1, 2, 5])
         fields = random_fields(rng, cfg)
         if rng.random() < 0.2:  # a pair, with a pause between or without
             pair = fields | {"rotate": 1, "source": Source.MEM.value}
-            schedule[cycle] = random_pass(rng, cfg, pair, position)
+            schedule[cycle] = random_pass(rng, cfg, pair, positions)
             cycle += rng.choice([1, 3])
             fields = random_fields(rng, cfg) | {"rotate": 1, "odd": 1, "source": Source.MEM.value}
         if rng.random() < 0.3:  # around the edge of the mask
-            fields |= {"mask": Mask.POSITION.value, "index": position // cfg.lanes}
-        schedule[cycle] = random_pass(rng, cfg, fields, position)
-    simulate(cfg, schedule, position, rng.getrandbits(6), rng)
+            fields |= {"mask": Mask.POSITION.value, "index": positions[fields["sequence"]] // cfg.lanes}
+        schedule[cycle] = random_pass(rng, cfg, fields, positions)
+    simulate(cfg, schedule, positions, [rng.getrandbits(6) for _ in positions], rng)
 
 
 PLAIN = dict.fromkeys((*FIELDS, "odd", "index"), 0)
 
 
-def passes(cfg: Config, cases: list[tuple[dict[str, int], dict]]) -> dict[int, Pass]:
-    """Cases back to back: fields, and operands that are not zero."""
+def passes(
+    cfg: Config, cases: list[tuple[dict[str, int], dict]], positions: list[int] | None = None
+) -> dict[int, Pass]:
+    """Cases back to back: fields, and operands that are not zero. positions: by default 0."""
     schedule = {}
     for cycle, (fields, operands) in enumerate(cases):
         zeros = [0] * cfg.lanes
         schedule[cycle] = Pass(**({
             "fields": PLAIN | fields, "acc": zeros, "memory": zeros, "params": zeros, "mantissas": zeros,
-            "exponents": zeros, "out_exponent": 0, "position": 0} | operands))
+            "exponents": zeros, "out_exponent": 0, "positions": positions or [0] * cfg.sequences} | operands))
     return schedule
 
 
@@ -205,7 +206,7 @@ def test_every_silu_and_exp2_argument():
     arguments += [0] * (-len(arguments) % 4)
     cases += [({"source": 1, "write": 1, "function": Function.EXP2.value}, {"memory": arguments[i:i + 4]})
               for i in range(0, len(arguments), 4)]
-    simulate(cfg, passes(cfg, cases), 0, 0, random.Random(1))
+    simulate(cfg, passes(cfg, cases), [0, 0], [0, 0], random.Random(1))
 
 
 def test_each_member_at_saturation():
@@ -226,7 +227,7 @@ def test_each_member_at_saturation():
         cases.append((
             {"source": 1, "s1": min(shift, 31), "factor1": 1, "s2": shift, "factor2": 1, "write": 1}, operands))
         cases.append(({"source": 1, "s3": shift % 16, "out_scaled": 1, "store": 1, "write": 1}, operands))
-    simulate(cfg, passes(cfg, cases), 5, 3, random.Random(2))
+    simulate(cfg, passes(cfg, cases), [5, 5], [3, 3], random.Random(2))
 
 
 def test_sum_of_squares_wraps_and_all_lanes_masked_leaves_the_register():
@@ -238,7 +239,7 @@ def test_sum_of_squares_wraps_and_all_lanes_masked_leaves_the_register():
         hidden = {"source": 1, "mask": Mask.TAIL.value, "reduce": reduce.value, "tail": 0}
         cases += [(hidden | {"first": 1}, top), (hidden | {"first": 1, "mask": 0}, {"memory": [-5, -7, -9, -32768]}),
                   (hidden, top), (hidden | {"tail": 1}, {"memory": [-4, 9, 9, 9]})]
-    simulate(cfg, passes(cfg, cases), 0, 0, random.Random(3))
+    simulate(cfg, passes(cfg, cases), [0, 0], [0, 0], random.Random(3))
 
 
 def test_argmax_keeps_the_lowest_index_of_a_tie_and_counts_blocks_from_first():
@@ -246,7 +247,37 @@ def test_argmax_keeps_the_lowest_index_of_a_tie_and_counts_blocks_from_first():
     base = {"source": 1, "reduce": Reduce.ARGMAX.value}
     rows = [[-9, -7, -7, -8], [-7, -7, -6, -6], [-6, -6, -6, -5], [-32768] * 4, [-5, -5, -5, -5]]
     cases = [(base | {"first": int(index in (0, 3))}, {"memory": row}) for index, row in enumerate(rows)]
-    simulate(cfg, passes(cfg, cases), 0, 0, random.Random(4))
+    simulate(cfg, passes(cfg, cases), [0, 0], [0, 0], random.Random(4))
+
+
+@pytest.mark.parametrize("name", [name for name, cfg in MACHINES.items() if cfg.sequences > 1])
+def test_argmax_of_one_sequence_knows_nothing_of_the_others(name):
+    """Turn by turn: each sequence begins in its own pass, at a height of its own, and has a winner of its own."""
+    cfg, rng = MACHINES[name], random.Random(6)
+    base = {"source": 1, "reduce": Reduce.ARGMAX.value}
+    cases = []
+    for block in range(6):
+        for sequence in range(cfg.sequences):
+            heights = rng.sample(range(-100, 100), cfg.lanes)
+            first = int(block == sequence)  # until then the one before has been counted on
+            cases.append((base | {"first": first, "sequence": sequence}, {
+                "memory": [height + 1000 * sequence for height in heights]}))
+    zero = [0] * cfg.sequences
+    simulate(cfg, passes(cfg, cases), zero, zero, rng)
+
+
+@pytest.mark.parametrize("name", [name for name, cfg in MACHINES.items() if cfg.sequences > 1])
+def test_masks_and_stores_are_at_the_position_of_the_passs_own_sequence(name):
+    cfg, rng = MACHINES[name], random.Random(7)
+    positions = [3 * cfg.lanes + 1, cfg.lanes + cfg.lanes // 2, 0, 2 * cfg.lanes - 1][:cfg.sequences]
+    cases = []
+    for block, sequence, store in itertools.product(range(4), range(cfg.sequences), Store):
+        cases.append((
+            {"source": 1, "write": 1, "store": store.value, "dst": 5, "mask": Mask.POSITION.value, "index": block,
+             "sequence": sequence, "reduce": Reduce.SUM.value, "first": 1, "target": sequence},
+            {"memory": [rng.randint(1, 127) for _ in range(cfg.lanes)]}))
+    rng.shuffle(cases)
+    simulate(cfg, passes(cfg, cases, positions), positions, [9 * sequence for sequence in range(cfg.sequences)], rng)
 
 
 @pytest.mark.parametrize("store", [Store.KEYS, Store.VALUES])
@@ -255,11 +286,12 @@ def test_cache_stores_reach_their_bytes(lanes, taps, store):
     cfg = small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1)
     rng = random.Random(5)
     row = [rng.randint(-128, 127) for _ in range(cfg.lanes)]
-    for position in rng.sample(range(1 << cfg.position_bits), 3):
-        cases = [({"source": 1, "store": store.value, "chunk": chunk, "dst": 9}, {"memory": row})
-                 for chunk in range(cfg.chunks)]
-        schedule = passes(cfg, cases)
-        simulate(cfg, schedule, position, position // cfg.lanes * 2, rng)
+    for _ in range(2):
+        positions = rng.sample(range(1 << cfg.position_bits), cfg.sequences)
+        cases = [({"source": 1, "store": store.value, "chunk": chunk, "dst": 9, "sequence": sequence}, {"memory": row})
+                 for chunk in range(cfg.chunks) for sequence in range(cfg.sequences)]
+        offsets = [position // cfg.lanes * 2 for position in positions]
+        simulate(cfg, passes(cfg, cases, positions), positions, offsets, rng)
 
 
 def test_position_bits_cover_the_mask_index():

@@ -40,7 +40,8 @@ def test_random_passes_fit_their_layout(name: str) -> None:
     cfg, rng = shallow(name), generator({"seed": 1})
     for position in (0, 5, (1 << cfg.position_bits) - 1):
         for _ in range(20):
-            fields = vector_cases.random_fields(cfg, rng, position)
+            positions = [position, *(rng.randrange(1 << cfg.position_bits) for _ in range(1, cfg.sequences))]
+            fields = vector_cases.random_fields(cfg, rng, positions)
             assert decode(pass_layout(cfg), encode(pass_layout(cfg), fields)) == fields
     assert step_layout(cfg).members.keys() == {"valid", "row", "act", "slot", "clear"}
 
@@ -57,7 +58,7 @@ def test_a_seed_is_new_each_time_or_the_one_asked_for(
 
 def test_the_held_value_and_the_registers_go_from_pass_to_pass() -> None:
     cfg, rng = shallow("tiny"), generator({"seed": 1})
-    model = VectorModel(cfg, position=63)
+    model = VectorModel(cfg, positions=[63, 0])
 
     def one(memory: list[int], **fields: int) -> tuple[list[int], list[int]]:
         given = vector_cases.with_operands(cfg, rng, vector_cases.plain(cfg, **fields))
@@ -71,6 +72,8 @@ def test_the_held_value_and_the_registers_go_from_pass_to_pass() -> None:
     assert model.registers[0] == (302 - 4 * 32768) % (1 << 32)
     one([5, 9, 9, 1], reduce=4, first=1)
     one([9, 9, 9, 9], reduce=4)
-    assert model.token == 1
+    assert model.tokens == {0: 1}
+    one([8, 7, 6, 5], reduce=4, first=1, sequence=1)
     one([0, 0, 10, 10], reduce=4)
-    assert model.token == 2 * 4 + 2
+    assert model.tokens == {0: 2 * 4 + 2, 1: 0}
+    assert one([4, 5, 6, 7], mask=1, sequence=1)[0] == [4, 0, 0, 0]
