@@ -34,8 +34,8 @@ class Mutant:
 class Unchecked(CycleSimulator):
     """The cycle simulator without its checks: it computes what the machine would, legal or not."""
 
-    def _prepare(self, position: int, *, classify: bool) -> _Prepared:
-        key = (position // self.config.bucket_positions, classify)
+    def _prepare(self, positions: tuple[int, ...], *, classify: bool) -> _Prepared:
+        key = (max(positions) // self.config.bucket_positions, classify)
         if key not in self._prepared:
             timeline, accesses = self._expand(key[0], classify=classify)
             self._prepared[key] = _Prepared(timeline, accesses, make_plan(self.config, timeline))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from rtl.config import PRESETS, preset
-from sim.device import DEVICES, CycleDevice, GoldenDevice, Record, open_device, tensor_order
+from sim.device import DEVICES, CycleDevice, GoldenDevice, Record, Records, open_device, tensor_order
 from sim.generate import STOP, encode_prompt, generate
 
 SHAPES = {
@@ -111,9 +111,15 @@ class Counting:
     def reset(self) -> None:
         self.seen.clear()
 
-    def step(self, token: int, *, classify: bool) -> Record:
+    def advance(self, tokens: Sequence[int], *, classify: bool, restart: Sequence[int] = ()) -> Records:
+        (token,) = tokens
+        assert not restart
         self.seen.append((token, classify))
-        return Record(token + 1 if classify else token, 99 + len(self.seen))
+        return Records((token + 1 if classify else token,), 99 + len(self.seen))
+
+    def step(self, token: int, *, classify: bool) -> Record:
+        (winner,), cycles = self.advance([token], classify=classify)
+        return Record(winner, cycles)
 
     def tensor(self, name: str) -> None:
         return None
