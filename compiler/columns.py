@@ -88,6 +88,33 @@ class Columns:
             return Wait(int(gap.min()), self.add(shape)), gap
         return best[1], best[2]
 
+    def cover_both(self, gap: Ints, apart: Ints) -> Ints:
+        """A length nowhere shorter than `gap` that can be said, and with `apart` added can be said too.
+
+        Where no known columns do, a new one is made. Raises CompileError where there is no room for it.
+        """
+        ends: dict[bytes, int] = {}  # shape of a sum -> the least immediate that its wait must have
+        for many in range(1, MOST_VALUES + 1):
+            for shape in self._sums(many)[1]:
+                ends.setdefault((shape - shape[0]).tobytes(), many - 1 + int(shape[0]))
+        best: Ints | None = None
+        for many in range(1, MOST_VALUES + 1):
+            for shape in self._sums(many)[1]:
+                other = shape + apart
+                least = ends.get((other - other[0]).tobytes())
+                if least is None:
+                    continue
+                immediate = max(many - 1, int((gap - shape).max()), least - int(other[0]))
+                length = shape + immediate
+                if best is None or length.sum() < best.sum():
+                    best = length
+        if best is not None:
+            return best
+        _, length = self.cover(gap, np.zeros_like(gap), 0)
+        other = length + apart
+        self.add(other - other.min())
+        return length + max(0, -int(other.min()))
+
     def _sums(self, many: int) -> tuple[list[tuple[int, ...]], Ints]:
         """All sums of so many columns: which columns, and (sums, buckets) their values."""
         if many not in self._sums_of or self._sums_of[many][0] != len(self.columns):

@@ -8,18 +8,21 @@ earlier, so rounding a wait up is always legal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from compiler.columns import Columns
 from compiler.dependence import dependences
-from compiler.ir import Ints, Operation, Section
+from compiler.ir import Accesses, Ints, Operation, Section
 from compiler.join import Schedule, join
 from compiler.links import Links
 from compiler.order import order
 from compiler.section import SectionSchedule, durations, issue_section, issues
 from rtl.config import Config
+from rtl.isa import Insn
 from rtl.timing import timing
 
 REFERENCE_POSITION = 63
@@ -44,29 +47,46 @@ def _work(plan: Schedule) -> int:
     return int((plan.period + plan.epilogue_start).sum())
 
 
+def _looked_at(operations: list[Operation], buckets: Sequence[int]) -> list[Operation]:
+    """The operations as they are in some buckets only: what they touch in bucket n of these is that of buckets[n]."""
+    seen: dict[int, Operation] = {}
+    for one in operations:
+        def reach(insn: Insn, number: int, original: Operation = one) -> Accesses:
+            return original.reach(insn, buckets[number])
+        seen[id(one)] = replace(one, reach=reach, partner=seen.get(id(one.partner)))
+    return list(seen.values())
+
+
 class Token:
     """A token's operations by section, their dependences in each bucket, and the order of their issue."""
 
-    def __init__(self, operations: list[Operation], config: Config, buckets: int, *, patient: bool) -> None:
-        self.config, self.buckets = config, buckets
+    def __init__(self, operations: list[Operation], config: Config, buckets: Sequence[int], bucket: int, *,
+                 patient: bool) -> None:
+        """buckets: those to schedule, ascending. bucket: index of the one for which the order is chosen.
+
+        Everywhere else "bucket" is an index of this list.
+        """
+        if list(buckets) != list(range(len(buckets))):
+            operations = _looked_at(operations, buckets)
+        self.config, self.buckets = config, len(buckets)
         self.parts = {section: [op for op in operations if op.section is section] for section in Section}
         prologue, body, epilogue = (self.parts[section] for section in Section)
         # Two layers show every dependence from a layer to the next.
         whole = [*prologue, *body, *body, *epilogue]
         marks: list[int] = np.cumsum([0, len(prologue), len(body), len(body), len(epilogue)]).tolist()
-        links = Links.of([dependences(whole, b) for b in range(buckets)])
+        links = Links.of([dependences(whole, b) for b in range(self.buckets)])
         ahead, layer, next_layer, behind = pairwise(marks)
         self.to_body, self.to_next_layer = links.part(ahead, layer), links.part(layer, next_layer)
         self.to_epilogue = links.part(next_layer, behind)
         ranges = dict(zip(Section, (ahead, layer, behind), strict=True))
         self.inner = {section: links.part(one, one) for section, one in ranges.items()}
-        bucket = reference(config, buckets)
         self.sequences = {section: order(ops, self.inner[section].edges(bucket), bucket, patient=patient)
                           for section, ops in self.parts.items()}
-        blocks = np.arange(buckets, dtype=np.int64)
+        blocks = np.array(buckets, np.int64)
         scales = sorted({count.scale for op in operations for count in op.counts.values()})
         self.given = [blocks * scale for scale in scales]
-        self._no_release = {section: np.zeros((len(ops), buckets), np.int64) for section, ops in self.parts.items()}
+        self._no_release = {
+            section: np.zeros((len(ops), self.buckets), np.int64) for section, ops in self.parts.items()}
 
     def ideal(self) -> tuple[Schedule, Release]:
         """The schedule with as many dynamic values as it likes, and the releases that made it."""

@@ -1,8 +1,8 @@
 """Search: the style, and with it the schedule, in which a token takes the fewest cycles.
 
-Each style is lowered and scheduled with as many dynamic values as it likes; the best few are then scheduled with those
-that the machine has, and the best of these is taken. How many styles are tried depends on the size of the program
-alone, so that a model compiles to the same image everywhere.
+Styles are lowered and scheduled in a few buckets, with as many dynamic values as they like; the best two are then
+scheduled in all buckets with the values that the machine has, and the better one is taken. How many styles are tried
+depends on the size of the program alone, so that a model compiles to the same image everywhere.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from compiler.join import Schedule
 from compiler.layout import Layout
 from compiler.lower import lower
 from compiler.quantised import QuantisedModel
-from compiler.schedule import Release, Token, reference
-from compiler.style import styles
+from compiler.schedule import Token, reference
+from compiler.style import Style, styles
 from compiler.verify import verify_operations
 
-EFFORT = 150_000
-"""Operations times buckets that are scheduled in all, at most; at least one style is."""
+EFFORT = 40_000
+"""Operations times buckets that are scheduled to compare styles, at most; at least one style is."""
 
-FINALISTS = 3
-"""Styles that are also scheduled with the machine's own dynamic values."""
+FINALS = 50_000
+"""The same for the best two, which are scheduled in all buckets with the machine's own dynamic values; else one is."""
 
 
 def cost(plan: Schedule, layers: int) -> int:
@@ -33,22 +33,26 @@ def find_schedule(model: QuantisedModel, layout: Layout) -> tuple[list[Operation
     """The lowered operations and their schedule."""
     geometry = layout.geometry
     config, buckets, layers = geometry.config, geometry.attention_blocks, geometry.shape.layers
+    at = reference(config, buckets)
+    some = sorted({0, at, buckets - 1})  # a style that is good here is good elsewhere
     matrices = layout.matrices
-    found: list[tuple[int, int, list[Operation], Token, tuple[Schedule, Release]]] = []
-    tries = 1
-    wanted = styles(config.slots, matrices["wk"].steps, matrices["wv"].blocks, layout.sequences)
-    for number, style in enumerate(wanted):
-        if number == tries:
-            break
+
+    def made(style: Style) -> list[Operation]:
         own = [lower(model, layout.of(sequence), style) for sequence in range(layout.sequences)]
-        operations = interleave(own, config.slots, style.lag, reference(config, buckets))
-        if number == 0:
-            tries = max(1, EFFORT // (len(operations) * buckets))
+        return interleave(own, config.slots, style.lag, at)
+
+    wanted = list(styles(config.slots, matrices["wk"].steps, matrices["wv"].blocks, layout.sequences))
+    size = len(made(wanted[0]))
+    tries, finalists = max(1, EFFORT // (size * len(some))), 2 if 2 * size * buckets <= FINALS else 1
+    if tries > 1:
+        def ideal(style: Style) -> int:
+            return cost(Token(made(style), config, some, some.index(at), patient=style.patient).ideal()[0], layers)
+        wanted = sorted(wanted[:tries], key=ideal)
+    finals: list[tuple[Schedule, list[Operation]]] = []
+    for style in wanted[:finalists]:
+        operations = made(style)
         verify_operations(operations, layout)
-        token = Token(operations, config, buckets, patient=style.patient)
-        ideal = token.ideal()
-        found.append((cost(ideal[0], layers), number, operations, token, ideal))
-    found.sort(key=lambda one: one[:2])
-    finals = [(token.schedule(*ideal), operations) for _, _, operations, token, ideal in found[:FINALISTS]]
+        token = Token(operations, config, range(buckets), at, patient=style.patient)
+        finals.append((token.schedule(*token.ideal()), operations))
     plan, operations = min(finals, key=lambda final: cost(final[0], layers))
     return operations, plan

@@ -19,6 +19,9 @@ QUEUE_NAMES = ("matrix", "vector", "scalar")
 _RESERVE = 3  # columns kept for the waits that close the loop over layers, one a queue
 
 
+PAIR_TRIES = 8
+
+
 @dataclass
 class Placed:
     """One operation: its wait after the one before it in its queue, and its issue on the section's clock."""
@@ -195,12 +198,17 @@ class _Placing:
         """Issue a matmul and, exactly `lag` cycles behind it, the vector operation that empties its accumulators."""
         lag = self.operations[mate].lag
         start = np.maximum(self.earliest(number), self.earliest(mate) - lag)
+        tries = 0
         while True:  # both waits must be sayable at once
             _, start = self.fit(number, start)
             _, following = self.fit(mate, start + lag)
             if np.array_equal(following, start + lag):
                 break
-            start = following - lag
+            start, tries = following - lag, tries + 1
+            if tries > PAIR_TRIES:  # rounding one up keeps spoiling the other
+                free = self.free[self.operations[number].queue]
+                behind = self.free[self.operations[mate].queue] - lag
+                start = free + self.columns.cover_both(start - free, free - behind)
         self.settle(number, start)
         self.settle(mate, start + lag)
         if not np.array_equal(self.issue[mate], self.issue[number] + lag):

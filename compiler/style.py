@@ -39,6 +39,6 @@ def styles(slots: int, steps: int, value_blocks: int, sequences: int) -> Iterato
     """
     lates = dict.fromkeys((max(1, steps // 2), max(1, steps // 4)))
     early = dict.fromkeys(((value_blocks + 1) // 2, value_blocks))
-    lags = (4 * steps, 8 * steps, 2 * steps, 16 * steps, 0) if sequences > 1 else (0,)
+    lags = (8 * steps, 0, 4 * steps) if sequences > 1 else (0,)
     for late, values, lag, patient in product(lates, early, lags, (False, True)):
         yield Style(lead=min(3, slots), late=late, early_values=values, patient=patient, lag=lag)

@@ -153,8 +153,8 @@ _PRESETS = (
            position_bits=8, token_bits=9),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
-           vector_words=1024, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16,
-           external_banks=True),
+           vector_words=1024, values=32, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16,
+           value_bits=16, external_banks=True),
 )
 
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}

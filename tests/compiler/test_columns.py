@@ -85,3 +85,22 @@ def test_no_more_columns_than_there_are():
     columns = Columns(BUCKETS, 2, 12, [column(0, 1, 2, 3)])
     with pytest.raises(CompileError, match="no room"):
         columns.add(column(1, 1, 1, 2))
+
+
+@given(
+    columns=st.lists(st.lists(st.integers(0, 40), min_size=4, max_size=4), max_size=5),
+    gap=st.lists(st.integers(-5, 60), min_size=4, max_size=4), apart=st.lists(st.integers(-30, 30), min_size=4, max_size=4))
+def test_a_length_that_two_waits_can_say(columns: list[list[int]], gap: list[int], apart: list[int]):
+    """What a matmul and its partner wait: exactly sayable for both, and nowhere too short."""
+    made = Columns(4, 16, 12, [np.array(column) for column in columns])
+    length = made.cover_both(np.array(gap), np.array(apart))
+    assert (length >= gap).all()
+    nothing = np.zeros(4, np.int64)
+    for exact in (length, length + apart):
+        assert np.array_equal(made.cover(exact, nothing, 0)[1], exact)
+
+
+def test_two_waits_without_room():
+    made = Columns(2, 1, 12, [])
+    with pytest.raises(CompileError, match="no room"):
+        made.cover_both(np.array([0, 3]), np.array([5, 0]))

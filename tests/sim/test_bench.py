@@ -72,7 +72,8 @@ def test_writes_tables_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert text.startswith("# Head\n") and text.endswith("tail\n")
     assert "`lpu bench random:odd --preset tiny --devices cycle --tokens 2`" in text and "as predicted" in text
     rows = load_rows(counts)
-    assert [row.key for row in rows] == [("random:odd", "tiny", "classified"), ("random:odd", "tiny", "prompt")]
+    assert [row.key for row in rows] == [
+            ("random:odd", "tiny", run) for run in ("classified", "interleaved 2", "prompt")]
     assert f"{rows[0].cycles['0']}" in shown and f"| {rows[0].cycles['0']} |" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cycles.json", "results.md"]
 
