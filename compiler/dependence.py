@@ -11,6 +11,7 @@ from collections import defaultdict
 import numpy as np
 
 from compiler.ir import Ints, Operation, Space
+from rtl.timing import ADDRESS
 
 Edges = dict[tuple[int, int], int]
 
@@ -40,6 +41,16 @@ def _raise_to(edges: Edges, earlier: int, later: int, separation: int) -> None:
     key = (earlier, later)
     if edges.get(key, -1 << 60) < separation:
         edges[key] = separation
+
+
+def _after_read(read: int, visible: int) -> int:
+    """Separation of a write from a read before it.
+
+    The machine asks only that the read comes before the write can be seen. But a reader that is issued while an earlier
+    write is on its way looks like one that reads too soon, and no check of a program could tell: so the write is not
+    issued before the reader is. Accumulators are the exception, see sim.cycle.check.
+    """
+    return max(read - visible + 1, read - ADDRESS)
 
 
 def _table_reads(table: _Table, edges: Edges, number: int, cells: Ints, cycles: Ints) -> None:
@@ -90,7 +101,7 @@ def dependences(operations: list[Operation], bucket: int) -> Edges:
                 if space in tables:
                     table = tables[space]
                     if table.reader[cell] >= 0 and table.reader[cell] != number:
-                        _raise_to(edges, int(table.reader[cell]), number, int(table.read[cell]) - early + 1)
+                        _raise_to(edges, int(table.reader[cell]), number, _after_read(int(table.read[cell]), early))
                     if table.writer[cell] >= 0:
                         _raise_to(edges, int(table.writer[cell]), number, int(table.visible[cell]) - early + 1)
                     table.writer[cell], table.visible[cell], table.reader[cell] = number, last[cell], -1
@@ -98,7 +109,8 @@ def dependences(operations: list[Operation], bucket: int) -> Edges:
                 state = plain[space]
                 for reader, cycle in state.readers[cell]:
                     if reader != number:
-                        _raise_to(edges, reader, number, cycle - early + 1)
+                        gap = cycle - early + 1 if space is Space.ACC else _after_read(cycle, early)
+                        _raise_to(edges, reader, number, gap)
                 if cell in state.writer:
                     writer, visible = state.writer[cell]
                     _raise_to(edges, writer, number, visible - early + 1)

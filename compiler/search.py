@@ -20,7 +20,7 @@ from compiler.verify import verify_operations
 EFFORT = 40_000
 """Operations times buckets that are scheduled to compare styles, at most; at least one style is."""
 
-FINALS = 50_000
+FINALS = 100_000
 """The same for the best two, which are scheduled in all buckets with the machine's own dynamic values; else one is."""
 
 

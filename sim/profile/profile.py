@@ -47,7 +47,7 @@ class Profile:
     @property
     def useful(self) -> int:
         """Multiply-accumulates that the model asks for."""
-        return int(self.image.useful_macs[int(self.classify), self.position])
+        return self.image.sequences * int(self.image.useful_macs[int(self.classify), self.position])
 
     @property
     def floor(self) -> float:
@@ -76,6 +76,6 @@ def profile(image: Image, position: int, *, classify: bool = True) -> Profile:
     cfg = image.config
     made = tasks(timeline, image.labels, position // cfg.bucket_positions + 1, classify=classify)
     bounds = Bounds(cfg, timeline, made, collect(cfg, timeline), position=position, key_step=image.registers.key_step)
-    useful = int(image.useful_macs[int(classify), position])
+    useful = image.sequences * int(image.useful_macs[int(classify), position])
     return Profile(image, position, classify, timeline, made, gaps(bounds, timeline),
                    losses(cfg, bounds.unit("matrix"), position, useful), chain(bounds, timeline))

@@ -89,7 +89,8 @@ def test_no_more_columns_than_there_are():
 
 @given(
     columns=st.lists(st.lists(st.integers(0, 40), min_size=4, max_size=4), max_size=5),
-    gap=st.lists(st.integers(-5, 60), min_size=4, max_size=4), apart=st.lists(st.integers(-30, 30), min_size=4, max_size=4))
+    gap=st.lists(st.integers(-5, 60), min_size=4, max_size=4),
+    apart=st.lists(st.integers(-30, 30), min_size=4, max_size=4))
 def test_a_length_that_two_waits_can_say(columns: list[list[int]], gap: list[int], apart: list[int]):
     """What a matmul and its partner wait: exactly sayable for both, and nowhere too short."""
     made = Columns(4, 16, 12, [np.array(column) for column in columns])

@@ -82,7 +82,7 @@ def test_two_at_once_take_less_than_one_after_another(model: Models, shape: str,
     one, two = (compile_model(model(shape), preset(name), sequences=number) for number in (1, 2))
     common = min(one.context, two.context)
     assert (two.cycles[:, :common] < 2 * one.cycles[:, :common]).all()
-    assert (two.cycles[:, :common] > one.cycles[:, :common]).all()
+    assert (two.cycles[:, :common] >= one.cycles[:, :common]).all()
 
 
 def test_more_sequences_than_the_machine_keeps(model: Models):

@@ -98,7 +98,9 @@ def test_nothing_is_written_where_a_prediction_is_wrong(tmp_path: Path, monkeypa
 def test_json(capsys: pytest.CaptureFixture[str]):
     run(presets="tiny,ulx3s", as_json=True)
     results = json.loads(capsys.readouterr().out)["results"]
-    assert [row["preset"] for row in results] == ["tiny", "ulx3s"]
+    assert [(row["preset"], row["sequences"]) for row in results] == [
+        ("tiny", 1), ("tiny", 2), ("ulx3s", 1), ("ulx3s", 2)]
+    assert results[1]["cycles"].keys() == {"interleaved 2"}
     assert results[0]["cycles"]["classified"].keys() == {"0", "15", "63", "mean"}
     assert all(room.keys() == {"used", "free"} for room in results[0]["program"].values())
     assert results[0]["compile_seconds"] > 0 and results[0]["devices"] == {}
