@@ -158,8 +158,7 @@ def test_eval_json(lpu: Any, tmp_path: Path):
 
 def test_bench(lpu: Any):
     made = lpu("bench", MODEL, "--preset", f"{PRESET},tiny", "--tokens", 2, "--json")
-    fits, interleaved, too_small, _ = made.json["results"]
-    assert interleaved["sequences"] == 2 and interleaved["utilisation"] > 0
+    fits, too_small, _ = made.json["results"]  # icebreaker keeps one sequence, tiny two
     assert fits["devices"].keys() == {"golden", "cycle"} and 0 < fits["utilisation"] < 1
     assert "does not fit tiny" in too_small["does_not_fit"]
 
