@@ -15,6 +15,10 @@ import numpy as np
 from compiler.ir import CompileError, Ints
 
 
+class NoValueLeft(CompileError):
+    """A wait must be exact, and the machine has no dynamic value left for it."""
+
+
 @dataclass(frozen=True)
 class Wait:
     """Idle cycles before a word: `cycles` plus dynamic value number `value` (0: none).
@@ -55,12 +59,12 @@ class Columns:
         return next((number for number, known in enumerate(self.columns) if np.array_equal(known, column)), None)
 
     def add(self, column: Ints) -> int:
-        """The number of a column with exactly these values, made where there is none. CompileError without room."""
+        """The number of a column with exactly these values, made where there is none. NoValueLeft without room."""
         number = self.find(column)
         if number is not None:
             return number
         if self.room < 1 or column.min() < 0 or column.max() > self.largest:
-            raise CompileError("the dynamic values have no room for a column that is needed")
+            raise NoValueLeft("the dynamic values have no room for a column that is needed")
         self.columns.append(column.astype(np.int64))
         return len(self.columns) - 1
 
@@ -91,7 +95,7 @@ class Columns:
     def cover_both(self, gap: Ints, apart: Ints) -> Ints:
         """A length nowhere shorter than `gap` that can be said, and with `apart` added can be said too.
 
-        Where no known columns do, a new one is made. Raises CompileError where there is no room for it.
+        Where no known columns do, a new one is made. Raises NoValueLeft where there is no room for it.
         """
         ends: dict[bytes, int] = {}  # shape of a sum -> the least immediate that its wait must have
         for many in range(1, MOST_VALUES + 1):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from compiler.assemble import assemble, encode_program
+from compiler.columns import NoValueLeft
 from compiler.errors import InputError
 from compiler.image import Image, Registers
 from compiler.ir import CompileError
@@ -50,7 +51,11 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
     layout = check_fit(model, config, wanted, sequences)
     check_accumulators(model, layout)
     buckets = layout.geometry.attention_blocks
-    _, plan = find_schedule(model, layout)
+    try:
+        _, plan = find_schedule(model, layout)
+    except NoValueLeft:
+        raise InputError(f"the program does not fit {config.name}: it needs more than its {config.values} dynamic "
+                         "values; a shorter context needs fewer") from None
     program = assemble(plan, layout)
     try:
         words = encode_program(program, layout)

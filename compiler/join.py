@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.columns import Columns, Wait
-from compiler.ir import CompileError, Ints, Section
+from compiler.columns import Columns, NoValueLeft, Wait
+from compiler.ir import Ints, Section
 from compiler.section import QUEUE_NAMES, Placed, SectionSchedule
 from rtl.timing import Timing
 
@@ -97,7 +97,7 @@ def join(sections: dict[Section, SectionSchedule], columns: Columns, t: Timing, 
             continue
         back_waits[queue], said = columns.cover(gap, zero, 0)
         if not np.array_equal(said, gap):
-            raise CompileError("the dynamic values have no room for the wait that closes the loop over layers")
+            raise NoValueLeft("the dynamic values have no room for the wait that closes the loop over layers")
     after = np.maximum(epilogue_start, 0)
     for queue in QUEUE_NAMES:  # +1: the END_PROMPT word
         after = np.maximum(after, period + body.first(queue) + 1 - epilogue.first(queue))

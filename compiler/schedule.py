@@ -29,7 +29,6 @@ REFERENCE_POSITION = 63
 """The order of the operations is chosen for the bucket of this position."""
 
 
-
 def reference(config: Config, buckets: int) -> int:
     """The bucket for which orders are chosen."""
     return min(buckets - 1, max(0, REFERENCE_POSITION // config.bucket_positions))
@@ -80,7 +79,7 @@ class Token:
         self.to_epilogue = links.part(next_layer, behind)
         ranges = dict(zip(Section, (ahead, layer, behind), strict=True))
         self.inner = {section: links.part(one, one) for section, one in ranges.items()}
-        self.sequences = {section: order(ops, self.inner[section].edges(bucket), bucket, patient=patient)
+        self.orders = {section: order(ops, self.inner[section].edges(bucket), bucket, patient=patient)
                           for section, ops in self.parts.items()}
         blocks = np.array(buckets, np.int64)
         scales = sorted({count.scale for op in operations for count in op.counts.values()})
@@ -108,7 +107,7 @@ class Token:
     def _place(self, columns: Columns, latest: dict[Section, Ints] | None, release: Release) -> Schedule:
         """Issue cycles of all sections, joined; latest and release: see `compiler.section.issue_section`."""
         sections = {
-            section: issue_section(section, ops, self.sequences[section], self.inner[section], self.config, columns,
+            section: issue_section(section, ops, self.orders[section], self.inner[section], self.config, columns,
                                    latest[section] if latest else None, release[section])
             for section, ops in self.parts.items()}
         ahead, layer, behind = (issues(self.parts[section], part) for section, part in sections.items())

@@ -7,6 +7,7 @@ depends on the size of the program alone, so that a model compiles to the same i
 
 from __future__ import annotations
 
+from compiler.columns import NoValueLeft
 from compiler.interleave import interleave
 from compiler.ir import Operation
 from compiler.join import Schedule
@@ -30,7 +31,10 @@ def cost(plan: Schedule, layers: int) -> int:
 
 
 def find_schedule(model: QuantisedModel, layout: Layout) -> tuple[list[Operation], Schedule]:
-    """The lowered operations and their schedule."""
+    """The lowered operations and their schedule.
+
+    Raises NoValueLeft where no style makes do with the machine's dynamic values.
+    """
     geometry = layout.geometry
     config, buckets, layers = geometry.config, geometry.attention_blocks, geometry.shape.layers
     at = reference(config, buckets)
@@ -49,10 +53,18 @@ def find_schedule(model: QuantisedModel, layout: Layout) -> tuple[list[Operation
             return cost(Token(made(style), config, some, some.index(at), patient=style.patient).ideal()[0], layers)
         wanted = sorted(wanted[:tries], key=ideal)
     finals: list[tuple[Schedule, list[Operation]]] = []
-    for style in wanted[:finalists]:
+    lack: NoValueLeft | None = None
+    for style in wanted:
+        if len(finals) == finalists:
+            break
         operations = made(style)
         verify_operations(operations, layout)
         token = Token(operations, config, range(buckets), at, patient=style.patient)
-        finals.append((token.schedule(*token.ideal()), operations))
+        try:
+            finals.append((token.schedule(*token.ideal()), operations))
+        except NoValueLeft as error:
+            lack = error  # another style may need fewer
+    if lack is not None and not finals:
+        raise lack
     plan, operations = min(finals, key=lambda final: cost(final[0], layers))
     return operations, plan

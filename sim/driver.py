@@ -17,7 +17,7 @@ from rtl.config import Config
 from rtl.protocol import ERROR, READABLE, VERSION, Request, Space, record_bytes, status_bytes, word_bytes
 
 BLOCK_BYTES = 1024  # granularity in which zeros are left out of a load
-MARK_BYTES = 8  # bytes that are no request; more FF in a row than any record can hold
+MARK_BYTES = 16  # bytes that are no request; more FF in a row than any record can hold
 RUN_LIMIT = 0xFFFF  # tokens of one RUN request
 WRITE_BYTES = 1 << 20  # of one WRITE request: a transport gives up on what takes too long
 
