@@ -160,12 +160,13 @@ class _Prover:
         """Positions of all sequences where the furthest is this one: all alike, and each of them alone ahead.
 
         That is enough: a store's own row is all that a sequence's position decides, and no two sequences share rows.
+        What the machine keeps beyond the image's sequences idles at position 0.
         """
-        count = self.cfg.sequences
-        yield (furthest,) * count
+        count, idle = self.image.sequences, (0,) * (self.cfg.sequences - self.image.sequences)
+        yield (furthest,) * count + idle
         if count > 1 and furthest:
             for ahead in range(count):
-                yield tuple(furthest if sequence == ahead else 0 for sequence in range(count))
+                yield (*(furthest if sequence == ahead else 0 for sequence in range(count)), *idle)
 
     def _ports(self, bucket: int, kind: str, one: Flow) -> Side:
         ports = port_uses(self.cfg, one.timeline)
