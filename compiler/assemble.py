@@ -13,7 +13,7 @@ import numpy as np
 
 from compiler.columns import Wait
 from compiler.ir import CompileError, Ints, Section
-from compiler.join import Schedule, end_of, prompt_end, settled
+from compiler.join import Schedule, prompt_end
 from compiler.layout import Layout
 from compiler.roll import Word, merge, roll
 from compiler.section import QUEUE_NAMES, SectionSchedule
@@ -57,6 +57,14 @@ def _control(queue: Queue, op: Op, **fields: int) -> Insn:
     return Insn(queue, {name: value for name, value in {"op": op, **fields}.items() if value is not Op.NOP and value})
 
 
+def _settled(part: SectionSchedule, queue: str) -> int:
+    """Cycles after the queue's last word until everything it wrote is visible, the worst bucket."""
+    ends = part.end(queue)
+    return max(int(placed.issue[bucket]) + int(touch.cycles.max()) - int(ends[bucket])
+               for placed in part.queues[queue] for bucket in range(len(ends))
+               for touch in placed.operation.accesses(bucket).writes)
+
+
 def assemble(schedule: Schedule, layout: Layout) -> Program:
     """The program of a schedule."""
     config, layers = layout.geometry.config, layout.geometry.shape.layers
@@ -68,9 +76,10 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
         "scalar": {"constant": 1}}
     words: dict[str, list[Word]] = {}
     ends = np.zeros((2, len(period)), np.int64)
+    landed = prompt_end(body, period, t)
     for queue, name in zip((MATRIX, VECTOR, SCALAR), QUEUE_NAMES, strict=True):
         first = int(body.queues[name][0].issue[0])
-        loop_wait = start + first - end_of(prologue.queues[name], 0) - 1
+        loop_wait = start + first - int(prologue.end(name)[0]) - 1
         loop = _control(queue, Op.LOOP_OUTER, repeat=layers - 1, **(strides[name] if layers > 1 else {}))
         head = _words(schedule, prologue, name)
         if head:
@@ -81,9 +90,9 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
             inside += _waiting(Word(_control(queue, Op.NOP), back))
         inside[-1] = replace(inside[-1], end_outer=True)
         gap = int(after[0] + epilogue.queues[name][0].issue[0] - period[0] - first)  # END_PROMPT and the wait around it
-        prompt_wait = min(gap - 1, max(0, prompt_end(body, period, t) - first))
+        prompt_wait = min(gap - 1, max(0, landed - first))
         tail = _with_wait(_words(schedule, epilogue, name), Wait(gap - 1 - prompt_wait))
-        final = max(0, settled(epilogue, name) - t.token_overhead)
+        final = max(0, _settled(epilogue, name) - t.token_overhead)
         words[name] = [
             *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside,
             Word(_control(queue, Op.END_PROMPT), Wait(prompt_wait)),

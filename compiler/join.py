@@ -12,7 +12,7 @@ import numpy as np
 
 from compiler.columns import Columns, NoValueLeft, Wait
 from compiler.ir import Ints, Section
-from compiler.section import QUEUE_NAMES, Placed, SectionSchedule
+from compiler.section import QUEUE_NAMES, SectionSchedule
 from rtl.timing import Timing
 
 
@@ -43,22 +43,6 @@ def first_dynamic(part: SectionSchedule) -> int:
                           for b, cycle in enumerate(placed.issue)]
                 break
     return min(found, default=1 << 40)
-
-
-def end_of(placed: list[Placed], bucket: int) -> int:
-    """Cycle after a queue's last operation; 0 for an empty one."""
-    return int(placed[-1].issue[bucket]) + placed[-1].operation.accesses(bucket).duration if placed else 0
-
-
-def settled(part: SectionSchedule, queue: str) -> int:
-    """Cycles after the queue's last word until everything the section wrote is visible, the worst bucket."""
-    worst = 0
-    for bucket in range(len(part.queues[queue][0].issue)):
-        end = end_of(part.queues[queue], bucket)
-        for placed in part.queues[queue]:
-            for touch in placed.operation.accesses(bucket).writes:
-                worst = max(worst, int(placed.issue[bucket]) + int(touch.cycles.max()) - end)
-    return worst
 
 
 def prompt_end(body: SectionSchedule, period: Ints, t: Timing) -> int:

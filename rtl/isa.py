@@ -130,7 +130,6 @@ _SLOT = _index(lambda cfg: cfg.slots)
 _SCALAR = _index(lambda cfg: cfg.scalars)
 _REDUCE = _index(lambda cfg: cfg.reduces)
 _VALUE = _index(lambda cfg: cfg.values)
-_SEQUENCE: Callable[[Config], int] = lambda cfg: log2(cfg.sequences)  # noqa: E731 - like the others
 _VECTOR_ROW = _index(lambda cfg: cfg.vector_rows)
 _PARAM_ROW = _index(lambda cfg: cfg.param_rows)
 _DST = _index(lambda cfg: max(cfg.vector_rows, cfg.act_vectors, cfg.bank_rows))
@@ -182,7 +181,7 @@ MATRIX = Queue("matrix", (
     Field("clear", _bits(1), "an output's first step starts from zero instead of from what the accumulator holds"),
     Field("gather", _bits(1), (
         "add the token's embedding column c = token * embed_step: row + c div taps, act + c mod taps")),
-    Field("sequence", _SEQUENCE, "whose token is gathered"),
+    Field("sequence", lambda cfg: log2(cfg.sequences), "whose token is gathered"),
 ), lambda cfg: cfg.matrix_words)
 
 VECTOR = Queue("vector", (
@@ -233,7 +232,8 @@ VECTOR = Queue("vector", (
     Field("first", _bits(1), "the first pass of this word starts the reduction afresh"),
     Field("target", _REDUCE, (
         "reduce register; + inner offset (ARGMAX has a register of its own for each sequence)"), strided=True),
-    Field("sequence", _SEQUENCE, "whose position counts for RoPE, masks and stores, and whose token ARGMAX finds"),
+    Field("sequence", lambda cfg: log2(cfg.sequences), (
+        "whose position counts for RoPE, masks and stores, and whose token ARGMAX finds")),
 ), lambda cfg: cfg.vector_words)
 
 SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat must be 0).", (

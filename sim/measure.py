@@ -54,7 +54,7 @@ def speed(image: Image, device_name: str, tokens: int) -> dict[str, Any]:
     tokens_per_second; and where the device counts cycles (elsewhere None) cycles_per_second, and whether every token,
     the warming ones included, took the cycles that the compiler predicted: as_predicted.
     """
-    device, wrong = open_device(device_name, image), False
+    device = open_device(device_name, image)
     tokens, prompts = min(tokens, image.context), [[1]] * image.sequences
     made = generate_together(device, image, prompts, tokens=tokens, stop=frozenset())
     wrong = bool(made.mispredicted)

@@ -110,13 +110,27 @@ def act_pieces(cfg: Config, address: int, size: int) -> range:
     return range(address * each, (address + 1) * each)
 
 
-def bank_row(cfg: Config, one: Pass, position: int, key_step: int) -> int:
-    """Bank row of a K or V store. Raises IllegalProgram where there is no such row."""
-    row = one.bank + (position // cfg.lanes * key_step if one.mode.store is Store.KEYS else position // cfg.taps)
-    if row >= cfg.bank_rows:
-        raise IllegalProgram(
-            one.cycle, f"{{}} addresses bank row {row} at position {position}; there are {cfg.bank_rows}", one.word)
-    return row
+def store_row(cfg: Config, one: Pass, position: Ints, key_step: int) -> Ints:
+    """(n,) bank row of a K or V store at each of n positions; whether there is such a row is not looked at."""
+    return one.bank + (position // cfg.lanes * key_step if one.mode.store is Store.KEYS else position // cfg.taps)
+
+
+def store_writes(cfg: Config, stores: Sequence[Pass], positions: Sequence[int], key_step: int) -> Touches:
+    """The bank writes of the K and V stores. positions: of each sequence.
+
+    Raises IllegalProgram where a row does not exist.
+    """
+    cells = np.zeros(len(stores), np.int64)
+    for number, one in enumerate(stores):
+        position = positions[one.word.fields["sequence"]]
+        cells[number] = row = int(store_row(cfg, one, np.array(position), key_step))
+        if row >= cfg.bank_rows:
+            raise IllegalProgram(
+                one.cycle, f"{{}} addresses bank row {row} at position {position}; there are {cfg.bank_rows}", one.word)
+    issue = np.array([one.cycle for one in stores], np.int64)
+    numbers = np.arange(len(stores), dtype=np.int64)
+    return Touches(Space.BANK, [one.word for one in stores], cells, issue + timing(cfg).bank_visible, issue, numbers,
+                   np.zeros(len(stores), bool), numbers)
 
 
 def collect(cfg: Config, timeline: Timeline) -> Accesses:

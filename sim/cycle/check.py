@@ -18,7 +18,7 @@ import numpy as np
 
 from rtl.config import Config
 from rtl.timing import Timing, timing
-from sim.cycle.access import Accesses, Flags, Space, Touches, bank_row, uses_params
+from sim.cycle.access import Accesses, Flags, Space, Touches, store_writes, uses_params
 from sim.cycle.program import IllegalProgram
 from sim.cycle.timeline import Ints, Timeline
 
@@ -160,18 +160,13 @@ def _single_port(times: Timing, timeline: Timeline, accesses: Accesses) -> None:
 def check_position(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: Loaded, *, positions: Sequence[int],
                    key_step: int, rope_step: int) -> None:
     """The part of the check in which the positions take part, one a sequence."""
-    times, stores = timing(cfg), accesses.stores
     for one in timeline.passes:
         position = positions[one.word.fields["sequence"]]
         if uses_params(one) and one.word.fields["rope"] and one.param + position * rope_step >= loaded.param_rows:
             row = one.param + position * rope_step
             raise IllegalProgram(
                 one.cycle, f"{{}} reads parameter row {row} at position {position}, which was never loaded", one.word)
-    cells = np.array([bank_row(cfg, one, positions[one.word.fields["sequence"]], key_step) for one in stores], np.int64)
-    issue = np.array([one.cycle for one in stores], np.int64)
-    numbers = np.arange(len(stores), dtype=np.int64)
-    writes = Touches(Space.BANK, [one.word for one in stores], cells, issue + times.bank_visible, issue, numbers,
-                     np.zeros(len(stores), bool), numbers)
+    writes = store_writes(cfg, accesses.stores, positions, key_step)
     _ports(writes)
     _hazards(accesses.reads[Space.BANK], writes, overlap=False)
-    _landed(writes, deadlines(times, timeline)[Space.BANK])
+    _landed(writes, deadlines(timing(cfg), timeline)[Space.BANK])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from compiler.image import Image
 from rtl.config import Config
 from rtl.isa import Store
-from sim.cycle.access import Flags
+from sim.cycle.access import Flags, store_row
 from sim.cycle.check import Loaded
 from sim.cycle.program import IllegalProgram
 from sim.cycle.timeline import Ints, Pass
@@ -23,9 +23,8 @@ def store_rows(image: Image, one: Pass) -> Ints:
     """
     cfg = image.config
     end = -(-image.context // cfg.bucket_positions) * cfg.bucket_positions
-    if one.mode.store is Store.KEYS:
-        return one.bank + np.arange(end // cfg.lanes, dtype=np.int64) * image.registers.key_step
-    return one.bank + np.arange(end // cfg.taps, dtype=np.int64)
+    block = cfg.lanes if one.mode.store is Store.KEYS else cfg.taps
+    return store_row(cfg, one, np.arange(0, end, block, dtype=np.int64), image.registers.key_step)
 
 
 def loaded_memories(image: Image, stores: Sequence[Pass]) -> Loaded:

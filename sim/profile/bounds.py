@@ -19,7 +19,7 @@ import numpy as np
 
 from rtl.config import Config
 from rtl.timing import timing
-from sim.cycle.access import Accesses, Space, Touches, bank_row
+from sim.cycle.access import Accesses, Space, Touches, store_writes
 from sim.cycle.check import deadlines
 from sim.cycle.timeline import Ints, Timeline
 from sim.profile.tasks import UNITS, Task
@@ -69,7 +69,8 @@ class Bounds:
         self._by_unit = {unit: [task for task in tasks if task.unit == unit] for unit in UNITS}
         self._starts = {unit: np.array([task.start for task in mine], np.int64) for unit, mine in self._by_unit.items()}
         self._all_starts = np.array([task.start for task in tasks], np.int64)
-        self._writes = {**accesses.writes, Space.BANK: _stores(cfg, accesses, position, key_step)}
+        self._writes = {**accesses.writes, Space.BANK: store_writes(
+            cfg, accesses.stores, [position] * cfg.sequences, key_step)}
         self._data: list[list[Bound]] = [[] for _ in tasks]
         for space, reads in accesses.reads.items():
             self._operands(reads, self._writes[space])
@@ -219,13 +220,3 @@ class Bounds:
                     if bound.space is Space.ACC and bound.cause is Cause.OPERAND and made is not None and made.moves:
                         partners[made.number] = task
         return partners
-
-
-def _stores(cfg: Config, accesses: Accesses, position: int, key_step: int) -> Touches:
-    """Bank writes: the K and V stores, whose rows depend on the position."""
-    stores = accesses.stores
-    issue = np.array([one.cycle for one in stores], np.int64)
-    numbers = np.arange(len(stores), dtype=np.int64)
-    cells = np.array([bank_row(cfg, one, position, key_step) for one in stores], np.int64)
-    return Touches(Space.BANK, [one.word for one in stores], cells, issue + timing(cfg).bank_visible, issue, numbers,
-                   np.zeros(len(stores), bool), numbers)
