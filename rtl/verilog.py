@@ -13,6 +13,7 @@ from rtl.config import Config
 from rtl.core import Core
 from rtl.probe import probe_layout
 from rtl.ram_verilog import RAM_VERILOG
+from rtl.technology import Technology
 
 TOP = "openlpu"
 
@@ -66,14 +67,16 @@ class Top(Elaboratable):
         return m
 
 
-def convert(top: Elaboratable, *, name: str, ports: Sequence[Signal] | None = None) -> str:
+def convert(top: Elaboratable, *, name: str, ports: Sequence[Signal] | None = None,
+            technology: Technology | None = None) -> str:
     """Verilog text of a component, without source positions. ports: by default those of its signature."""
-    text = verilog.convert(top, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
+    text = verilog.convert(
+        top, name=name, ports=ports, platform=technology, emit_src=False, strip_internal_attrs=True)
     return NO_BITS.sub("", text)
 
 
-def generate(cfg: Config, *, probe: bool = False) -> str:
+def generate(cfg: Config, *, probe: bool = False, technology: Technology | None = None) -> str:
     """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions."""
     top = Top(cfg, probe=probe)
-    text = ZERO_ROWS.sub("", convert(top, name=TOP, ports=top.ports))
+    text = ZERO_ROWS.sub("", convert(top, name=TOP, ports=top.ports, technology=technology))
     return text + ("\n" + RAM_VERILOG if cfg.external_banks else "")
