@@ -18,7 +18,7 @@ from compiler.quantised import QuantisedModel
 from compiler.search import find_schedule
 from compiler.tensors import tensor_map
 from compiler.verify import verify_program
-from rtl.config import Config
+from rtl.config import Config, log2
 
 
 def largest_context(model: QuantisedModel, config: Config, sequences: int = 1) -> int:
@@ -74,8 +74,8 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         params=params(model, layout), constants=constants(model, layout), values=values, context=wanted,
         sequences=sequences,
         cycles=program.cycles[:, bucket], useful_macs=macs,
-        registers=Registers(key_step=layout.geometry.head_steps, rope_step=2 * layout.geometry.rope_period,
-                            embed_step=layout.geometry.embed_columns),
+        registers=Registers(key_step=layout.geometry.head_steps, rope_step=layout.geometry.rope_period,
+                            embed_shift=log2(layout.geometry.embed_columns)),
         tensors=tensor_map(layout, sequences), labels=labels(plan, layout),
         provenance={**(provenance or {}), **usage(layout, words)}, tokenizer=tokenizer)
 

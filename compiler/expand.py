@@ -160,8 +160,7 @@ class Events:
         for item in insn.queue.own:
             if item.strided:
                 used = matters(insn, item.name)
-                times = number if item.name == "param" else advance
-                moved = insn.number(item.name) + times * steps.get(item.name, 0)
+                moved = insn.number(item.name) + advance * steps.get(item.name, 0)
                 columns.append(moved if used else np.zeros_like(number))
                 inner.append(item.name if used else "")
                 outer.append(item.name if used and _moves_with_layer(insn, item.name) else "")

@@ -91,11 +91,9 @@ class Geometry:
 
     @property
     def embed_columns(self) -> int:
-        """Embedding columns of a token: a divisor or a multiple of taps, so that a token never straddles a row."""
-        blocks, taps = self.x_blocks, self.config.taps
-        if blocks >= taps:
-            return ceil_div(blocks, taps) * taps
-        return 1 << (blocks - 1).bit_length()
+        """Embedding columns of a token: a power of two, so that the machine finds a token's with a shift and a token
+        never straddles a row."""
+        return 1 << (self.x_blocks - 1).bit_length()
 
     def head_map(self, heads: int) -> Index:
         """q or k: each head padded to whole words, then whole vectors."""

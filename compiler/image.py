@@ -22,12 +22,12 @@ class Registers:
 
     key_step: bank rows between the K blocks of neighbouring groups of `lanes` positions: a K store goes to row
         dst + position // lanes * key_step.
-    rope_step: parameter rows of one position. embed_step: embedding columns of one token.
+    rope_step: parameter rows of one position. embed_shift: a token has 2**embed_shift embedding columns.
     """
 
     key_step: int
     rope_step: int
-    embed_step: int
+    embed_shift: int
 
 
 @dataclass(frozen=True, kw_only=True)

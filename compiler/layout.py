@@ -146,7 +146,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     embed_row = bank.take("embedding", ceil_div(shape.vocab * g.embed_columns, taps))
     embed_param = param.take("embedding", g.x_blocks)
     matrix("classifier", np.arange(shape.vocab, dtype=np.int64), x)
-    rope_param = param.take("RoPE", context * 2 * g.rope_period)
+    rope_param = param.take("RoPE", context * g.rope_period)
 
     layer_row, layer_param = bank.used, param.used
     matrix("wk", g.head_map(shape.kv_heads), x)

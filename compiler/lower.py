@@ -59,8 +59,8 @@ class _Lowering(Emitter):
         self.requantise(matrix, block, slot, shifts.q if query else shifts.k, matrix.name, factor2=Factor2.SCALAR,
                         scalar=self.rms_attention, dst=wide, write=1)
         rotate: dict[str, Value] = {
-            "source": Source.MEM, "src": wide, "rotate": 1, "repeat": 1, "rope": 1, "inc_param": 1,
-            "param": layout.rope_param + 2 * (block % g.rope_period), "factor1": Factor1.SIGNED, "s1": 7,
+            "source": Source.MEM, "src": wide, "rotate": 1, "repeat": 1, "rope": 1,
+            "param": layout.rope_param + block % g.rope_period, "factor1": Factor1.SIGNED, "s1": 7,
             "s3": shifts.rotate_q_s3 if query else shifts.rotate_k_s3}
         if query:
             self.vector(f"rotate q[{block}]", **rotate, store=Store.ACT, dst=layout.q_act + block)

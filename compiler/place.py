@@ -80,8 +80,7 @@ def params(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.uint8]:
     pair, real = np.minimum(element // 2, g.shape.head_dim // 2 - 1), element < g.shape.head_dim
     cos = np.where(real, model.rope_cos[:, pair], 0)  # (context, period * lanes)
     sin = np.where(real, model.rope_sin[:, pair], 0)
-    sin = np.where(element % 2 == 0, -sin.astype(np.int16), sin).astype(np.int8)
-    rope = np.stack([cos.reshape(-1, g.rope_period, lanes), sin.reshape(-1, g.rope_period, lanes)], axis=2)
+    rope = np.where(element % 2 == 0, cos, sin)  # each pair's cosine in its even lane, its sine in the odd one
     flat = rope.astype(np.int8).view(np.uint8)[:g.context].reshape(-1, lanes)
     memory[layout.rope_param:layout.rope_param + len(flat)] = flat
 

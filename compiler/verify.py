@@ -84,9 +84,9 @@ def _verify_words(operation: Operation, layout: Layout, last: int) -> None:
         _need(int(rows.max()) + (layers - 1) * layout.layer_rows < cfg.bank_rows, operation, "leaves the banks")
     if operation.queue == "vector" and matters(insn, "param"):
         passes = rounds(insn, "repeat", operation.counts, last)
-        span = insn.number("param") + np.arange(passes) * insn.number("inc_param")
+        span = insn.number("param") + np.arange(passes) // (insn.number("rotate") + 1) * insn.number("inc_param")
         if insn.number("rope"):
-            span = np.append(span, span + (g.context - 1) * 2 * g.rope_period)
+            span = np.append(span, span + (g.context - 1) * g.rope_period)
         name = _region(operation, layout.param, span)
         _need(bool(insn.number("rope")) == (name == "RoPE"), operation, f"takes parameters of {name}")
         furthest = int(span.max()) + (0 if insn.number("rope") else (layers - 1) * layout.layer_params)

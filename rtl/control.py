@@ -6,6 +6,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from rtl.config import Config, log2
 from rtl.isa import MATRIX, VECTOR
@@ -22,7 +23,7 @@ def record_layout(cfg: Config) -> data.StructLayout:
     return data.StructLayout({"token": each_sequence(16, cfg), "cycles": COUNTER_BITS})
 
 
-REGISTERS = ("key_step", "rope_step", "embed_step")
+REGISTERS = ("key_step", "rope_step", "embed_shift")
 """Registers by address."""
 
 
@@ -116,7 +117,7 @@ class Control(wiring.Component):
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
     winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2.
     values : Out(ValuesSignature). The bucket's row: that of the furthest position.
-    column, rope, key_offset : Out(sequences, ...). token * embed_step, position * rope_step, position // lanes *
+    column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
     load_values : In(address, data, en). load_register : In(address, data, en), see REGISTERS. Only between tokens.
 
@@ -134,7 +135,7 @@ class Control(wiring.Component):
         self.cfg = cfg
         self.table = Values(cfg)
         row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
-        self.register_bits = {"key_step": row, "rope_step": param, "embed_step": min(16, column_bits(cfg))}
+        self.register_bits = {"key_step": row, "rope_step": param, "embed_shift": bits_for(column_bits(cfg))}
         super().__init__({
             "want": In(1), "classify": In(1), "set_token": In(1), "new_token": In(each_sequence(cfg.token_bits, cfg)),
             "restart": In(cfg.sequences), "reset": In(1),
@@ -197,7 +198,7 @@ class Control(wiring.Component):
         for sequence in range(cfg.sequences):
             position, rope, key_offset = self.position[sequence], self.rope[sequence], self.key_offset[sequence]
             with m.If(self.go):
-                m.d.sync += self.column[sequence].eq(winner[sequence] * registers["embed_step"])
+                m.d.sync += self.column[sequence].eq(winner[sequence] << registers["embed_shift"])
             with m.If(ended):
                 m.d.sync += [
                     self.token[sequence].eq(winner[sequence]), position.eq(position + 1),

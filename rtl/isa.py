@@ -180,7 +180,7 @@ MATRIX = Queue("matrix", (
     Field("outer_value", _VALUE, "dynamic value added to `outer`"),
     Field("clear", _bits(1), "an output's first step starts from zero instead of from what the accumulator holds"),
     Field("gather", _bits(1), (
-        "add the token's embedding column c = token * embed_step: row + c div taps, act + c mod taps")),
+        "add the token's embedding column c = token << embed_shift: row + c div taps, act + c mod taps")),
     Field("sequence", lambda cfg: log2(cfg.sequences), "whose token is gathered"),
 ), lambda cfg: cfg.matrix_words)
 
@@ -203,8 +203,9 @@ VECTOR = Queue("vector", (
     Field("inc_dst", _bits(1), "next destination each pass"),
     Field("rope", _bits(1), "parameters are addressed by the position, not by the outer loop"),
     Field("rotate", _bits(1), (
-        "passes come in pairs: the first (cosine) only makes the held value, the second reads lanes 2i and 2i+1 "
-        "swapped, adds the held value and stores; inc_ bits other than inc_param count once a pair")),
+        "passes come in pairs: the first only makes the held value, the second reads lanes 2i and 2i+1 swapped, adds "
+        "the held value and stores; a parameter row has a cosine in each lane 2i, which is the first pass's factor in "
+        "both lanes, and a sine in lane 2i+1, the second's, negated in lane 2i; inc_ bits count once a pair")),
     Field("factor1", _bits(2), "first factor", enum=Factor1),
     Field("factor2", _bits(2), "second factor", enum=Factor2),
     Field("addend", _bits(2), "what is added", enum=Addend),

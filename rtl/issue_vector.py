@@ -82,5 +82,5 @@ class VectorIssue(wiring.Component):
                 begin.eq(word[name] + inner[name] + further.get(name, 0)),
                 issued[name].eq(Mux(now.start, begin, following))]
             with m.If(due):
-                m.d.sync += following.eq(issued[name] + (word[f"inc_{name}"] & (1 if name == "param" else moves)))
+                m.d.sync += following.eq(issued[name] + (word[f"inc_{name}"] & moves))
         return m

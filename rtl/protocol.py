@@ -72,7 +72,7 @@ class Space(enum.IntEnum):
     VECTOR_PROGRAM = 6
     SCALAR_PROGRAM = 7
     VALUES = 8  # word: 2 bytes; address = bucket * values + index
-    REGISTER = 9  # word: 2 bytes; address: 0 key_step, 1 rope_step, 2 embed_step
+    REGISTER = 9  # word: 2 bytes; address: 0 key_step, 1 rope_step, 2 embed_shift
 
 
 READABLE = (Space.BANK, Space.VECTOR, Space.ACT)

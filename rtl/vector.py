@@ -110,7 +110,8 @@ class Vector(wiring.Component):
         second = asked.rotate & asked.odd
         effective = node(m, asked.valid & (~asked.rotate | asked.odd), "effective")
         return pipe(
-            m, True, "select", valid=asked.valid, source=asked.source, slot=asked.slot, second=second,
+            m, True, "select", valid=asked.valid, source=asked.source, slot=asked.slot,
+            first_turn=asked.rotate & ~asked.odd, second=second,
             factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
             shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(m, asked),
             shift3=limit(m, asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
@@ -141,14 +142,17 @@ class Vector(wiring.Component):
             from_memory = Mux(state.second, swapped, plain)
             a.append(Mux(state.source == Source.MEM.value, from_memory, requantised).as_signed())
 
+            # Of a rotate pair's parameters, the first pass takes the cosine of lane 2i, the second the sine of 2i + 1.
             param, mantissa = self.param_data[lane], state.mantissas[group]
+            param = Mux(state.first_turn if lane % 2 else state.second, self.param_data[lane ^ 1], param)
             sign = param[7] & (state.factor1 == Factor1.SIGNED.value)
-            f1.append(Mux(state.factor1 == Factor1.ONE.value, 1, Cat(param, sign))[:9].as_signed())
+            factor = node(m, Mux(state.factor1 == Factor1.ONE.value, 1, Cat(param, sign))[:9].as_signed(), f"f1_{lane}")
+            f1.append(factor if lane % 2 else Mux(state.second, -factor, factor)[:9].as_signed())
             f2.append(choose(state.factor2, {Factor2.SCALAR: mantissa, Factor2.MEM: plain}, number(1, 16)))
             addend.append(choose(state.addend, {Addend.MEM: plain, Addend.SCALAR: mantissa}, number(0, 16)))
         return self.cut(
             m, "select", state, a=a, f1=f1, f2=f2, addend=addend, square=state.factor2 == Factor2.SQUARE.value,
-            drop=("source", "slot", "shift0", "mantissas", "factor1", "factor2"))
+            drop=("source", "slot", "shift0", "mantissas", "factor1", "factor2", "first_turn"))
 
     def scale(self, m: Module, state):
         """a * f1."""

@@ -138,4 +138,4 @@ async def a_compiled_model(dut: Any) -> None:
             positions = [position, *(rng.randint(0, position) for _ in range(1, cfg.sequences))]
             tokens = [rng.randrange(SHAPES[shape].vocab) for _ in positions]
             await token.run(found, values, classify=classify, ropes=[one * registers.rope_step for one in positions],
-                            columns=[one * registers.embed_step for one in tokens])
+                            columns=[one << registers.embed_shift for one in tokens])

@@ -92,8 +92,12 @@ class VectorModel:
         else:
             a = (memory.reshape(-1, 2)[:, ::-1].reshape(-1) if one.swapped else memory)[part]
         params = one.params[part]
+        if one.held or one.swapped:  # a pair's cosine, then its sine
+            params = np.repeat(params[int(one.swapped)::2], 2)
         f1 = {Factor1.ONE: np.ones_like(params), Factor1.UNSIGNED: params,
               Factor1.SIGNED: params.astype(np.int8).astype(np.int64)}[Factor1(fields["factor1"])]
+        if one.swapped:
+            f1 = f1 * np.tile([-1, 1], len(f1) // 2)
         b = golden.factor(a, f1, s1=fields["s1"])
         f2: Int | int = {Factor2.ONE: 1, Factor2.SCALAR: scalar.mantissa, Factor2.MEM: memory[part],
                          Factor2.SQUARE: b}[Factor2(fields["factor2"])]

@@ -69,7 +69,7 @@ class Execution:
     def __init__(self, state: State, *, positions: Sequence[int], tokens: Sequence[int]) -> None:
         self.state, self.cfg, self.positions = state, state.cfg, positions
         registers = state.image.registers
-        self.columns = [divmod(token * registers.embed_step, self.cfg.taps) for token in tokens]
+        self.columns = [divmod(token << registers.embed_shift, self.cfg.taps) for token in tokens]
         self.ropes = [position * registers.rope_step for position in positions]
         self.key_rows = [position // self.cfg.lanes * registers.key_step for position in positions]
         self.lanes = np.arange(self.cfg.lanes)
@@ -180,7 +180,12 @@ class Execution:
         if factor is Factor1.ONE:
             return 1
         row = one.param + (self.ropes[one.word.fields["sequence"]] if one.word.fields["rope"] else 0)
-        return (self.state.params if factor is Factor1.UNSIGNED else self.state.signed_params)[row]
+        params = (self.state.params if factor is Factor1.UNSIGNED else self.state.signed_params)[row]
+        if one.held:  # both lanes of a pair take its cosine
+            return np.repeat(params[::2], 2)
+        if one.swapped:  # and then its sine, negative in the even lane
+            return (params[1::2, None] * np.array([-1, 1])).ravel()
+        return params
 
     def _sum(self, one: Pass, first: Ints, params: Any, memory: Ints, scalar: Scalar) -> Ints:
         """Steps a to d for the lanes that share a scalar."""

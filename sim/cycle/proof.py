@@ -197,7 +197,7 @@ def gathers(image: Image, timeline: Timeline, caches: Caches, loaded: Loaded) ->
     """A gather finds, for every token of the vocabulary, a row and an activation word that the image has loaded."""
     cfg = image.config
     vocabulary = image.model.shape.vocab if image.model is not None else 1
-    row, tap = np.divmod(np.arange(vocabulary) * image.registers.embed_step, cfg.taps)
+    row, tap = np.divmod(np.arange(vocabulary) << image.registers.embed_shift, cfg.taps)
     for output in timeline.outputs:
         if not output.gather:
             continue

@@ -171,7 +171,7 @@ def _passes(cfg: Config, run: Run) -> list[Pass]:
             run.word, mode, cycle, index, held=rotate and number % 2 == 0, swapped=rotate and number % 2 == 1,
             first=bool(f["first"]) and number == 0, slot=(base["slot"] + index * f["inc_slot"]) % cfg.slots,
             src=(base["src"] + index * f["inc_src"]) & masks["src"],
-            param=(base["param"] + number * f["inc_param"]) & masks["param"],
+            param=(base["param"] + index * f["inc_param"]) & masks["param"],
             dst=(base["dst"] + index * f["inc_dst"]) & masks["dst"],
             bank=(base["bank"] + index * f["inc_dst"]) & masks["dst"], scalars=scalars, target=base["target"])
         if mode.reads_memory:

@@ -44,7 +44,7 @@ def _output(image: Image, one: Output) -> Issue:
     cfg = image.config
     row, acts = int(one.rows[0]), [int(act) for act in one.acts[0]]
     if one.gather:
-        column_row, tap = divmod(TOKEN * image.registers.embed_step, cfg.taps)
+        column_row, tap = divmod(TOKEN << image.registers.embed_shift, cfg.taps)
         row, acts = row + column_row, [act + tap for act in acts]
     masks = {name: (1 << MATRIX.by_name[name].bits(cfg)) - 1 for name in ("row", "act")}
     return Issue("matrix", one.cycle, len(one.rows), output_facts(

@@ -133,8 +133,9 @@ class VectorOracle:
                 a = sat(rshift(given.acc[lane], p["s0"] + (exponent if p["early"] else 0)), 16)
             else:
                 a = given.memory[lane ^ 1 if second else lane]
-            f1 = {Factor1.ONE: 1, Factor1.UNSIGNED: given.params[lane],
-                  Factor1.SIGNED: signed(given.params[lane], 8)}[Factor1(p["factor1"])]
+            param = given.params[(lane | 1 if second else lane & ~1) if p["rotate"] else lane]
+            f1 = {Factor1.ONE: 1, Factor1.UNSIGNED: param, Factor1.SIGNED: signed(param, 8)}[Factor1(p["factor1"])]
+            f1 = -f1 if second and lane % 2 == 0 else f1
             b = sat(rshift(a * f1, p["s1"]), 16)
             f2 = {Factor2.ONE: 1, Factor2.SCALAR: mantissa, Factor2.MEM: given.memory[lane],
                   Factor2.SQUARE: b}[Factor2(p["factor2"])]

@@ -76,7 +76,7 @@ class Expected:
 
     def check_column(self, ctx, dut: Control) -> None:
         """The tokens' embedding columns."""
-        columns = [token * self.steps["embed_step"] for token in self.tokens]
+        columns = [token << self.steps["embed_shift"] for token in self.tokens]
         assert each(ctx, dut.column) == [value % (1 << column_bits(self.cfg)) for value in columns]
 
     def check_values(self, ctx, dut: Control) -> None:

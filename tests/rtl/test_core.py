@@ -33,7 +33,7 @@ from sim.rtl_device import RtlDevice
 from tests.rtl import oracle
 from tests.rtl.expand import expand
 
-ROPE_STEP, KEY_STEP, EMBED_STEP = 3, 2, 5
+ROPE_STEP, KEY_STEP, EMBED_SHIFT = 3, 2, 3
 LONGER = 4  # cycles that a block's sums take more with the largest dynamic value
 
 
@@ -111,7 +111,7 @@ def image(cfg: Config) -> Image:
         banks=banks, act=rng.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8),
         params=rng.integers(0, 256, (cfg.param_rows, cfg.lanes)).astype(np.uint8),
         constants=np.zeros(cfg.constants, np.uint8), values=values,
-        registers=Registers(key_step=KEY_STEP, rope_step=ROPE_STEP, embed_step=EMBED_STEP),
+        registers=Registers(key_step=KEY_STEP, rope_step=ROPE_STEP, embed_shift=EMBED_SHIFT),
         context=1 << cfg.position_bits,
         cycles=np.zeros((2, 1), np.int64), useful_macs=np.zeros((2, 1), np.int64))
 
@@ -162,7 +162,7 @@ class Model:
         """The words of `block`, with sums over so many steps."""
         cfg, words = self.cfg, block(self.cfg, sequence)["vector"]
         position, row, out = self.positions[sequence], 6 + 16 * sequence, 120 + 8 * sequence
-        column, gather_step = token * EMBED_STEP, 3 % cfg.groups * 3
+        column, gather_step = token << EMBED_SHIFT, 3 % cfg.groups * 3
         accs = [self.sums(4 + column // cfg.taps, 8 + column % cfg.taps, 1, gather_step)]
         accs += [self.sums(20 + 5 * output, 30 + output, steps, 3) for output in range(2)]
         for index, acc in enumerate(accs):

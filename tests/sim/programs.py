@@ -24,7 +24,7 @@ DRAIN = 24
 
 
 def image(cfg: Config = SQUARE, *, matrix: str = "", vector: str = "", scalar: str = "",
-          values: dict[int, int] | None = None, key_step: int = 1, rope_step: int = 1, embed_step: int = 1) -> Image:
+          values: dict[int, int] | None = None, key_step: int = 1, rope_step: int = 1, embed_shift: int = 0) -> Image:
     """An image of programs in assembly. A queue without END gets one that waits until everything has landed.
 
     values: dynamic values of bucket 0; each further bucket has one more.
@@ -50,7 +50,7 @@ def image(cfg: Config = SQUARE, *, matrix: str = "", vector: str = "", scalar: s
     return Image(
         config=cfg, programs=programs, banks=banks, act=act, params=params,
         constants=np.arange(cfg.constants, dtype=np.uint8), values=table,
-        registers=Registers(key_step=key_step, rope_step=rope_step, embed_step=embed_step), context=context,
+        registers=Registers(key_step=key_step, rope_step=rope_step, embed_shift=embed_shift), context=context,
         cycles=nothing, useful_macs=nothing)
 
 

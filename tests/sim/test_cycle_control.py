@@ -113,7 +113,7 @@ def test_rotate_counts_pairs():
                "RUN source=MEM rotate=1 repeat=3 pace=1 inc_param=1 inc_src=1 inc_dst=1 factor1=SIGNED write=1 dst=20")
     passes = made.timeline(0, classify=False).passes[2:]
     assert [(one.src, one.param, one.dst, one.held, one.swapped, one.index) for one in passes] == [
-        (0, 0, 20, True, False, 0), (0, 1, 20, False, True, 0), (1, 2, 21, True, False, 1), (1, 3, 21, False, True, 1)]
+        (0, 0, 20, True, False, 0), (0, 0, 20, False, True, 0), (1, 1, 21, True, False, 1), (1, 1, 21, False, True, 1)]
 
 
 def test_timelines_depend_on_bucket_and_mode_alone():

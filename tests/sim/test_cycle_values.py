@@ -48,9 +48,9 @@ def test_matrix_lane_groups_and_slots_that_wrap():
 
 @pytest.mark.parametrize("token", [0, 3, 5])
 def test_gather(token: int):
-    made = simulator(matrix="RUN gather=1 row=2 act=4 clear=1", embed_step=3)
+    made = simulator(matrix="RUN gather=1 row=2 act=4 clear=1", embed_shift=2)
     made.step(token, classify=False)
-    column = token * 3
+    column = token << 2
     assert (made.state.accumulators[0] == product(made, [2 + column // 4], [[4 + column % 4]])).all()
 
 
@@ -129,12 +129,13 @@ def test_activation_store_with_a_scalar_shift():
 
 
 def test_rotate():
-    word = "RUN source=MEM rotate=1 repeat=1 inc_param=1 param=2 rope=1 factor1=SIGNED s1=7 write=1 dst=1"
+    word = "RUN source=MEM rotate=1 repeat=1 param=2 rope=1 factor1=SIGNED s1=7 write=1 dst=1"
     made = with_x(word, rope_step=2)
     for position in range(3):
         made.step(3, classify=False)
         x, tables = x_of(made), made.image.params.view(np.int8).astype(int)
-        cos, sin = tables[2 + 2 * position], tables[3 + 2 * position]
+        row = tables[2 + 2 * position]
+        cos, sin = np.repeat(row[::2], 2), np.repeat(row[1::2], 2) * np.tile([-1, 1], len(row) // 2)
         held = p.sat16(p.sat16(p.rshift(x * cos, 7)))
         swapped = x.reshape(-1, 2)[:, ::-1].reshape(-1)
         assert (made.state.memory[1] == p.sat16(p.sat16(p.rshift(swapped * sin, 7)) + held)).all()
