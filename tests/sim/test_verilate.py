@@ -223,7 +223,7 @@ def test_verilog_is_remembered_until_the_facts_or_the_code_change(
         return f"module m{made[-1]}; endmodule"
 
     def verilog_of(facts: str) -> str:
-        return cached_verilog(make, facts=facts, sources=code.parent)
+        return cached_verilog(make, facts=facts, sources=[code.parent])
 
     assert verilog_of("4 lanes") == verilog_of("4 lanes") == "module m0; endmodule"
     assert verilog_of("8 lanes") == "module m1; endmodule"
