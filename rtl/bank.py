@@ -29,7 +29,8 @@ class Bank(wiring.Component):
     read_data: (taps) int8.
     write_row, write_enable (a bit a byte), write_data: (taps) int8.
 
-    Latency: read_data follows 1 cycle later, 2 with `bank_register`; a read sees writes of earlier cycles only.
+    Latency: read_data follows 1 cycle later, 2 with `bank_register`; a read sees writes of earlier cycles only. A read
+        of the row that is being written is the old row in simulation and undefined on an FPGA: see NEVER_COLLIDES.
     Throughput: one read and one write a cycle (`single_port`: one of them).
     Reset: contents stay; the output is undefined until the first read.
     """
@@ -57,8 +58,7 @@ class Bank(wiring.Component):
                 i_write_enable=self.write_enable, i_write_row=write_row, i_write_data=self.write_data.as_value())
         else:
             m.submodules.ram = ram = Memory(
-                shape=unsigned(8 * cfg.taps), depth=cfg.bank_rows, init=[],
-                attrs=NEVER_COLLIDES if cfg.single_port else {})
+                shape=unsigned(8 * cfg.taps), depth=cfg.bank_rows, init=[], attrs=NEVER_COLLIDES)
             reader, writer = ram.read_port(), ram.write_port(granularity=8)
             m.d.comb += [
                 reader.addr.eq(read_row), reader.en.eq(read_enable), found.eq(reader.data),

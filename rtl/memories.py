@@ -38,7 +38,8 @@ class VectorMemory(wiring.Component):
     write_row, write_enable; write_data: (lanes) int16.
     host: see rtl.ports.host_signature; a word is one lane's int16.
 
-    Latency: 1 cycle; a read sees writes of earlier cycles only. Throughput: one read and one write a cycle.
+    Latency: 1 cycle; a read sees writes of earlier cycles only (of the same cycle: see NEVER_COLLIDES).
+    Throughput: one read and one write a cycle.
     Reset: contents stay.
     """
 
@@ -52,7 +53,7 @@ class VectorMemory(wiring.Component):
 
     def elaborate(self, platform):
         cfg, host, m = self.cfg, self.host, Module()
-        m.submodules.ram = ram = Memory(shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[])
+        m.submodules.ram = ram = Memory(shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[], attrs=NEVER_COLLIDES)
         reader, writer = ram.read_port(), ram.write_port(granularity=16)
         host_lane, host_row = split(host.address, cfg.lanes)
         host_enable = (host.write << host_lane)[:cfg.lanes]
@@ -120,7 +121,8 @@ class ActMemory(wiring.Component):
     write_vector: address in vectors, row * (act_width / lanes) + part. write_enable. write_data: (lanes) int8.
     host: see rtl.ports.host_signature; a word is one byte.
 
-    Latency: that of Bank, so that both operands arrive together; a read sees writes of earlier cycles only.
+    Latency: that of Bank, so that both operands arrive together; a read sees writes of earlier cycles only (of the
+        same cycle: see NEVER_COLLIDES).
     Throughput: one read a group and one write a cycle. Reset: contents stay.
     """
 
@@ -142,7 +144,8 @@ class ActMemory(wiring.Component):
         domain = m.d.sync if cfg.bank_register else m.d.comb
 
         for group in range(cfg.groups):
-            m.submodules[f"copy_{group}"] = ram = Memory(shape=unsigned(8 * cfg.act_width), depth=cfg.act_rows, init=[])
+            m.submodules[f"copy_{group}"] = ram = Memory(
+                shape=unsigned(8 * cfg.act_width), depth=cfg.act_rows, init=[], attrs=NEVER_COLLIDES)
             reader, writer = ram.read_port(), ram.write_port(granularity=8)
             m.d.comb += [
                 writer.addr.eq(Mux(host.active, host_row, write_row)),

@@ -13,7 +13,12 @@ from rtl.isa import MATRIX, SCALAR, VECTOR, Queue
 from rtl.protocol import READABLE, Space, word_bytes
 
 NEVER_COLLIDES: Any = {"no_rw_check": 1}
-"""Attributes of a memory in which no cycle reads and writes one address: spares the logic that would decide."""
+"""Attributes of a memory in which no cycle reads and writes one address: spares the logic that would decide.
+
+The host writes only while nothing else reads. Of a program's own accesses sim.cycle.check refuses a read that is issued
+after a write and comes before it can be seen, and a write that is issued after a read lands later by the length of the
+pipeline: so what is read in the cycle in which it is written is what nobody looks at.
+"""
 
 EXPONENT_BITS = 6
 """Exponents of scalar registers are 0 to 63."""

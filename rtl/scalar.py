@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.arithmetic import bit_length, node, pipe, saturate
 from rtl.config import Config
 from rtl.isa import SCALAR, ScalarFunction
-from rtl.ports import EXPONENT_BITS, field_bits, host_signature, operation_layout, scalar_layout
+from rtl.ports import EXPONENT_BITS, NEVER_COLLIDES, field_bits, host_signature, operation_layout, scalar_layout
 from rtl.protocol import Space
 from rtl.scalar_tables import TABLE_ROWS, root_and_reciprocal
 
@@ -50,7 +50,8 @@ class Scalar(wiring.Component):
     def elaborate(self, platform):
         cfg, m = self.cfg, Module()
         m.submodules.registers = registers = Memory(shape=scalar_layout(), depth=cfg.scalars, init=[])
-        m.submodules.constants = constants = Memory(shape=unsigned(8), depth=cfg.constants, init=[])
+        m.submodules.constants = constants = Memory(
+            shape=unsigned(8), depth=cfg.constants, init=[], attrs=NEVER_COLLIDES)
         m.submodules.table = table = Memory(shape=unsigned(15), depth=2 * TABLE_ROWS, init=root_and_reciprocal())
         m.d.comb += self.reduce_index.eq(self.issue.reduce)
 

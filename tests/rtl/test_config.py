@@ -47,5 +47,8 @@ def test_timing_counts_registers(cfg):
     assert times.acc_visible == 4 + int(cfg.bank_register) + matrix_tree_stages(cfg)
     assert times.memory_visible == 2 + len(set(cfg.vector_cuts) - {"output"}) + 1
     assert times.reduce_visible == times.memory_visible + reduce_stages(cfg)
+    # What makes NEVER_COLLIDES true: a write that is issued with a read, or after it, lands in a later cycle.
+    assert times.memory_visible - 1 > times.vector_read
+    assert min(times.act_visible, times.bank_visible) - 1 > times.matrix_read
     cycles = [vector_cycle(cfg, step) for step in VECTOR_STEPS]
     assert cycles == sorted(cycles) and cycles[0] == times.acc_read
