@@ -12,7 +12,7 @@ from rtl.config import Config, log2
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import NEVER_COLLIDES, each_sequence
-from rtl.sequencer import ValuesSignature
+from rtl.sequencer import ValuesSignature, dynamic_layout
 
 COUNTER_BITS = 32
 """Cycle counters, as the protocol has them."""
@@ -36,7 +36,7 @@ def furthest(positions):
 
 
 class Values(wiring.Component):
-    """The table of dynamic values, and the row of it that the token in progress uses.
+    """The table of dynamic values, which tells the queues the row of it that the token in progress uses.
 
     Parameters
     ----------
@@ -45,16 +45,16 @@ class Values(wiring.Component):
     Members
     -------
     go : In(1). A token starts. bucket : In. Which row it uses; steady during the token.
-    row : Out(ValuesSignature).
+    row : Out(ValuesSignature). The row's values one after another.
     load : In(address, data, en). Writes the table: address = bucket * values + index; only between tokens.
 
     Latency
     -------
-    One value a cycle; with `go` in cycle 0 the whole row is right from cycle `rtl.timing` values_ready on.
+    One value a cycle; with `go` in cycle 0 the last one comes two cycles before `rtl.timing` values_ready.
 
     Reset
     -----
-    The row is all zero until the first token; the table keeps its contents.
+    Nothing is on its way but entry 0; the table keeps its contents.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -69,30 +69,24 @@ class Values(wiring.Component):
         m = Module()
         cfg, index_bits = self.cfg, log2(self.cfg.values)
         m.submodules.rows = rows = Memory(
-            shape=cfg.value_bits, depth=cfg.values * cfg.buckets, init=[], attrs=NEVER_COLLIDES)
+            shape=dynamic_layout(cfg), depth=cfg.values * cfg.buckets, init=[], attrs=NEVER_COLLIDES)
         read, write = rows.read_port(), rows.write_port()
         m.d.comb += [
-            write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en),
-            read.en.eq(~write.en)]
+            write.addr.eq(self.load.address), write.en.eq(self.load.en), write.data.value.eq(self.load.data),
+            write.data.some.eq(self.load.data.any()), read.en.eq(~write.en)]
 
-        # Ask, read, register, write: index 0 is asked for in cycle 1, and entry 0 stays zero.
-        asking, read_valid, found_valid = Signal(), Signal(), Signal()
-        asked, read_index, found_index = Signal(index_bits), Signal(index_bits), Signal(index_bits)
-        found, found_zero = Signal(cfg.value_bits), Signal()
+        # Ask, then tell what was read. Entry 0 is told once, right after a reset, and is 0 whatever the table says.
+        asking, asked = Signal(), Signal(index_bits)
+        read_valid, read_index, zeroed = Signal(), Signal(index_bits), Signal()
         m.d.comb += read.addr.eq(asked | (self.bucket << index_bits))
-        m.d.sync += [
-            read_valid.eq(asking), read_index.eq(asked),
-            found_valid.eq(read_valid), found_index.eq(read_index), found.eq(read.data), found_zero.eq(read.data == 0)]
+        m.d.sync += [read_valid.eq(asking & (asked != 0)), read_index.eq(asked), zeroed.eq(1)]
         with m.If(self.go):
             m.d.sync += [asking.eq(1), asked.eq(0)]
         with m.Elif(asking):
             m.d.sync += [asked.eq(asked + 1), asking.eq(asked != cfg.values - 1)]
-        m.d.comb += self.row.zero[0].eq(1)
-        for index in range(1, cfg.values):
-            value, zero = Signal(cfg.value_bits, name=f"value_{index}"), Signal(init=1, name=f"zero_{index}")
-            with m.If(found_valid & (found_index == index)):
-                m.d.sync += [value.eq(found), zero.eq(found_zero)]
-            m.d.comb += [self.row.value[index].eq(value), self.row.zero[index].eq(zero)]
+        m.d.comb += self.row.en.eq(read_valid | ~zeroed)
+        with m.If(read_valid):
+            m.d.comb += [self.row.index.eq(read_index), self.row.found.eq(read.data)]
         return m
 
 
@@ -116,7 +110,7 @@ class Control(wiring.Component):
         `reset`.
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
     winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2.
-    values : Out(ValuesSignature). The bucket's row: that of the furthest position.
+    values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position.
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
     load_values : In(address, data, en). load_register : In(address, data, en), see REGISTERS. Only between tokens.

@@ -97,10 +97,10 @@ class Core(wiring.Component):
             sequencer = sequencers[name]
             m.d.comb += [
                 sequencer.go.eq(control.go), sequencer.classify.eq(host.classify),
-                sequencer.values.value.eq(control.values.value), sequencer.values.zero.eq(control.values.zero)]
+                sequencer.values.index.eq(control.values.index), sequencer.values.found.eq(control.values.found),
+                sequencer.values.en.eq(control.values.en)]
             connect(m, sequencer.current, issue.current)
         m.d.comb += [
-            matrix_issue.values.value.eq(control.values.value), matrix_issue.values.zero.eq(control.values.zero),
             matrix_issue.column.eq(control.column), vector_issue.rope.eq(control.rope),
             matrix.issue.eq(matrix_issue.step), vector.issue.eq(vector_issue.issued),
             scalar.issue.eq(scalar_issue.operation)]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import Config, log2
 from rtl.isa import MATRIX
 from rtl.ports import each_sequence, of_sequence, step_layout
-from rtl.sequencer import CurrentSignature, ValuesSignature, total_bits
+from rtl.sequencer import CurrentSignature, total_bits
 
 
 def column_bits(cfg: Config) -> int:
@@ -26,8 +26,7 @@ class MatrixIssue(wiring.Component):
 
     Members
     -------
-    current : In(CurrentSignature). The word and the loops' offsets.
-    values : In(ValuesSignature), for `outer_value`.
+    current : In(CurrentSignature). The word, its dynamic values and the loops' offsets.
     column : In(sequences, column_bits). Embedding column of each one's token, for `gather`; constant during the token.
     step : Out(step_layout). Valid in every cycle of a RUN word.
 
@@ -43,7 +42,7 @@ class MatrixIssue(wiring.Component):
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         super().__init__({
-            "current": In(CurrentSignature(cfg, MATRIX)), "values": In(ValuesSignature(cfg)),
+            "current": In(CurrentSignature(cfg, MATRIX)),
             "column": In(each_sequence(column_bits(cfg), cfg)), "step": Out(step_layout(cfg))})
 
     def elaborate(self, platform) -> Module:
@@ -77,8 +76,8 @@ class MatrixIssue(wiring.Component):
         last_step, last_output, outer_zero = Signal(), Signal(), Signal()
         m.d.comb += [
             output_opens.eq(now.start | opening),
-            more_outputs.eq(word.outer + self.values.value[word.outer_value]),
-            outer_zero.eq((word.outer == 0) & self.values.zero.bit_select(word.outer_value, 1)),
+            more_outputs.eq(word.outer + now.dynamic.outer_value.value),
+            outer_zero.eq((word.outer == 0) & ~now.dynamic.outer_value.some),
             steps_now.eq(Mux(output_opens, now.repeat, steps_left)),
             outputs_now.eq(Mux(now.start, more_outputs, outputs_left)),
             last_step.eq(Mux(output_opens, now.repeat_zero, steps_left == 0)),

@@ -40,17 +40,30 @@ def total_bits(cfg: Config) -> int:
     return max(cfg.repeat_bits, cfg.wait_bits, cfg.value_bits) + 1
 
 
+def dynamic_layout(cfg: Config) -> data.StructLayout:
+    """A dynamic value, and whether it is more than 0: that a word neither waits nor repeats must be known at once."""
+    return data.StructLayout({"value": cfg.value_bits, "some": 1})
+
+
+def dynamic_fields(cfg: Config, queue: Queue) -> data.StructLayout:
+    """The dynamic values that a word names, by the name of the field."""
+    return data.StructLayout({
+        item.name: dynamic_layout(cfg) for item in queue.fields if item.name.endswith("_value")})
+
+
 class ValuesSignature(wiring.Signature):
-    """The dynamic values of the token in progress, seen from the control unit.
+    """The dynamic values of the token in progress on their way to the queues, seen from the control unit.
+
+    Each queue keeps a copy for every field that names one. Entry 0 is written once, after a reset, and is 0.
 
     Members
     -------
-    value : Out(value_bits) times values. Entry 0 is always 0.
-    zero : Out(values). Which of them are 0: a word that neither waits nor repeats must be known at once.
+    index, found : Out. Value number `index`. en : Out(1). To be kept.
     """
 
     def __init__(self, cfg: Config) -> None:
-        super().__init__({"value": Out(data.ArrayLayout(cfg.value_bits, cfg.values)), "zero": Out(cfg.values)})
+        super().__init__({
+            "index": Out(bits_for(cfg.values - 1)), "found": Out(dynamic_layout(cfg)), "en": Out(1)})
 
 
 class CurrentSignature(wiring.Signature):
@@ -58,7 +71,7 @@ class CurrentSignature(wiring.Signature):
 
     Members
     -------
-    word : Out(layout). The word itself, as in the program.
+    word : Out(layout). The word itself, as in the program. dynamic : Out(struct). The dynamic values that it names.
     run : Out(1). It is a RUN word whose wait is over.
     start : Out(1). This is the first such cycle.
     repeat : Out. `repeat + values[repeat_value]`; valid while the word is current.
@@ -69,7 +82,7 @@ class CurrentSignature(wiring.Signature):
 
     def __init__(self, cfg: Config, queue: Queue) -> None:
         super().__init__({
-            "word": Out(layout(cfg, queue)), "run": Out(1), "start": Out(1),
+            "word": Out(layout(cfg, queue)), "dynamic": Out(dynamic_fields(cfg, queue)), "run": Out(1), "start": Out(1),
             "repeat": Out(total_bits(cfg)), "repeat_zero": Out(1),
             "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)), "done": In(1)})
 
@@ -125,7 +138,7 @@ class Sequencer(wiring.Component):
     -------
     go : In(1). A token starts; only while `idle`. The program's first word is current in the next cycle.
     classify : In(1). The token has a classifier: END_PROMPT is a NOP. Constant while the queue is busy.
-    values : In(ValuesSignature).
+    values : In(ValuesSignature). What is kept in one cycle counts for words that become current two cycles later.
     current : Out(CurrentSignature), to the issue logic.
     idle : Out(1). At END (from the cycle in which END is current, after its wait), or after reset.
     load : In(address, data, en). Writes the program; only while idle.
@@ -162,15 +175,24 @@ class Sequencer(wiring.Component):
             coming.as_value().eq(read.data), write.addr.eq(self.load.address), write.data.eq(self.load.data),
             write.en.eq(self.load.en)]
 
+        # Dynamic values: read as the word that names them moves into the IR. Nothing uses one while it is written.
+        dynamic, advance = Signal(dynamic_fields(cfg, queue)), Signal()
+        for name in dynamic.shape().members:
+            m.submodules[name] = values = Memory(
+                shape=len(dynamic[name].as_value()), depth=cfg.values, init=[], attrs=NEVER_COLLIDES)
+            keep, find = values.write_port(), values.read_port()
+            m.d.comb += [
+                keep.addr.eq(self.values.index), keep.data.eq(self.values.found), keep.en.eq(self.values.en),
+                find.addr.eq(coming[name]), find.en.eq(advance), dynamic[name].eq(find.data)]
+
         # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
         fresh, waiting, going = Signal(), Signal(), Signal()
         wait, wait_left, wait_zero = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
-        start, ending, complete, advance = Signal(), Signal(), Signal(), Signal()
-        value, zero = self.values.value, self.values.zero
+        start, ending, complete = Signal(), Signal(), Signal()
         is_run = word.op == Op.RUN.value
         m.d.comb += [
-            wait.eq(word.wait + value[word.wait_value]),
-            wait_zero.eq((word.wait == 0) & zero.bit_select(word.wait_value, 1)),
+            wait.eq(word.wait + dynamic.wait_value.value),
+            wait_zero.eq((word.wait == 0) & ~dynamic.wait_value.some),
             start.eq((fresh & wait_zero) | (waiting & (wait_left == 1))),
             ending.eq(start & ((word.op == Op.END.value) | ((word.op == Op.END_PROMPT.value) & ~self.classify))),
             complete.eq(Mux(is_run, (start | going) & now.done, start & ~ending)),
@@ -184,9 +206,9 @@ class Sequencer(wiring.Component):
 
         # The current word, for the issue logic.
         m.d.comb += [
-            now.word.eq(word), now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
-            now.repeat.eq(word.repeat + value[word.repeat_value]),
-            now.repeat_zero.eq((word.repeat == 0) & zero.bit_select(word.repeat_value, 1))]
+            now.word.eq(word), now.dynamic.eq(dynamic), now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
+            now.repeat.eq(word.repeat + dynamic.repeat_value.value),
+            now.repeat_zero.eq((word.repeat == 0) & ~dynamic.repeat_value.some)]
 
         # Fetch, and where to go after the word that becomes current.
         inner = _Loop("inner", strides(cfg, queue), self.address_bits, total_bits(cfg))

@@ -78,8 +78,10 @@ class Token:
                   ropes: list[int]) -> None:
         """One token, compared in every cycle until all queues are idle, and a few more."""
         ports, wanted = self.ports, issues(self.cfg, found, columns=columns, ropes=ropes)
-        ports.set(values__value=values, values__zero=sum(int(value == 0) << at for at, value in enumerate(values)),
-                  classify=int(classify), column=columns, rope=ropes, go=1)
+        for index, value in enumerate(values):
+            ports.set(values__index=index, values__found={"value": value, "some": int(value > 0)}, values__en=1)
+            await self.step()
+        ports.set(values__en=0, classify=int(classify), column=columns, rope=ropes, go=1)
         await ports.settle()
         for queue in QUEUES:
             ports.expect(f"{queue.name}_idle", 1)

@@ -56,11 +56,10 @@ class Queues(wiring.Component):
             issued = {"matrix": "step", "vector": "issued", "scalar": "operation"}[name]
             m.d.comb += [
                 sequencer.go.eq(self.go), sequencer.classify.eq(self.classify),
-                sequencer.values.value.eq(self.values.value), sequencer.values.zero.eq(self.values.zero),
+                sequencer.values.index.eq(self.values.index), sequencer.values.found.eq(self.values.found),
+                sequencer.values.en.eq(self.values.en),
                 getattr(self, f"{name}_idle").eq(sequencer.idle),
                 getattr(self, name).eq(getattr(issue, issued))]
         matrix = self._issues["matrix"]
-        m.d.comb += [
-            matrix.values.value.eq(self.values.value), matrix.values.zero.eq(self.values.zero),
-            matrix.column.eq(self.column), self._issues["vector"].rope.eq(self.rope)]
+        m.d.comb += [matrix.column.eq(self.column), self._issues["vector"].rope.eq(self.rope)]
         return m

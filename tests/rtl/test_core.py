@@ -54,7 +54,8 @@ def block(cfg: Config, sequence: int) -> dict[str, list[Insn]]:
     return {
         "matrix": [
             run(MATRIX, gather=1, clear=1, row=4, act=8, group_step=3 % cfg.groups * 3, **own),
-            run(MATRIX, wait=t.values_ready, repeat=1, repeat_value=1, outer=1, row=20, row_step=5, act=30, act_step=1,
+            Insn(MATRIX, {"wait": t.values_ready - 1}),
+            run(MATRIX, repeat=1, repeat_value=1, outer=1, row=20, row_step=5, act=30, act_step=1,
                 group_step=3, slot=1, clear=1)],
         "vector": [
             run(VECTOR, wait=start - 1, repeat=2, source=Source.ACC, inc_slot=1, factor1=Factor1.UNSIGNED, param=2,

@@ -44,9 +44,6 @@ class Bench:
         out = getattr(issue, port)
         flat = Signal(len(out.as_value()))
         m.d.comb += flat.eq(out.as_value())
-        if queue is MATRIX:
-            m.d.comb += [
-                issue.values.value.eq(sequencer.values.value), issue.values.zero.eq(sequencer.values.zero)]
         results = []
 
         async def bench(ctx):
@@ -65,8 +62,11 @@ class Bench:
                     await ctx.tick()
                 ctx.set(sequencer.load.en, 0)
                 for index, value in enumerate(values):
-                    ctx.set(sequencer.values.value[index], value)
-                    ctx.set(sequencer.values.zero[index], value == 0)
+                    ctx.set(sequencer.values.index, index)
+                    ctx.set(sequencer.values.found, {"value": value, "some": int(value > 0)})
+                    ctx.set(sequencer.values.en, 1)
+                    await ctx.tick()
+                ctx.set(sequencer.values.en, 0)
                 ctx.set(sequencer.classify, classify)
                 await ctx.tick()
                 assert ctx.get(sequencer.idle)
