@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup-done
 LINT   := $(VENV)/.lint-done
+FPGA   := $(VENV)/.fpga-done
 
 # One extra where the system has no C++ compiler: the package index has one too.
 EXTRAS := dev$(shell command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || echo ,compiler)
@@ -14,13 +15,14 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean
+.PHONY: help setup demo test lint bench bitstream docs clean
 
 help:
 	@echo "make demo   tell a story on the simulated chip"
 	@echo "make test   run every test"
 	@echo "make lint   ruff and pyright"
 	@echo "make bench  measure cycles, utilisation and speed"
+	@echo "make bitstream BOARD=ulx3s   a bitstream, from place and route to packing; also icebreaker, tangnano20k"
 	@echo "make docs   regenerate the generated documents"
 	@echo "make setup  make or update .venv (the others do it by themselves)"
 	@echo "make clean  remove .venv and what tests left behind"
@@ -51,6 +53,14 @@ lint: $(LINT)
 
 bench: setup
 	$(BIN)/lpu bench
+
+$(FPGA): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[fpga]'
+	@touch $@
+
+# What BOARD may be, and other options: `lpu build --help`.
+bitstream: $(FPGA)
+	@$(BIN)/lpu build $(or $(BOARD),$(error say for which board: make bitstream BOARD=ulx3s))
 
 docs: setup
 	$(BIN)/lpu isa -o docs/isa.md

@@ -1,0 +1,1 @@
+"""One file a board, each with a `BOARD`: facts only. `fpga.board` finds them by their names."""

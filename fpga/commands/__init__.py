@@ -1,0 +1,1 @@
+"""The subcommands of `lpu` that concern boards, a file each; `fpga.cli` gathers them."""

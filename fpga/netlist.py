@@ -1,0 +1,210 @@
+"""What became of the gateware's memories and multipliers: a check on the netlist that yosys made.
+
+Peers lost half of their clock when a memory's template was missed and it became flip-flops. So each memory that the
+Verilog declares is looked up among the netlist's cells, by name, and each multiplication that is in no DSP is named.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fpga.family import TOP, Family
+from rtl.config import Config
+from rtl.technology import Technology
+
+MODULE = re.compile(r"^module (\S+) *[(;]", re.MULTILINE)
+MEMORY = re.compile(r"^  reg (?:signed )?(?:\[(\d+):0\] )?(\S+) +\[(\d+):0\];", re.MULTILINE)
+INSTANCE = re.compile(r"^  (\S+) +(?:#\(\n.*?\n  \) +)?(\S+) +\(\n", re.MULTILINE | re.DOTALL)
+PLACE = re.compile(r"(?:\.\d+)+$")
+"""What memory_libmap appends to a memory's name for each cell that it makes of it."""
+
+FLIP_FLOP_BITS = {Technology.ICE40: 512, Technology.ECP5: 64, Technology.GOWIN: 64}
+"""A memory up to this size may be flip-flops: on an iCE40, which has no LUT RAM, one that is read in the same cycle."""
+LOGIC_BITS = 2048
+"""A table that nobody writes may be logic up to this size: less than a block RAM is worth."""
+SOFT_BITS = 5
+"""A product in LUTs is worth a word from this width of the narrower factor on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory that the Verilog declares, and what it became.
+
+    Members
+    -------
+    name : path from the top. width, rows : its size. written : something writes it; otherwise it is a table.
+    cells : RAM cells by type.
+    """
+
+    name: str
+    width: int
+    rows: int
+    written: bool
+    cells: dict[str, int]
+
+    @property
+    def bits(self) -> int:
+        return self.width * self.rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Netlist:
+    """Counts of a netlist.
+
+    Members
+    -------
+    cells : by type. ram : RAM cells by memory and type. dsp : DSP cells by module path and type.
+    soft : products that are in no DSP, as (name, width, width).
+    """
+
+    cells: Counter[str]
+    ram: dict[str, dict[str, int]]
+    dsp: dict[str, dict[str, int]]
+    soft: tuple[tuple[str, int, int], ...]
+
+    def dump(self) -> str:
+        return json.dumps({"cells": dict(sorted(self.cells.items())), "ram": self.ram, "dsp": self.dsp,
+                           "soft": self.soft}, sort_keys=True, indent=1)
+
+    @classmethod
+    def load(cls, text: str) -> Netlist:
+        content: dict[str, Any] = json.loads(text)
+        return cls(cells=Counter(content["cells"]), ram=content["ram"], dsp=content["dsp"],
+                   soft=tuple((name, a, b) for name, a, b in content["soft"]))
+
+
+# -------------------------------------------------------------------------------------------------- what is declared
+
+
+def _plain(name: str) -> str:
+    """A Verilog identifier as netlists have it."""
+    return name.removeprefix("\\")
+
+
+def declared(verilog: str) -> list[Memory]:
+    """The memories of every instance below the top, without what became of them."""
+    starts = list(MODULE.finditer(verilog))
+    bodies = {_plain(start[1]): verilog[start.end():end] for start, end in zip(
+        starts, [*(start.start() for start in starts[1:]), len(verilog)], strict=True)}
+
+    def below(module: str, path: str) -> list[Memory]:
+        body = bodies[module]
+        found: list[Memory] = []
+        for width, name, last in MEMORY.findall(body):
+            written = re.search(rf"^ +{re.escape(name)} ?\[.*\](?:\[[^=]*\])? <= ", body, re.MULTILINE) is not None
+            found.append(Memory(name=path + _plain(name), width=int(width or 0) + 1, rows=int(last) + 1,
+                                written=written, cells={}))
+        for kind, name in INSTANCE.findall(body):
+            if _plain(kind) in bodies:
+                found += below(_plain(kind), f"{path}{_plain(name)}.")
+        return found
+
+    return below(TOP, "")
+
+
+# ----------------------------------------------------------------------------------------------------- what became of
+
+
+def read_netlist(design: Path, soft: Path, family: Family) -> Netlist:
+    """Count the cells of yosys' JSON netlist; soft: its dump of the multiplications that were left for LUTs."""
+    modules = json.loads(design.read_text())["modules"]
+    cells: Counter[str] = Counter()
+    ram: dict[str, Counter[str]] = {}
+    dsp: dict[str, Counter[str]] = {}
+    for name, cell in modules[TOP]["cells"].items():
+        kind = cell["type"]
+        if kind.startswith("$"):
+            continue  # $scopeinfo: no hardware
+        cells[kind] += 1
+        if kind in family.ram_cells:
+            ram.setdefault(PLACE.sub("", name), Counter())[kind] += 1
+        elif kind in family.dsp_cells:
+            dsp.setdefault(name.rpartition(".")[0], Counter())[kind] += 1
+    plain = {key: {one: dict(sorted(count.items())) for one, count in sorted(found.items())}
+             for key, found in (("ram", ram), ("dsp", dsp))}
+    return Netlist(cells=cells, ram=plain["ram"], dsp=plain["dsp"], soft=_soft(soft.read_text()))
+
+
+def _soft(dump: str) -> tuple[tuple[str, int, int], ...]:
+    """Multiplications in a dump of yosys."""
+    found: list[tuple[str, int, int]] = []
+    for name, body in re.findall(r"^  cell \$\w+ \\?(\S+)\n(.*?)^  end$", dump, re.MULTILINE | re.DOTALL):
+        widths = dict(re.findall(r"parameter \\([AB]_WIDTH) (\d+)$", body, re.MULTILINE))
+        found.append((name, int(widths.get("A_WIDTH", 0)), int(widths.get("B_WIDTH", 0))))
+    return tuple(sorted(found))
+
+
+def mapped(memories: Sequence[Memory], netlist: Netlist) -> list[Memory]:
+    """The memories with their cells."""
+    return [Memory(name=one.name, width=one.width, rows=one.rows, written=one.written,
+                   cells=netlist.ram.get(one.name, {})) for one in memories]
+
+
+# -------------------------------------------------------------------------------------------------------- what is right
+
+
+def block_rams(width: int, rows: int, byte: bool, technology: Technology) -> int:
+    """The fewest block RAMs that hold a memory; byte: its bytes are written one by one."""
+    shapes = ((16, 256), (8, 512)) if technology is Technology.ICE40 else ((36, 512), (18, 1024), (9, 2048))
+    if not byte:
+        shapes += ((4, 1024), (2, 2048)) if technology is Technology.ICE40 else ((4, 4096), (2, 8192), (1, 16384))
+    return min(-(-width // wide) * -(-rows // deep) for wide, deep in shapes)
+
+
+def problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: Config) -> list[str]:
+    """What is not as it must be, a line each.
+
+    memories : as `mapped` gives them.
+    """
+    technology = family.technology
+    found: list[str] = []
+    for one in memories:
+        kinds = {family.ram_cells[kind] for kind in one.cells}
+        size = f"{one.name} ({one.rows} x {one.width})"
+        if not kinds and one.written and one.bits > FLIP_FLOP_BITS[technology]:
+            found.append(f"{size} fell apart into flip-flops")
+        elif not kinds and not one.written and one.bits > LOGIC_BITS:
+            found.append(f"table {size} became logic")
+        elif "lut" in kinds and one.bits > 4096:
+            found.append(f"{size} became LUT RAM")
+    found += _bank_problems(memories, netlist, family, cfg)
+    found += [f"product {name} ({a} x {b} bits) is made of LUTs" for name, a, b in netlist.soft
+              if min(a, b) >= SOFT_BITS and ".mesh." in name]
+    mesh = sum(sum(count.values()) for path, count in netlist.dsp.items() if path.endswith("matrix.mesh")
+               or ".mesh." in path)
+    if mesh * 2 < cfg.peak_macs:
+        found.append(f"the mesh has {mesh} DSPs for {cfg.peak_macs} products; a DSP holds two at most")
+    return found
+
+
+def _bank_problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: Config) -> list[str]:
+    found: list[str] = []
+    kind = "large" if family.technology is Technology.ICE40 and cfg.single_port else "block"
+    for lane in range(cfg.lanes):
+        path = f"core.banks.bank_{lane}."
+        cells = Counter[str]()
+        for name, count in netlist.ram.items():
+            if path in f"{name}.":
+                cells.update(count)
+        what = f"bank {lane} ({cfg.bank_rows} x {8 * cfg.taps})"
+        wrong = {one: n for one, n in cells.items() if family.ram_cells[one] != kind}
+        if kind == "large":
+            expected = -(-cfg.bank_rows // 16384) * -(-8 * cfg.taps // 16)
+        else:
+            expected = block_rams(8 * cfg.taps, cfg.bank_rows, True, family.technology)
+        number = sum(cells.values())
+        if wrong:
+            found.append(f"{what} became {_words(wrong)}")
+        elif number != expected:
+            found.append(f"{what} became {_words(cells) or 'no RAM cells'}; {expected} expected")
+    return found
+
+
+def _words(cells: dict[str, int] | Counter[str]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(cells.items()))
