@@ -15,7 +15,7 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bitstream docs clean
+.PHONY: help setup demo test lint bench bitstream board-named docs clean
 
 help:
 	@echo "make demo   tell a story on the simulated chip"
@@ -59,8 +59,12 @@ $(FPGA): $(STAMP)
 	@touch $@
 
 # What BOARD may be, and other options: `lpu build --help`.
-bitstream: $(FPGA)
-	@$(BIN)/lpu build $(or $(BOARD),$(error say for which board: make bitstream BOARD=ulx3s))
+bitstream: board-named $(FPGA)
+	@$(BIN)/lpu build $(BOARD)
+
+# Before minutes of setting up.
+board-named:
+	@test -n "$(BOARD)" || { echo "say for which board: make bitstream BOARD=ulx3s"; exit 2; }
 
 docs: setup
 	$(BIN)/lpu isa -o docs/isa.md
