@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config, log2
+from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX
 from rtl.ports import NEVER_COLLIDES, bank_enables_layout, bank_rows_layout, field_bits, host_signature, row_layout
 from rtl.protocol import Space
@@ -22,6 +25,7 @@ class Bank(wiring.Component):
     Parameters
     ----------
     cfg: uses taps, bank_rows, single_port, bank_register, external_banks.
+    init: rows that it is configured with; the others are zero, external banks hold anything.
 
     Members
     -------
@@ -35,8 +39,8 @@ class Bank(wiring.Component):
     Reset: contents stay; the output is undefined until the first read.
     """
 
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, init: Sequence[int] = ()):
+        self.cfg, self.init = cfg, init
         row = field_bits(cfg, MATRIX, "row")["row"]
         super().__init__({
             "read_row": In(row), "read_enable": In(1), "read_data": Out(row_layout(8, cfg.taps)),
@@ -58,7 +62,7 @@ class Bank(wiring.Component):
                 i_write_enable=self.write_enable, i_write_row=write_row, i_write_data=self.write_data.as_value())
         else:
             m.submodules.ram = ram = Memory(
-                shape=unsigned(8 * cfg.taps), depth=cfg.bank_rows, init=[], attrs=NEVER_COLLIDES)
+                shape=unsigned(8 * cfg.taps), depth=cfg.bank_rows, init=self.init, attrs=NEVER_COLLIDES)
             reader, writer = ram.read_port(), ram.write_port(granularity=8)
             m.d.comb += [
                 reader.addr.eq(read_row), reader.en.eq(read_enable), found.eq(reader.data),
@@ -77,6 +81,7 @@ class Banks(wiring.Component):
     Parameters
     ----------
     cfg: as for Bank, and lanes.
+    contents: uses BANK.
 
     Members
     -------
@@ -87,8 +92,8 @@ class Banks(wiring.Component):
     Latency, Throughput, Reset: as for Bank.
     """
 
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, contents: Contents = EMPTY):
+        self.cfg, self.contents = cfg, contents
         row = field_bits(cfg, MATRIX, "row")["row"]
         super().__init__({
             "read_row": In(row), "read_enable": In(1), "read_data": Out(bank_rows_layout(cfg)),
@@ -101,7 +106,7 @@ class Banks(wiring.Component):
         values = Signal(data.ArrayLayout(8 * cfg.taps, cfg.lanes))
         m.d.comb += host.value.eq(values[host_lane])
         for lane in range(cfg.lanes):
-            m.submodules[f"bank_{lane}"] = bank = Bank(cfg)
+            m.submodules[f"bank_{lane}"] = bank = Bank(cfg, self.contents.lane(lane, cfg.lanes))
             host_writes = host.write & (host_lane == lane)
             m.d.comb += [
                 bank.read_row.eq(Mux(host.active, host_row, self.read_row)),

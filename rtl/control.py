@@ -9,9 +9,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from rtl.config import Config, log2
+from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import NEVER_COLLIDES, each_sequence
+from rtl.protocol import Space
 from rtl.sequencer import ValuesSignature, dynamic_layout
 
 COUNTER_BITS = 32
@@ -41,6 +43,7 @@ class Values(wiring.Component):
     Parameters
     ----------
     cfg : uses values, value_bits, buckets.
+    contents : uses VALUES.
 
     Members
     -------
@@ -57,8 +60,8 @@ class Values(wiring.Component):
     Nothing is on its way but entry 0; the table keeps its contents.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: Config, contents: Contents = EMPTY) -> None:
+        self.cfg, self.contents = cfg, contents
         self.address_bits = log2(cfg.values * cfg.buckets)
         super().__init__({
             "go": In(1), "bucket": In(max(1, log2(cfg.buckets))), "row": Out(ValuesSignature(cfg)),
@@ -69,7 +72,8 @@ class Values(wiring.Component):
         m = Module()
         cfg, index_bits = self.cfg, log2(self.cfg.values)
         m.submodules.rows = rows = Memory(
-            shape=dynamic_layout(cfg), depth=cfg.values * cfg.buckets, init=[], attrs=NEVER_COLLIDES)
+            shape=dynamic_layout(cfg), depth=cfg.values * cfg.buckets, attrs=NEVER_COLLIDES,
+            init=[{"value": value, "some": value != 0} for value in self.contents.of(Space.VALUES)])
         read, write = rows.read_port(), rows.write_port()
         m.d.comb += [
             write.addr.eq(self.load.address), write.en.eq(self.load.en), write.data.value.eq(self.load.data),
@@ -96,6 +100,7 @@ class Control(wiring.Component):
     Parameters
     ----------
     cfg : the machine.
+    contents : uses VALUES and REGISTER.
 
     Members
     -------
@@ -122,12 +127,12 @@ class Control(wiring.Component):
 
     Reset
     -----
-    Position 0, token 0, between tokens; registers 0.
+    Position 0, token 0, between tokens; registers as in `contents`.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self.cfg = cfg
-        self.table = Values(cfg)
+    def __init__(self, cfg: Config, contents: Contents = EMPTY) -> None:
+        self.cfg, self.contents = cfg, contents
+        self.table = Values(cfg, contents)
         row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
         self.register_bits = {"key_step": row, "rope_step": param, "embed_shift": bits_for(column_bits(cfg))}
         super().__init__({
@@ -150,7 +155,9 @@ class Control(wiring.Component):
         wiring.connect(m, table.row, wiring.flipped(self.values))
         m.d.comb += [table.go.eq(self.go), table.bucket.eq(furthest(self.position) >> log2(cfg.bucket_positions))]
 
-        registers = {name: Signal(bits, name=name) for name, bits in self.register_bits.items()}
+        start = dict(zip(REGISTERS, self.contents.of(Space.REGISTER), strict=False))
+        registers = {
+            name: Signal(bits, name=name, init=start.get(name, 0)) for name, bits in self.register_bits.items()}
         for address, name in enumerate(REGISTERS):
             with m.If(self.load_register.en & (self.load_register.address == address)):
                 m.d.sync += registers[name].eq(self.load_register.data)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.bank import Banks
 from rtl.config import Config
+from rtl.contents import EMPTY, Contents
 from rtl.control import Control
 from rtl.host import Host
 from rtl.isa import QUEUES
@@ -35,6 +36,7 @@ class Core(wiring.Component):
     ----------
     cfg : the machine.
     probe : whether it has the output of that name, for simulations.
+    contents : what its memories hold when it is configured.
 
     Members
     -------
@@ -50,29 +52,29 @@ class Core(wiring.Component):
     Between tokens, position 0; memories keep their contents.
     """
 
-    def __init__(self, cfg: Config, *, probe: bool = False) -> None:
-        self.cfg, self.probed = cfg, probe
+    def __init__(self, cfg: Config, *, probe: bool = False, contents: Contents = EMPTY) -> None:
+        self.cfg, self.probed, self.contents = cfg, probe, contents
         members = {"probe": Out(probe_layout(cfg))} if probe else {}
         super().__init__({"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), **members})
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        cfg = self.cfg
+        cfg, contents = self.cfg, self.contents
         m.submodules.host = host = Host(cfg)
-        m.submodules.control = control = Control(cfg)
-        sequencers = {queue.name: Sequencer(cfg, queue) for queue in QUEUES}
+        m.submodules.control = control = Control(cfg, contents)
+        sequencers = {queue.name: Sequencer(cfg, queue, contents) for queue in QUEUES}
         for name, sequencer in sequencers.items():
             m.submodules[f"{name}_sequencer"] = sequencer
         m.submodules.matrix_issue = matrix_issue = MatrixIssue(cfg)
         m.submodules.vector_issue = vector_issue = VectorIssue(cfg)
         m.submodules.scalar_issue = scalar_issue = ScalarIssue(cfg)
-        m.submodules.banks = banks = Banks(cfg)
-        m.submodules.act = act = ActMemory(cfg)
+        m.submodules.banks = banks = Banks(cfg, contents)
+        m.submodules.act = act = ActMemory(cfg, contents)
         m.submodules.memory = memory = VectorMemory(cfg)
-        m.submodules.param = param = ParamMemory(cfg)
+        m.submodules.param = param = ParamMemory(cfg, contents)
         m.submodules.matrix = matrix = Matrix(cfg)
         m.submodules.vector = vector = Vector(cfg)
-        m.submodules.scalar = scalar = Scalar(cfg)
+        m.submodules.scalar = scalar = Scalar(cfg, contents)
 
         # Host: bytes, memories, control.
         connect(m, flipped(self.rx), host.rx)

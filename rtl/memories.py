@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import register
 from rtl.config import Config, log2
+from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
 from rtl.ports import NEVER_COLLIDES, field_bits, host_signature, row_layout
 from rtl.protocol import Space
@@ -75,6 +76,7 @@ class ParamMemory(wiring.Component):
     Parameters
     ----------
     cfg: uses lanes, param_rows.
+    contents: uses PARAM.
 
     Members
     -------
@@ -84,8 +86,8 @@ class ParamMemory(wiring.Component):
     Latency: 1 cycle. Throughput: one read a cycle. Reset: contents stay.
     """
 
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, contents: Contents = EMPTY):
+        self.cfg, self.contents = cfg, contents
         super().__init__({
             "read_row": In(field_bits(cfg, VECTOR, "param")["param"]), "read_enable": In(1),
             "read_data": Out(data.ArrayLayout(8, cfg.lanes)), "host": In(host_signature(cfg, Space.PARAM))})
@@ -94,7 +96,8 @@ class ParamMemory(wiring.Component):
         cfg, host, m = self.cfg, self.host, Module()
         # The host writes only while nothing reads.
         m.submodules.ram = ram = Memory(
-            shape=unsigned(8 * cfg.lanes), depth=cfg.param_rows, init=[], attrs=NEVER_COLLIDES)
+            shape=unsigned(8 * cfg.lanes), depth=cfg.param_rows,
+            init=self.contents.rows(Space.PARAM, bits=8, count=cfg.lanes), attrs=NEVER_COLLIDES)
         reader, writer = ram.read_port(), ram.write_port(granularity=8)
         host_lane, host_row = split(host.address, cfg.lanes)
 
@@ -114,6 +117,7 @@ class ActMemory(wiring.Component):
     Parameters
     ----------
     cfg: uses lanes, taps, groups, act_rows, bank_register.
+    contents: uses ACT.
 
     Members
     -------
@@ -126,8 +130,8 @@ class ActMemory(wiring.Component):
     Throughput: one read a group and one write a cycle. Reset: contents stay.
     """
 
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, contents: Contents = EMPTY):
+        self.cfg, self.contents = cfg, contents
         super().__init__({
             "read_words": In(data.ArrayLayout(field_bits(cfg, MATRIX, "act")["act"], cfg.groups)), "read_enable": In(1),
             "read_data": Out(data.ArrayLayout(row_layout(8, cfg.taps), cfg.groups)),
@@ -145,7 +149,8 @@ class ActMemory(wiring.Component):
 
         for group in range(cfg.groups):
             m.submodules[f"copy_{group}"] = ram = Memory(
-                shape=unsigned(8 * cfg.act_width), depth=cfg.act_rows, init=[], attrs=NEVER_COLLIDES)
+                shape=unsigned(8 * cfg.act_width), depth=cfg.act_rows,
+                init=self.contents.rows(Space.ACT, bits=8, count=cfg.act_width), attrs=NEVER_COLLIDES)
             reader, writer = ram.read_port(), ram.write_port(granularity=8)
             m.d.comb += [
                 writer.addr.eq(Mux(host.active, host_row, write_row)),

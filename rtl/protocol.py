@@ -27,7 +27,7 @@ from __future__ import annotations
 import enum
 
 from rtl.config import Config
-from rtl.isa import MATRIX, SCALAR, VECTOR, word_bits
+from rtl.isa import MATRIX, SCALAR, VECTOR, Queue, word_bits
 
 VERSION = 1
 
@@ -76,6 +76,11 @@ class Space(enum.IntEnum):
 
 
 READABLE = (Space.BANK, Space.VECTOR, Space.ACT)
+
+
+def program_space(queue: Queue) -> Space:
+    """Where a queue's program is written."""
+    return Space[f"{queue.name.upper()}_PROGRAM"]
 
 
 def word_bytes(cfg: Config, space: Space) -> int:

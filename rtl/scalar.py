@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import bit_length, node, pipe, saturate
 from rtl.config import Config
+from rtl.contents import EMPTY, Contents
 from rtl.isa import SCALAR, ScalarFunction
 from rtl.ports import EXPONENT_BITS, NEVER_COLLIDES, field_bits, host_signature, operation_layout, scalar_layout
 from rtl.protocol import Space
@@ -24,6 +25,7 @@ class Scalar(wiring.Component):
     Parameters
     ----------
     cfg: uses scalars, reduces, constants, groups.
+    contents: uses CONSTANT.
 
     Members
     -------
@@ -37,8 +39,8 @@ class Scalar(wiring.Component):
     Reset: nothing is on its way; scalar registers stay.
     """
 
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, contents: Contents = EMPTY):
+        self.cfg, self.contents = cfg, contents
         shapes = field_bits(cfg, SCALAR, "reduce", "dst")
         super().__init__({
             "issue": In(operation_layout(cfg)), "reduce_index": Out(shapes["reduce"]), "reduce_value": In(32),
@@ -51,7 +53,7 @@ class Scalar(wiring.Component):
         cfg, m = self.cfg, Module()
         m.submodules.registers = registers = Memory(shape=scalar_layout(), depth=cfg.scalars, init=[])
         m.submodules.constants = constants = Memory(
-            shape=unsigned(8), depth=cfg.constants, init=[], attrs=NEVER_COLLIDES)
+            shape=unsigned(8), depth=cfg.constants, init=self.contents.of(Space.CONSTANT), attrs=NEVER_COLLIDES)
         m.submodules.table = table = Memory(shape=unsigned(15), depth=2 * TABLE_ROWS, init=root_and_reciprocal())
         m.d.comb += self.reduce_index.eq(self.issue.reduce)
 

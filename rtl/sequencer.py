@@ -18,8 +18,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from rtl.config import Config
+from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
+from rtl.protocol import program_space
 
 OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
 """Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
@@ -133,6 +135,7 @@ class Sequencer(wiring.Component):
     Parameters
     ----------
     cfg, queue : the machine and which of its queues.
+    contents : uses the queue's program.
 
     Members
     -------
@@ -150,11 +153,12 @@ class Sequencer(wiring.Component):
 
     Reset
     -----
-    Idle, whatever it was doing. The program memory keeps its contents; it is all NOP when configured.
+    Idle, whatever it was doing. The program memory keeps its contents; without `contents` it is all NOP when
+    configured.
     """
 
-    def __init__(self, cfg: Config, queue: Queue) -> None:
-        self.cfg, self.queue = cfg, queue
+    def __init__(self, cfg: Config, queue: Queue, contents: Contents = EMPTY) -> None:
+        self.cfg, self.queue, self.contents = cfg, queue, contents
         self.address_bits = max(1, bits_for(queue.words(cfg) - 1))
         super().__init__({
             "go": In(1), "classify": In(1), "values": In(ValuesSignature(cfg)),
@@ -166,7 +170,8 @@ class Sequencer(wiring.Component):
         m = Module()
         cfg, queue, now = self.cfg, self.queue, self.current
         m.submodules.words = words = Memory(
-            shape=word_bits(cfg, queue), depth=queue.words(cfg), init=[], attrs=NEVER_COLLIDES)
+            shape=word_bits(cfg, queue), depth=queue.words(cfg), init=self.contents.of(program_space(queue)),
+            attrs=NEVER_COLLIDES)
         read, write = words.read_port(), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))

@@ -10,6 +10,7 @@ from amaranth.back import verilog
 from amaranth.hdl import ClockDomain
 
 from rtl.config import Config
+from rtl.contents import EMPTY, Contents
 from rtl.core import Core
 from rtl.probe import probe_layout
 from rtl.ram_verilog import RAM_VERILOG
@@ -34,6 +35,7 @@ class Top(Elaboratable):
     ----------
     cfg : the machine.
     probe : whether it has the output `probe`, see rtl/probe.py.
+    contents : what its memories hold when it is configured.
 
     Members
     -------
@@ -42,8 +44,8 @@ class Top(Elaboratable):
     tx_data : Out(8). tx_valid : Out(1). tx_ready : In(1). Likewise.
     """
 
-    def __init__(self, cfg: Config, *, probe: bool = False) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: Config, *, probe: bool = False, contents: Contents = EMPTY) -> None:
+        self.cfg, self.contents = cfg, contents
         self.probe = Signal(probe_layout(cfg).size, name="probe") if probe else None
         self.clk, self.rst = Signal(name="clk"), Signal(name="rst")
         self.rx_data, self.tx_data = Signal(8, name="rx_data"), Signal(8, name="tx_data")
@@ -57,7 +59,7 @@ class Top(Elaboratable):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.domains.sync = sync = ClockDomain()
-        m.submodules.core = core = Core(self.cfg, probe=self.probe is not None)
+        m.submodules.core = core = Core(self.cfg, probe=self.probe is not None, contents=self.contents)
         m.d.comb += [
             sync.clk.eq(self.clk), sync.rst.eq(self.rst),
             core.rx.payload.eq(self.rx_data), core.rx.valid.eq(self.rx_valid), self.rx_ready.eq(core.rx.ready),
@@ -75,8 +77,12 @@ def convert(top: Elaboratable, *, name: str, ports: Sequence[Signal] | None = No
     return NO_BITS.sub("", text)
 
 
-def generate(cfg: Config, *, probe: bool = False, technology: Technology | None = None) -> str:
-    """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions."""
-    top = Top(cfg, probe=probe)
+def generate(cfg: Config, *, probe: bool = False, technology: Technology | None = None,
+             contents: Contents = EMPTY) -> str:
+    """Verilog text of module `openlpu` for a Config. It holds no paths, no dates and no source positions.
+
+    contents: what its memories hold when it is configured; see `split_rows` for what is large.
+    """
+    top = Top(cfg, probe=probe, contents=contents)
     text = ZERO_ROWS.sub("", convert(top, name=TOP, ports=top.ports, technology=technology))
     return text + ("\n" + RAM_VERILOG if cfg.external_banks else "")

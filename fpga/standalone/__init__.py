@@ -1,0 +1,1 @@
+"""A board that tells stories by itself: power on, and text comes out of its serial port."""
