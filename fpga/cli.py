@@ -1,19 +1,24 @@
-"""The `lpu` command with the boards: the commands of `sim.cli`, and those that need an FPGA."""
+"""The `lpu` command with the boards: the devices and commands of `sim.cli`, and those that need an FPGA."""
 
 from __future__ import annotations
 
 import sim.cli
+from fpga.board import board, board_names
 from fpga.commands.build import build_command, synth_command
 from fpga.commands.program import program_command
+from fpga.device import register
+from fpga.link.host import LinkError
+from sim.driver import ProtocolError
 
 COMMANDS = {"build": build_command, "synth": synth_command, "program": program_command}
 for name, command in COMMANDS.items():
     sim.cli.app.command(name)(command)
+register([board(name) for name in board_names()])
 
 
 def main() -> None:
     """Entry point."""
-    sim.cli.main()
+    sim.cli.main(failures=(LinkError, ProtocolError))
 
 
 if __name__ == "__main__":

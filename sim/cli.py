@@ -37,12 +37,17 @@ def _fail(error: Exception, code: int) -> None:
     sys.exit(code)
 
 
-def main() -> None:
-    """Entry point."""
+def main(failures: tuple[type[Exception], ...] = ()) -> None:
+    """Run the command of the command line.
+
+    failures: exceptions that are no mistake of ours either; each is one line and exit code 1.
+    """
     try:
         app()
     except (InputError, ConfigError, ToolMissing) as error:
         _fail(error, 2)
+    except failures as error:
+        _fail(error, 1)
     except BuildFailed as error:
         sys.stderr.write(f"lpu: {error}\n")
         sys.exit(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,15 @@ class Device(Protocol):
 
     def tensor(self, name: str) -> Int | None:
         """A tensor after the last token, in the model's own order; None where the device cannot tell."""
+        ...
+
+
+@runtime_checkable
+class Remarks(Protocol):
+    """A device that has something to say of itself."""
+
+    def remarks(self, cycles_a_step: float) -> list[tuple[str, str]]:
+        """Name and text of each, given the mean cycles of a step."""
         ...
 
 
@@ -183,12 +193,58 @@ class VerilatedDevice(_Single):
         return tensor_order(entry, elements)
 
 
-_DEVICES: dict[str, Callable[[Image], Device]] = {"golden": GoldenDevice, "cycle": CycleDevice, "rtl": VerilatedDevice}
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A board's serial port, as it was asked for; None where it was not.
+
+    Members:
+        port: its name. baud: bits a second.
+    """
+
+    port: str | None = None
+    baud: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A device by its name: what opens it, and the preset of the machine that it is, where it is only one."""
+
+    make: Callable[[Image, Line], Device]
+    preset: str | None = None
+    has_line: bool = False
+
+
+def _simulation(make: Callable[[Image], Device]) -> Kind:
+    return Kind(make=lambda image, line: make(image))
+
+
+_DEVICES = {name: _simulation(make) for name, make in (
+    ("golden", GoldenDevice), ("cycle", CycleDevice), ("rtl", VerilatedDevice))}
 DEVICES = tuple(_DEVICES)
+"""The devices that are always there, and can be any machine."""
 
 
-def open_device(name: str, image: Image) -> Device:
-    """A device with an image in it. Raises InputError for a name that is none of `DEVICES`."""
+def register_device(name: str, kind: Kind) -> None:
+    """Make a device known by its name: the packages above this one have boards. The last one of a name counts."""
+    _DEVICES[name] = kind
+
+
+def device_kind(name: str) -> Kind:
+    """The device of that name. Raises InputError naming the known ones."""
     if name not in _DEVICES:
-        raise InputError(f"unknown device {name!r}; known devices: {', '.join(DEVICES)}")
-    return _DEVICES[name](image)
+        raise InputError(f"unknown device {name!r}; known devices: {', '.join(_DEVICES)}")
+    return _DEVICES[name]
+
+
+def open_device(name: str, image: Image, line: Line | None = None) -> Device:
+    """A device with an image in it.
+
+    Raises InputError for a name that is none, for a line to a device that has none, and what the device itself raises.
+    """
+    kind, line = device_kind(name), line or Line()
+    if not kind.has_line and line != Line():
+        raise InputError(f"the {name} device has no serial port; leave --port and --baud out")
+    if kind.preset is not None and kind.preset != image.config.name:
+        raise InputError(f"the {name} device is a {kind.preset}, the image is for {image.config.name}; "
+                         f"compile the model with --preset {kind.preset}")
+    return kind.make(image, line)

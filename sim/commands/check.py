@@ -14,7 +14,7 @@ from compiler.errors import InputError
 from compiler.image import Image
 from sim.commands import common
 from sim.commands.generate import TokenCount, check_request
-from sim.device import DEVICES, Device, GoldenDevice, open_device
+from sim.device import DEVICES, Device, GoldenDevice, Line, device_kind, open_device
 from sim.generate import encode_prompt
 
 Devices = Annotated[str, typer.Option(help="Which, with commas between; the first is the reference.")]
@@ -90,6 +90,8 @@ def check_command(
     context: common.Context = None,
     sequences: common.Sequences = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="Compare the tensors after each token too.")] = False,
+    port: common.Port = None,
+    baud: common.Baud = None,
     as_json: common.Json = False,
 ) -> None:
     """Run the devices side by side: the same tokens, in the cycles that the compiler predicted."""
@@ -98,10 +100,14 @@ def check_command(
         raise InputError(f"no devices to check; known devices: {', '.join(DEVICES)}")
     for name in names:
         check_request(name, tokens)
-    image = common.open_image(model, preset, context, sequences)
+    kinds = [device_kind(name) for name in names]
+    fixed = next((kind.preset for kind in kinds if kind.preset is not None), None)
+    image = common.open_image(model, preset or fixed, context, sequences)
     prompt_tokens = encode_prompt(common.tokenizer_of(image), prompt, image.context)
     with common.progress(f"preparing {', '.join(names)}"):
-        opened = [open_device(name, image) for name in names]
+        line = Line(port=port, baud=baud)
+        opened = [open_device(name, image, line if kind.has_line else None)
+                  for name, kind in zip(names, kinds, strict=True)]
     positions = min(image.context, len(prompt_tokens) - 1 + (tokens or image.context))
     with common.progress(f"running {positions} positions"):
         found = compare(opened, image, prompt_tokens, positions, tensors=tensors)

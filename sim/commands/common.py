@@ -23,6 +23,7 @@ from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
 from compiler.tokenizer import Decoder, Tokenizer, parse_tokenizer, tokenizer_bytes
 from rtl.config import preset as find_preset
+from sim.device import Device, Remarks
 from sim.generate import Generation
 
 DEFAULT_PRESET = "ulx3s"
@@ -39,6 +40,8 @@ Preset = Annotated[str, typer.Option("--preset", help="The machine: tiny, icebre
 ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; the image's own, or ulx3s.")]
 Context = Annotated[int | None, typer.Option(help="Positions to provide for; as many as fit.")]
 Sequences = Annotated[int | None, typer.Option(help="Texts that one program works on in turn; 1.")]
+Port = Annotated[str | None, typer.Option(help="A board's serial port.")]
+Baud = Annotated[int | None, typer.Option(help="Bits a second on the port; the board's own.")]
 Prompt = Annotated[str | None, typer.Option(help="How the story begins.")]
 
 
@@ -139,8 +142,8 @@ def generation_json(made: Generation, image: Image, device: str, texts: list[str
         "peak_macs_per_cycle": made.peak_macs_per_cycle, "utilisation": made.utilisation, "seconds": made.seconds}
 
 
-def print_summary(made: Generation, image: Image, device: str) -> None:
-    """Cycles a token, predicted and measured, utilisation, simulation speed."""
+def print_summary(made: Generation, image: Image, device: str, running: Device) -> None:
+    """Cycles a token, predicted and measured, utilisation, speed, and what the device itself has to say."""
     positions = made.positions
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("device", f"{device}, machine {image.config.name}")
@@ -160,6 +163,9 @@ def print_summary(made: Generation, image: Image, device: str) -> None:
     speed = f"{run / made.seconds:.0f} tokens a second"
     if measured:
         speed += f", {sum(measured) / made.seconds / 1e6:.2f} million cycles a second"
-    table.add_row("simulation speed", speed)
+    table.add_row("speed here", speed)
+    if isinstance(running, Remarks):
+        for name, text in running.remarks(made.total_cycles / positions):
+            table.add_row(name, text)
     out.print()
     out.print(table)

@@ -8,7 +8,7 @@ import typer
 
 from compiler.errors import InputError
 from sim.commands import common
-from sim.device import DEVICES, open_device
+from sim.device import Line, device_kind, open_device
 from sim.generate import STOP, encode_prompt, generate_together
 
 TokenCount = Annotated[int | None, typer.Option("--tokens", help="Most tokens to generate; the context's worth.")]
@@ -16,8 +16,7 @@ TokenCount = Annotated[int | None, typer.Option("--tokens", help="Most tokens to
 
 def check_request(device: str, tokens: int | None) -> None:
     """What can be wrong before anything was opened."""
-    if device not in DEVICES:
-        raise InputError(f"unknown device {device!r}; known devices: {', '.join(DEVICES)}")
+    device_kind(device)
     if tokens is not None and tokens < 1:
         raise InputError(f"{tokens} tokens cannot be generated; ask for at least 1")
 
@@ -27,7 +26,10 @@ def generate_command(
     prompt: Annotated[list[str] | None, typer.Option(
         help="How the story begins; given twice, two stories are told at once on one machine.")] = None,
     tokens: TokenCount = None,
-    device: Annotated[str, typer.Option(help="golden, cycle or rtl.")] = "golden",
+    device: Annotated[str, typer.Option(
+        help="golden, cycle, rtl, a board, or virtual: and a board: the same, simulated.")] = "golden",
+    port: common.Port = None,
+    baud: common.Baud = None,
     preset: common.ImagePreset = None,
     context: common.Context = None,
     ignore_stop: Annotated[bool, typer.Option(help="Go on past the end of a story.")] = False,
@@ -36,11 +38,11 @@ def generate_command(
     """Generate a story, greedily."""
     check_request(device, tokens)
     prompts: list[str | None] = [*prompt] if prompt else [None]
-    image = common.open_image(model, preset, context, len(prompts))
+    image = common.open_image(model, preset or device_kind(device).preset, context, len(prompts))
     tokenizer = common.tokenizer_of(image)
     given = [encode_prompt(tokenizer, one, image.context) for one in prompts]
     with common.progress(f"preparing the {device} device"):
-        running = open_device(device, image)
+        running = open_device(device, image, Line(port=port, baud=baud))
     # Several stories are printed one after another; only one can be shown as it comes.
     stories = [common.Story(tokenizer, one, show=not as_json and len(given) == 1) for one in given]
     made = generate_together(running, image, given, tokens=tokens, stop=frozenset() if ignore_stop else STOP,
@@ -51,7 +53,7 @@ def generate_command(
     else:
         if len(texts) > 1:
             common.out.print("\n\n".join(texts), markup=False)
-        common.print_summary(made, image, device)
+        common.print_summary(made, image, device, running)
     if made.mispredicted:
         common.err.print(f"lpu: cycles at positions {made.mispredicted} are not those that the compiler predicted")
         raise typer.Exit(1)
