@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from amaranth import DomainRenamer, Elaboratable, Module, Signal
 from amaranth.hdl import ClockDomain, ClockSignal, ResetSignal
@@ -53,6 +53,8 @@ class BoardTop(Elaboratable):
     baud : of the UART.
     clocking : makes the clock from the pin; by default the pin is the clock.
     ring_bits : see `fpga.link.endpoint.Endpoint`.
+    make_core : what is behind the link: a component with the byte streams `rx` and `tx`. Tests of the link put something
+        simpler there.
 
     Members
     -------
@@ -66,8 +68,8 @@ class BoardTop(Elaboratable):
     """
 
     def __init__(self, cfg: Config, *, clk_hz: float, baud: float, clocking: Clocking = crystal,
-                 ring_bits: int = 8) -> None:
-        self.cfg, self.clocking, self.ring_bits = cfg, clocking, ring_bits
+                 ring_bits: int = 8, make_core: Callable[[Config], Any] = Core) -> None:
+        self.cfg, self.clocking, self.ring_bits, self.make_core = cfg, clocking, ring_bits, make_core
         self.divisor = divisor(clk_hz, baud)
         self.identity = identity(cfg, clk_hz)
         self.clk, self.rx = Signal(name="clk"), Signal(name="rx", init=1)
@@ -87,7 +89,7 @@ class BoardTop(Elaboratable):
         m.submodules.receiver = receiver = link(UartRx(self.divisor))
         m.submodules.transmitter = transmitter = link(UartTx(self.divisor))
         m.submodules.endpoint = endpoint = link(Endpoint(self.identity.encode(), ring_bits=self.ring_bits))
-        m.submodules.core = core = Core(self.cfg)
+        m.submodules.core = core = self.make_core(self.cfg)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.led.eq(endpoint.open),
             endpoint.received.eq(receiver.data), endpoint.received_valid.eq(receiver.valid),

@@ -59,6 +59,7 @@ class VirtualBoard:
     cfg : its machine.
     divisor : clocks a bit. skew : the host's bits are so much longer than the board's.
     to_board, to_host : the two directions of the line; without faults where None.
+    library : another board than `build_board` makes.
 
     Members
     -------
@@ -70,13 +71,13 @@ class VirtualBoard:
     """
 
     def __init__(self, cfg: Config, *, divisor: int = DIVISOR, skew: float = 0.0, to_board: NoisyLine | None = None,
-                 to_host: NoisyLine | None = None) -> None:
+                 to_host: NoisyLine | None = None, library: Path | None = None) -> None:
         try:
             import pty
             import tty
         except ImportError:
             raise ToolMissing("a virtual board needs pseudo-terminals, which this system has not") from None
-        self._library = _load(build_board(cfg, divisor=divisor))
+        self._library = _load(library or build_board(cfg, divisor=divisor))
         self._board = self._library.board_create(divisor * (1 + skew))
         self._silence = _SILENCE_BITS * divisor
         self._to_board, self._to_host = to_board or NoisyLine(0, 0.0), to_host or NoisyLine(0, 0.0)

@@ -47,7 +47,7 @@ class Endpoint(wiring.Component):
 
     Members
     -------
-    received, received_valid : In. A byte from the UART, valid for a cycle; at least 20 cycles between two.
+    received, received_valid : In. A byte from the UART, valid for a cycle; at least 12 cycles between two.
     sent : Out(stream of bytes). To the UART.
     rx : Out(stream of bytes). To the core. tx : In(stream of bytes). From the core.
     reset_core : Out(1). High for many cycles after each RESET.
@@ -78,17 +78,18 @@ class Endpoint(wiring.Component):
         byte, shifts = Signal(8), Signal(3)
         field, sending, escaped = Signal(Field), Signal(), Signal()
         bad, overflow = Signal(), Signal()
-        control, left = Signal(8), Signal(8)  # left: of the payload, then of the CRC modulo CRC_BYTES
+        control, left = Signal(8), Signal(bits)  # left: of the payload, then of the CRC modulo CRC_BYTES
         last_number = Signal(NUMBER_BITS)
 
         # Ring for the core: [core_out, core_in) is the core's, [core_in, arriving) the frame's that is under way.
         core_in, core_out, arriving = pointer("core_in"), pointer("core_out"), pointer("arriving")
-        room, arrived_full = Signal(bits), Signal()
-        m.d.comb += [room.eq(~(core_in - core_out)), arrived_full.eq((arriving + 1)[:bits] == core_out)]
+        room = Signal(bits)
+        m.d.comb += room.eq(~(arriving - core_out))
         # Ring from the core: [answer, answer_end) is the last answer's, [answer_end, made) is for the next.
-        made, answer, answer_end, to_send = pointer("made"), pointer("answer"), pointer("answer_end"), pointer("to_send")
-        made_full, length = Signal(), Signal(bits)
-        m.d.comb += [made_full.eq((made + 1)[:bits] == answer), length.eq(answer_end - answer)]
+        made, answer, answer_end = pointer("made"), pointer("answer"), pointer("answer_end")
+        made_full, length, to_send = Signal(), Signal(bits), Signal(bits)
+        m.d.comb += [
+            made_full.eq((made + 1)[:bits] == answer), length.eq(answer_end - answer), to_send.eq(answer_end - left)]
 
         # The write port: the UART's bytes first, they cannot wait.
         store, fetch = Signal(), Signal()
@@ -122,7 +123,7 @@ class Endpoint(wiring.Component):
             hello.eq((kind == Kind.HELLO) & from_host), reset.eq((kind == Kind.RESET) & from_host),
             data.eq((kind == Kind.DATA) & from_host & self.open),
             again.eq(data & (number == last_number)),
-            new.eq(data & (number == (last_number + 1)[:NUMBER_BITS]) & ~overflow)]
+            new.eq(data & (number != last_number) & ~overflow)]
         # The identity is read as `left` counts down from its length.
         count = IDENTITY_BYTES
         letters = Array(Const(self.identity[(count - place) % count], 8) for place in range(count))
@@ -147,31 +148,39 @@ class Endpoint(wiring.Component):
                 with m.If(~crc.update & (byte[0] != crc.next_bit)):
                     m.d.sync += bad.eq(1)
                 with m.If(shifts == 7):
-                    m.next = "TAKE"
+                    m.next = "ADVANCE"
                     with m.If(sending):
                         m.next = "SEND"
 
-            with m.State("TAKE"):
+            # A byte is through, in or out.
+            with m.State("ADVANCE"):
                 m.next = "RECEIVE"
+                with m.If(sending):
+                    m.next = "FETCH"
                 with m.Switch(field):
                     with m.Case(Field.CONTROL):
-                        m.d.sync += [control.eq(byte), field.eq(Field.LENGTH)]
+                        m.d.sync += field.eq(Field.LENGTH)
+                        with m.If(~sending):
+                            m.d.sync += control.eq(byte)
                     with m.Case(Field.LENGTH):
-                        m.d.sync += [left.eq(byte), field.eq(Mux(byte == 0, Field.CRC, Field.PAYLOAD))]
+                        m.d.sync += [left.eq(byte), field.eq(Field.ROOM), self.reset_core.eq(0)]
+                    with m.Case(Field.ROOM):
+                        m.d.sync += field.eq(Mux(left == 0, Field.CRC, Field.PAYLOAD))
                     with m.Case(Field.PAYLOAD):
-                        m.d.comb += store.eq(~arrived_full)
+                        m.d.comb += store.eq(~sending & (room != 0))
                         m.d.sync += left.eq(left - 1)
-                        with m.If(arrived_full):
-                            m.d.sync += overflow.eq(1)
-                        with m.Else():
+                        with m.If(store):
                             m.d.sync += arriving.eq(arriving + 1)
+                        with m.If(~sending & (room == 0)):
+                            m.d.sync += overflow.eq(1)
                         with m.If(left == 1):
                             m.d.sync += field.eq(Field.CRC)
                     with m.Default():
                         m.d.sync += left.eq(left - 1)
                         with m.If(left % CRC_BYTES == 1):
-                            m.d.sync += field.eq(Field.NONE)
-                            with m.If(~bad):
+                            m.d.sync += [field.eq(Field.NONE), sending.eq(0)]
+                            m.next = "RECEIVE"
+                            with m.If(~sending & ~bad):
                                 m.next = "ACCEPT"
 
             with m.State("ACCEPT"):
@@ -187,7 +196,7 @@ class Endpoint(wiring.Component):
 
             with m.State("BEGIN"):
                 m.d.comb += [self.sent.valid.eq(1), self.sent.payload.eq(START), crc.start.eq(1)]
-                m.d.sync += [field.eq(Field.CONTROL), sending.eq(1), escaped.eq(0), to_send.eq(answer)]
+                m.d.sync += [field.eq(Field.CONTROL), sending.eq(1), escaped.eq(0)]
                 with m.If(self.sent.ready):
                     m.next = "FETCH"
 
@@ -214,25 +223,10 @@ class Endpoint(wiring.Component):
                 with m.If(self.sent.ready):
                     m.d.sync += escaped.eq(special & ~escaped)
                     with m.If(~special | escaped):
-                        m.next = "FETCH"
-                        with m.Switch(field):
-                            with m.Case(Field.CONTROL):
-                                m.d.sync += [field.eq(Field.LENGTH), self.reset_core.eq(0)]
-                            with m.Case(Field.LENGTH):
-                                m.d.sync += [field.eq(Field.ROOM), left.eq(byte)]
-                            with m.Case(Field.ROOM):
-                                m.d.sync += field.eq(Mux(left == 0, Field.CRC, Field.PAYLOAD))
-                            with m.Case(Field.PAYLOAD):
-                                m.d.sync += [left.eq(left - 1), to_send.eq(to_send + 1)]
-                                with m.If(left == 1):
-                                    m.d.sync += field.eq(Field.CRC)
-                            with m.Default():
-                                m.d.sync += left.eq(left - 1)
-                                with m.If(left % CRC_BYTES == 1):
-                                    m.d.sync += [field.eq(Field.NONE), sending.eq(0)]
-                                    m.next = "RECEIVE"
+                        m.next = "ADVANCE"
 
         # A RESET empties everything, whatever was under way.
         with m.If(self.reset_core):
-            m.d.sync += [one.eq(0) for one in (core_in, core_out, made, answer, answer_end, reading, self.rx.valid)]
+            m.d.sync += [
+                one.eq(0) for one in (core_in, core_out, arriving, made, answer, answer_end, reading, self.rx.valid)]
         return m

@@ -4,17 +4,14 @@ The link carries the two byte streams of rtl/protocol.py over a UART (8 data bit
 significant bit first). The host speaks first, always; each of its frames is answered by one of the board's, or by
 none where the frame arrived damaged. Numbers are little-endian.
 
-| frame | bytes |
-|---|---|
-| host's  | START control:1 length:1 payload:length crc:4 |
-| board's | START control:1 length:1 room:1 payload:length crc:4 |
+A frame, the host's and the board's alike, is START control:1 length:1 room:1 payload:length crc:4.
 
 - START (7E) begins a frame wherever it comes, also inside another one, which is then forgotten. Each later byte that
   is 7E or 7D is sent as 7D (ESCAPE) and the byte with bit 5 flipped: between two STARTs there is no 7E, whatever is
   sent, and whatever was damaged, the next START is understood. The board needs no time-out.
 - control: bits 3:0 sequence number, bits 6:4 kind, bit 7 set in the board's frames. An answer repeats kind and number.
 - crc: CRC-32 (that of Ethernet and zlib) of the bytes from control to the end of the payload, before escaping.
-- room: bytes that the board can take in the next frame, at least.
+- room: bytes that the board can take in the next frame, at least; the host's is 0.
 
 | kind | host's payload | the board's answer |
 |---|---|---|
@@ -51,6 +48,7 @@ NUMBERS = 16
 """Sequence numbers; they count up and start again."""
 KIND_SHIFT = 4
 FROM_BOARD = 0x80
+HEADER_BYTES = 3
 CRC_BYTES = 4
 IDENTITY_BYTES = 16
 NAME_BYTES = 8
@@ -64,12 +62,13 @@ class Kind(enum.IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A frame whose CRC was right. room is None in the host's."""
+    """A frame whose CRC was right."""
 
     kind: int
     number: int
     payload: bytes = b""
-    room: int | None = None
+    room: int = 0
+    from_board: bool = False
 
 
 def escape(data: bytes) -> bytes:
@@ -80,15 +79,14 @@ def escape(data: bytes) -> bytes:
 
 def encode(frame: Frame) -> bytes:
     """A frame on the line."""
-    control = frame.number | frame.kind << KIND_SHIFT | (FROM_BOARD if frame.room is not None else 0)
-    body = bytes([control, len(frame.payload)])
-    body += (b"" if frame.room is None else bytes([frame.room])) + frame.payload
+    control = frame.number | frame.kind << KIND_SHIFT | (FROM_BOARD if frame.from_board else 0)
+    body = bytes([control, len(frame.payload), frame.room]) + frame.payload
     return bytes([START]) + escape(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
 
 
 def wire_bytes(payload: int) -> int:
-    """Bytes on the line of a board's frame with so much payload, at most."""
-    return 1 + 2 * (3 + payload + CRC_BYTES)
+    """Bytes on the line of a frame with so much payload, at most."""
+    return 1 + 2 * (HEADER_BYTES + payload + CRC_BYTES)
 
 
 class FrameReader:
@@ -105,7 +103,6 @@ class FrameReader:
 
     def __init__(self, *, from_board: bool) -> None:
         self._from_board = from_board
-        self._header = 3 if from_board else 2
         self._body: bytearray | None = None  # of the frame that is arriving
         self._escaped = False
         self.damaged = 0
@@ -133,7 +130,7 @@ class FrameReader:
             else:
                 self._body.append(byte ^ FLIP if self._escaped else byte)
                 self._escaped = False
-                size = self._header + CRC_BYTES
+                size = HEADER_BYTES + CRC_BYTES
                 if len(self._body) >= size and len(self._body) == size + self._body[1]:
                     frame = self._frame(bytes(self._body))
                     self._body = None
@@ -149,4 +146,4 @@ class FrameReader:
             return None
         return Frame(
             kind=(control & ~FROM_BOARD) >> KIND_SHIFT, number=control % NUMBERS,
-            payload=body[self._header:-CRC_BYTES], room=body[2] if self._from_board else None)
+            payload=body[HEADER_BYTES:-CRC_BYTES], room=body[2], from_board=self._from_board)

@@ -5,6 +5,7 @@ All repetition is decided here; the board only answers. Time-outs are those of `
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def open_port(name: str, baud: int, *, gap_s: float = Patience.gap_s) -> serial.
     try:
         port = serial.Serial(name, baud, timeout=gap_s, write_timeout=5.0, exclusive=True)
     except (OSError, ValueError) as error:  # SerialException is an OSError
-        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else str(error)
         raise InputError(f"cannot open the serial port {name} at {baud} baud: {reason}") from None
     try:
         port.set_low_latency_mode(True)  # an FTDI adapter else waits for 16 ms
@@ -169,7 +171,6 @@ class Link:
         """One exchange of data. Returns the bytes that came."""
         self._number = (self._number + 1) % NUMBERS
         answer = self._exchange(Kind.DATA, payload, self._patience.attempts)
-        assert answer.room is not None
         self._room = answer.room
         self._received += answer.payload
         self.statistics.sent += len(payload)
@@ -195,7 +196,6 @@ class Link:
 
     def _reset(self) -> None:
         answer = self._exchange(Kind.RESET, b"", self._patience.attempts)
-        assert answer.room is not None
         self._room = answer.room
 
     def _exchange(self, kind: Kind, payload: bytes, attempts: int) -> Frame:
@@ -219,7 +219,7 @@ class Link:
             if data and (more := self._try(lambda: self._port.in_waiting)):
                 data += self._try(lambda: self._port.read(more))
             for frame in self._reader.feed(data):
-                if frame.kind == kind and frame.number == self._number:
+                if self._answers(frame, kind):
                     return frame
                 self.statistics.stale += 1
             if not data and (self._reader.inside or self._reader.damaged > damaged):
@@ -228,6 +228,10 @@ class Link:
             if time.monotonic() > deadline:
                 self.statistics.timeouts += 1
                 return None
+
+    def _answers(self, frame: Frame, kind: Kind) -> bool:
+        """Whether it is the answer to the last frame; an answer that comes late is to an earlier one."""
+        return frame.kind == kind and frame.number == self._number
 
     def _try(self, action):
         """The port's errors as ours: a pulled cable takes the port away."""
