@@ -21,6 +21,7 @@ from sim.driver import Driver, Status
 VIRTUAL = "virtual"
 """Port name and beginning of device names of boards that are simulated."""
 
+
 class BoardDevice:
     """A board that runs an image.
 

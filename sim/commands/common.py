@@ -142,7 +142,7 @@ def generation_json(made: Generation, image: Image, device: str, texts: list[str
         "peak_macs_per_cycle": made.peak_macs_per_cycle, "utilisation": made.utilisation, "seconds": made.seconds}
 
 
-def print_summary(made: Generation, image: Image, device: str, running: Device) -> None:
+def print_summary(made: Generation, image: Image, device: str, running: Device | None = None) -> None:
     """Cycles a token, predicted and measured, utilisation, speed, and what the device itself has to say."""
     positions = made.positions
     table = Table(show_header=False, box=None, pad_edge=False)
