@@ -146,8 +146,11 @@ _PRESETS = (
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            tile_lanes=2, tile_taps=2, vector_rows=1024, act_rows=512, param_rows=2048, position_bits=8, token_bits=9,
            value_bits=10, matrix_words=128, vector_words=256, scalar_words=128),
-    Config(name="tangnano20k", lanes=8, taps=8, groups=1, bank_rows=1024, tile_lanes=8, tile_taps=8,
-           vector_rows=256, act_rows=256, param_rows=512, position_bits=8, token_bits=9),
+    # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
+    # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
+    Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,
+           vector_rows=256, act_rows=256, param_rows=1024, constants=32, position_bits=8, token_bits=9,
+           matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=512, act_rows=512, param_rows=1024, scalars=64, reduces=32, values=32, sequences=2,
            position_bits=8, token_bits=9),

@@ -22,6 +22,7 @@ from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
+from rtl.technology import shallow_attributes, technology
 
 OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
 """Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
@@ -171,7 +172,7 @@ class Sequencer(wiring.Component):
         cfg, queue, now = self.cfg, self.queue, self.current
         m.submodules.words = words = Memory(
             shape=word_bits(cfg, queue), depth=queue.words(cfg), init=self.contents.of(program_space(queue)),
-            attrs=NEVER_COLLIDES)
+            attrs=NEVER_COLLIDES | shallow_attributes(technology(platform), queue.words(cfg)))
         read, write = words.read_port(), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))

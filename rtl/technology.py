@@ -27,3 +27,12 @@ def technology(platform: Any) -> Technology | None:
     if platform is None or isinstance(platform, Technology):
         return platform
     raise TypeError(f"elaborate for a rtl.technology.Technology or None, not {platform!r}")
+
+
+def shallow_attributes(family: Technology | None, depth: int) -> dict[str, Any]:
+    """Attributes of a memory that is much wider than deep, where block RAM would be wasted on it.
+
+    Gowin: 36 bits are the widest block RAM, however few of its 512 words are used, and there are 46. One RAM16SDP4 is
+    16 words of 4 bits in the place of 8 LUTs.
+    """
+    return {"ram_style": "distributed"} if family is Technology.GOWIN and depth <= 64 else {}
