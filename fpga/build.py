@@ -149,18 +149,24 @@ def _gateware(ask: Design, build: _Run) -> Path:
     return build.step("gateware", key, work)
 
 
+def synthesis_script(commands: str) -> str:
+    """For yosys, from design.v to design.json; commands: the family's.
+
+    Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il.
+    """
+    return (f"read_verilog design.v\n{commands} -run begin:map_ram\ndump -o soft.il t:$mul t:$macc_v2\n"
+            f"{commands} -run map_ram: -json design.json\n")
+
+
 def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
     """Folder with design.json and netlist.json, the counts."""
-    commands = ask.family.synthesis(ask.board)
-    # Halfway, when what can be in DSPs is, the products that are left are written down.
-    script = (f"read_verilog design.v\n{commands} -run begin:map_ram\ndump -o soft.il t:$mul t:$macc t:$macc_v2\n"
-              f"{commands} -run map_ram: -json design.json\n")
+    script = synthesis_script(ask.family.synthesis(ask.board))
 
     def work(folder: Path) -> None:
         (folder / "design.v").write_bytes((gateware / "design.v").read_bytes())
         (folder / "synthesis.ys").write_text(script)
         build.tool("synthesis", SYNTHESISER, ("-s", "synthesis.ys"), folder)
-        netlist = read_netlist(folder / "design.json", folder / "soft.il", ask.family)
+        netlist = read_netlist(folder, ask.family)
         (folder / "netlist.json").write_text(netlist.dump())
         (folder / "soft.il").unlink()
 

@@ -21,6 +21,7 @@ from rtl.technology import Technology
 MODULE = re.compile(r"^module (\S+) *[(;]", re.MULTILINE)
 MEMORY = re.compile(r"^  reg (?:signed )?(?:\[(\d+):0\] )?(\S+) +\[(\d+):0\];", re.MULTILINE)
 INSTANCE = re.compile(r"^  (\S+) +(?:#\(\n.*?\n  \) +)?(\S+) +\(\n", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r'^  attribute \\src "[^":]*:(\d+)\..*\n  cell \$(mul|macc_v2) .*\n((?:    .*\n)*)', re.MULTILINE)
 PLACE = re.compile(r"(?:\.\d+)+$")
 """What memory_libmap appends to a memory's name for each cell that it makes of it."""
 
@@ -28,6 +29,8 @@ FLIP_FLOP_BITS = {Technology.ICE40: 512, Technology.ECP5: 64, Technology.GOWIN: 
 """A memory up to this size may be flip-flops: on an iCE40, which has no LUT RAM, one that is read in the same cycle."""
 LOGIC_BITS = 2048
 """A table that nobody writes may be logic up to this size: less than a block RAM is worth."""
+LUT_RAM_BITS = 4096
+"""A memory may be LUT RAM up to this size."""
 SOFT_BITS = 5
 """A product in LUTs is worth a word from this width of the narrower factor on."""
 
@@ -60,7 +63,7 @@ class Netlist:
     Members
     -------
     cells : by type. ram : RAM cells by memory and type. dsp : DSP cells by module path and type.
-    soft : products that are in no DSP, as (name, width, width).
+    soft : products that are in no DSP, as (module path, width of one factor, of the other).
     """
 
     cells: Counter[str]
@@ -111,9 +114,9 @@ def declared(verilog: str) -> list[Memory]:
 # ----------------------------------------------------------------------------------------------------- what became of
 
 
-def read_netlist(design: Path, soft: Path, family: Family) -> Netlist:
-    """Count the cells of yosys' JSON netlist; soft: its dump of the multiplications that were left for LUTs."""
-    modules = json.loads(design.read_text())["modules"]
+def read_netlist(folder: Path, family: Family) -> Netlist:
+    """Count the cells of design.json, yosys' netlist; soft.il: its dump of the products that were left for LUTs."""
+    modules = json.loads((folder / "design.json").read_text())["modules"]
     cells: Counter[str] = Counter()
     ram: dict[str, Counter[str]] = {}
     dsp: dict[str, Counter[str]] = {}
@@ -128,16 +131,29 @@ def read_netlist(design: Path, soft: Path, family: Family) -> Netlist:
             dsp.setdefault(name.rpartition(".")[0], Counter())[kind] += 1
     plain = {key: {one: dict(sorted(count.items())) for one, count in sorted(found.items())}
              for key, found in (("ram", ram), ("dsp", dsp))}
-    return Netlist(cells=cells, ram=plain["ram"], dsp=plain["dsp"], soft=_soft(soft.read_text()))
+    soft = _soft((folder / "soft.il").read_text(), (folder / "design.v").read_text())
+    return Netlist(cells=cells, ram=plain["ram"], dsp=plain["dsp"], soft=soft)
 
 
-def _soft(dump: str) -> tuple[tuple[str, int, int], ...]:
-    """Multiplications in a dump of yosys."""
+def _soft(dump: str, verilog: str) -> tuple[tuple[str, int, int], ...]:
+    """The products in a dump of yosys' cells. Their names say nothing: the line that they come from says the module."""
+    starts = [(verilog.count("\n", 0, found.start()) + 1, _plain(found[1])) for found in MODULE.finditer(verilog)]
     found: list[tuple[str, int, int]] = []
-    for name, body in re.findall(r"^  cell \$\w+ \\?(\S+)\n(.*?)^  end$", dump, re.MULTILINE | re.DOTALL):
-        widths = dict(re.findall(r"parameter \\([AB]_WIDTH) (\d+)$", body, re.MULTILINE))
-        found.append((name, int(widths.get("A_WIDTH", 0)), int(widths.get("B_WIDTH", 0))))
+    for line, kind, body in CELL.findall(dump):
+        module = next((name for start, name in reversed(starts) if start <= int(line)), "?")
+        values = dict(re.findall(r"^    parameter (?:signed )?\\(\w+) (?:\d+')?(\d+)$", body, re.MULTILINE))
+        if kind == "mul":
+            factors = [(int(values["A_WIDTH"]), int(values["B_WIDTH"]))]
+        else:
+            factors = list(zip(*(_widths(values.get(f"{side}_WIDTHS", ""), int(values["NPRODUCTS"])) for side in "AB"),
+                               strict=True))
+        found += [(module.removeprefix(f"{TOP}."), a, b) for a, b in factors]
     return tuple(sorted(found))
+
+
+def _widths(bits: str, count: int) -> list[int]:
+    """Widths that yosys packs into 16 bits each, the first in the lowest."""
+    return [int(bits[len(bits) - 16 * (one + 1):len(bits) - 16 * one], 2) for one in range(count)]
 
 
 def mapped(memories: Sequence[Memory], netlist: Netlist) -> list[Memory]:
@@ -149,62 +165,59 @@ def mapped(memories: Sequence[Memory], netlist: Netlist) -> list[Memory]:
 # -------------------------------------------------------------------------------------------------------- what is right
 
 
-def block_rams(width: int, rows: int, byte: bool, technology: Technology) -> int:
-    """The fewest block RAMs that hold a memory; byte: its bytes are written one by one."""
-    shapes = ((16, 256), (8, 512)) if technology is Technology.ICE40 else ((36, 512), (18, 1024), (9, 2048))
-    if not byte:
-        shapes += ((4, 1024), (2, 2048)) if technology is Technology.ICE40 else ((4, 4096), (2, 8192), (1, 16384))
-    return min(-(-width // wide) * -(-rows // deep) for wide, deep in shapes)
-
-
 def problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: Config) -> list[str]:
     """What is not as it must be, a line each.
 
     memories : as `mapped` gives them.
     """
-    technology = family.technology
+    return [*memory_problems(memories, family), *bank_problems(netlist, family, cfg), *product_problems(netlist, cfg)]
+
+
+def memory_problems(memories: Sequence[Memory], family: Family) -> list[str]:
+    """Memories that fell apart."""
     found: list[str] = []
     for one in memories:
         kinds = {family.ram_cells[kind] for kind in one.cells}
         size = f"{one.name} ({one.rows} x {one.width})"
-        if not kinds and one.written and one.bits > FLIP_FLOP_BITS[technology]:
-            found.append(f"{size} fell apart into flip-flops")
+        if not kinds and one.written and one.bits > FLIP_FLOP_BITS[family.technology]:
+            found.append(f"memory {size} fell apart into flip-flops")
         elif not kinds and not one.written and one.bits > LOGIC_BITS:
             found.append(f"table {size} became logic")
-        elif "lut" in kinds and one.bits > 4096:
-            found.append(f"{size} became LUT RAM")
-    found += _bank_problems(memories, netlist, family, cfg)
-    found += [f"product {name} ({a} x {b} bits) is made of LUTs" for name, a, b in netlist.soft
-              if min(a, b) >= SOFT_BITS and ".mesh." in name]
-    mesh = sum(sum(count.values()) for path, count in netlist.dsp.items() if path.endswith("matrix.mesh")
-               or ".mesh." in path)
-    if mesh * 2 < cfg.peak_macs:
-        found.append(f"the mesh has {mesh} DSPs for {cfg.peak_macs} products; a DSP holds two at most")
+        elif "lut" in kinds and one.bits > LUT_RAM_BITS:
+            found.append(f"memory {size} became LUT RAM")
     return found
 
 
-def _bank_problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: Config) -> list[str]:
+def bank_problems(netlist: Netlist, family: Family, cfg: Config) -> list[str]:
+    """Banks that are not the block RAMs of their size; single-port ones on an iCE40 are to be SPRAMs."""
     found: list[str] = []
-    kind = "large" if family.technology is Technology.ICE40 and cfg.single_port else "block"
+    if family.technology is Technology.ICE40 and cfg.single_port:
+        kind, expected = "large", -(-cfg.bank_rows // 16384) * -(-8 * cfg.taps // 16)
+    else:
+        kind, expected = "block", block_rams(8 * cfg.taps, cfg.bank_rows, family.technology)
     for lane in range(cfg.lanes):
-        path = f"core.banks.bank_{lane}."
-        cells = Counter[str]()
+        cells: Counter[str] = Counter()
         for name, count in netlist.ram.items():
-            if path in f"{name}.":
+            if f".banks.bank_{lane}." in f".{name}.":
                 cells.update(count)
-        what = f"bank {lane} ({cfg.bank_rows} x {8 * cfg.taps})"
-        wrong = {one: n for one, n in cells.items() if family.ram_cells[one] != kind}
-        if kind == "large":
-            expected = -(-cfg.bank_rows // 16384) * -(-8 * cfg.taps // 16)
-        else:
-            expected = block_rams(8 * cfg.taps, cfg.bank_rows, True, family.technology)
-        number = sum(cells.values())
-        if wrong:
-            found.append(f"{what} became {_words(wrong)}")
-        elif number != expected:
-            found.append(f"{what} became {_words(cells) or 'no RAM cells'}; {expected} expected")
+        right = all(family.ram_cells[one] == kind for one in cells)
+        if not right or sum(cells.values()) != expected:
+            became = ", ".join(f"{n} {one}" for one, n in sorted(cells.items())) or "no RAM cells"
+            found.append(f"bank {lane} ({cfg.bank_rows} x {8 * cfg.taps}) became {became}, not {expected} {kind} RAMs")
     return found
 
 
-def _words(cells: dict[str, int] | Counter[str]) -> str:
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(cells.items()))
+def product_problems(netlist: Netlist, cfg: Config) -> list[str]:
+    """The mesh's products that are in no DSP."""
+    found = [f"product of {a} x {b} bits in {name} is made of LUTs" for name, a, b in netlist.soft
+             if min(a, b) >= SOFT_BITS and ".mesh" in name]
+    dsps = sum(sum(count.values()) for path, count in netlist.dsp.items() if ".mesh" in path)
+    if 2 * dsps < cfg.peak_macs:
+        found.append(f"the mesh has {dsps} DSPs for {cfg.peak_macs} products; a DSP holds two at most")
+    return found
+
+
+def block_rams(width: int, rows: int, technology: Technology) -> int:
+    """The fewest block RAMs that hold a memory whose bytes are written one by one."""
+    shapes = ((16, 256), (8, 512)) if technology is Technology.ICE40 else ((36, 512), (18, 1024), (9, 2048))
+    return min(-(-width // wide) * -(-rows // deep) for wide, deep in shapes)
