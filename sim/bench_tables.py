@@ -68,20 +68,22 @@ def notes(rows: Rows) -> list[str]:
     return found
 
 
-def _markdown(table: Table) -> str:
+def markdown(table: Table) -> str:
+    """A table of a Markdown document."""
     lines = [table[0], ["---"] * len(table[0]), *table[1:]]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def document(rows: Rows, devices: Sequence[str], command: str) -> str:
     """Markdown of everything, and the command that measured it."""
-    return "\n\n".join([f"Written by `{command}`.", _markdown(exact_table(rows)), *notes(rows),
-                        "Speeds vary with the machine and its load:", _markdown(speed_table(rows, devices))])
+    return "\n\n".join([f"Written by `{command}`.", markdown(exact_table(rows)), *notes(rows),
+                        "Speeds vary with the machine and its load:", markdown(speed_table(rows, devices))])
 
 
-def between_markers(text: str, new: str, where: str) -> str:
+def between_markers(text: str, new: str, where: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """A document with what stands between the markers replaced. Raises InputError where they are not there once."""
-    begin, end = text.find(BEGIN), text.find(END)
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or end < begin:
-        raise InputError(f"{where} needs one line {BEGIN} and one line {END} after it, between which the tables go")
-    return f"{text[:begin + len(BEGIN)]}\n{new}\n{text[end:]}"
+    first, last = markers
+    begin, end = text.find(first), text.find(last)
+    if text.count(first) != 1 or text.count(last) != 1 or end < begin:
+        raise InputError(f"{where} needs one line {first} and one line {last} after it, between which the tables go")
+    return f"{text[:begin + len(first)]}\n{new}\n{text[end:]}"
