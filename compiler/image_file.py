@@ -194,7 +194,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
 def _config(path: Path, description: dict[str, Any]) -> Config:
     try:
         fields: dict[str, Any] = description["config"]
-        fields["vector_cuts"] = tuple(fields["vector_cuts"])  # JSON knows no tuples
+        for name in ("vector_cuts", "lut_memories"):
+            fields[name] = tuple(fields[name])  # JSON knows no tuples
         cfg = Config(**fields)
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} describes no machine that can be built: {error}") from None

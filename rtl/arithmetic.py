@@ -19,6 +19,28 @@ def shift_doubled(m: Module, x: Value, amount: Value) -> Value:
     return node(m, Cat(Const(0, 1), x).as_signed() >> amount, "doubled")
 
 
+def round_saturate(m: Module, doubled: Value, bits: int) -> Value:
+    """shift_doubled's result rounded half up and clamped to that many bits. Which numbers are too large is found beside
+    the addition; only rounding to one more than the largest is seen afterwards."""
+    whole, half, sign = doubled[1:], doubled[0], doubled[-1]
+    top = whole[bits - 1:]
+    total = node(m, whole[:bits].as_signed() + half, "total")
+    opposite = node(m, ~sign, "opposite")
+    fits = node(m, (~top.any() | top.all()) & ~(total[bits - 1] & opposite), "fits")
+    return node(m, Mux(fits, total[:bits], Cat(opposite.replicate(bits - 1), sign)).as_signed(), f"clamped{bits}")
+
+
+def sum_of_shifts(m: Module, a: Value, b: Value) -> Value:
+    """a * b, both signed, by additions alone."""
+    terms = []
+    for place in range(len(b)):
+        part = Mux(b[place], a, 0).as_signed()[:len(a)].as_signed()
+        terms.append((Cat(Const(0, place), -part if place == len(b) - 1 else part)).as_signed())
+    while len(terms) > 1:
+        terms = [one + other for one, other in zip(terms[::2], terms[1::2], strict=True)]
+    return node(m, terms[0][:len(a) + len(b)].as_signed(), "multiplied")
+
+
 def rshift(m: Module, x: Value, amount: Value) -> Value:
     """x * 2**-amount, rounded half up; as wide as x. x is signed, amount unsigned and of any size."""
     doubled = shift_doubled(m, x, amount)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VECTOR_STEPS = ("select", "scale", "round", "multiply", "add", "function", "output")
+VECTOR_STEPS = (
+    "shift", "select", "scale", "align", "round", "multiply", "settle", "add", "function", "narrow", "output")
 """The vector pipeline's steps, in order. `Config.vector_cuts` says after which of them there is a register."""
+
+USUAL_CUTS = ("select", "scale", "round", "multiply", "add", "function", "output")
+"""Without the registers between a shift and its rounding, which are for the highest clocks."""
 
 
 class ConfigError(ValueError):
@@ -39,6 +43,11 @@ class Config:
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
+    reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
+    scalar_register: the scalar unit has a register between finding an operand's length and shifting by it.
+    direct_silu: SILU's table has all 256 results instead of one half's distance from a line: larger and faster.
+    logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others.
+    lut_memories: which of "vector" (vector memory) and "program" are LUT RAM where the FPGA's family has it.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
     """
@@ -70,7 +79,12 @@ class Config:
     token_bits: int = 10
     wait_bits: int = 10
     repeat_bits: int = 10
-    vector_cuts: tuple[str, ...] = VECTOR_STEPS
+    vector_cuts: tuple[str, ...] = USUAL_CUTS
+    reduce_levels: int = 2
+    scalar_register: bool = False
+    direct_silu: bool = False
+    logic_products: int = 0
+    lut_memories: tuple[str, ...] = ()
     external_banks: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +105,9 @@ class Config:
         need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
         need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
+        need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
+        need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
+        need(set(self.lut_memories) <= {"vector", "program"}, "lut_memories must be among vector, program")
         for field in ("bank_rows", "vector_rows", "act_rows", "param_rows", "constants", "matrix_words", "vector_words",
                       "scalar_words", "position_bits", "token_bits", "wait_bits", "repeat_bits", "value_bits"):
             need(getattr(self, field) >= 2, f"{field} must be at least 2")
@@ -152,8 +169,10 @@ _PRESETS = (
            vector_rows=256, act_rows=256, param_rows=1024, constants=32, position_bits=8, token_bits=9,
            matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
-           vector_rows=512, act_rows=512, param_rows=1024, scalars=64, reduces=32, values=32, sequences=2,
-           position_bits=8, token_bits=9),
+           vector_rows=256, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
+           position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
+           vector_cuts=VECTOR_STEPS, reduce_levels=1, scalar_register=True, direct_silu=True,
+           logic_products=4, lut_memories=("vector", "program")),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
            vector_words=1024, values=32, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16,

@@ -145,7 +145,8 @@ class Host(wiring.Component):
         reply, tokens, waits = Signal(8), Signal(16), Signal(range(host_read_cycles(cfg) + 1))
         step = buffer[-8 * step_bytes(cfg):]
         flags = step[:8]
-        m.d.comb += self.want.eq(tokens != 0)
+        want = Signal()  # tokens is not 0
+        m.d.comb += self.want.eq(want)
         m.d.comb += [self.new_token[n].eq(step[8 + 16 * n:24 + 16 * n]) for n in each]
 
         with m.FSM(name="protocol"):
@@ -181,10 +182,10 @@ class Host(wiring.Component):
                 with m.Switch(request):
                     with m.Case(Request.STEP.value):
                         m.d.comb += [self.set_token.eq(1), self.restart.eq(flags[1:])]
-                        m.d.sync += [tokens.eq(1), self.classify.eq(flags[0])]
+                        m.d.sync += [tokens.eq(1), want.eq(1), self.classify.eq(flags[0])]
                         m.next = "TOKENS"
                     with m.Case(Request.RUN.value):
-                        m.d.sync += [tokens.eq(buffer[-16:]), self.classify.eq(1)]
+                        m.d.sync += [tokens.eq(buffer[-16:]), want.eq(buffer[-16:].any()), self.classify.eq(1)]
                         m.next = "TOKENS"
                     with m.Default():
                         m.next = "REPLY"
@@ -229,12 +230,12 @@ class Host(wiring.Component):
                 m.d.comb += [take.eq((byte == Request.STOP.value) & ~stop), self.record.ready.eq(free)]
                 m.d.sync += reply.eq(Request.STOP.value)
                 with m.If(self.go):
-                    m.d.sync += tokens.eq(tokens - 1)
+                    m.d.sync += [tokens.eq(tokens - 1), want.eq(tokens != 1)]
                 with m.If(taken):
-                    m.d.sync += [stop.eq(1), tokens.eq(0)]
+                    m.d.sync += [stop.eq(1), tokens.eq(0), want.eq(0)]
                 with m.If(self.record.valid & free):
                     m.d.sync += answer(self.record.payload, record_bytes(cfg))
-                with m.If((tokens == 0) & self.ready & ~taken):
+                with m.If(~want & self.ready & ~taken):
                     m.d.sync += stop.eq(0)
                     m.next = "REQUEST"
                     with m.If(stop):

@@ -51,28 +51,33 @@ class MatrixIssue(wiring.Component):
         word, inner, outer = now.word, now.inner, now.outer
         row_bits, act_bits, tap_bits = len(word.row), len(word.act), log2(cfg.taps)
 
-        # The first step's place, and that of every later one: where the present output started and what comes next.
-        row, row_start, row_next, row_from = (
-            Signal(row_bits, name=f"row{name}") for name in ("", "_start", "_next", "_from"))
-        act, act_start, act_next, act_from = (
-            Signal(act_bits, name=f"act{name}") for name in ("", "_start", "_next", "_from"))
-        slot, slot_next = Signal(len(word.slot)), Signal(len(word.slot))
+        # The first step's place, and that of every later one: after the step before, or after the start of the output
+        # before. All are added at the same time.
+        row, row_before, row_start, row_from = (
+            Signal(row_bits, name=f"row{name}") for name in ("", "_before", "_start", "_from"))
+        act, act_before, act_start, act_from = (
+            Signal(act_bits, name=f"act{name}") for name in ("", "_before", "_start", "_from"))
+        slot, slot_before = Signal(len(word.slot)), Signal(len(word.slot))
+        opening = Signal()  # an output's first step, but not the word's
         gather_row, gather_act = Signal(row_bits), Signal(tap_bits)
         column = of_sequence(self.column, word.sequence)
         with m.If(word.gather):
             m.d.comb += [gather_act.eq(column[:tap_bits]), gather_row.eq(column[tap_bits:])]
         first_row = word.row + inner.row + (outer.row + gather_row)
         first_act = word.act + inner.act + gather_act
+        next_row, next_act = row_start + word.row_step, act_start + word.act_step
         m.d.comb += [
-            row.eq(Mux(now.start, first_row, row_next)), row_from.eq(Mux(now.start, first_row, row_start)),
-            act.eq(Mux(now.start, first_act, act_next)), act_from.eq(Mux(now.start, first_act, act_start)),
-            slot.eq(Mux(now.start, word.slot + inner.slot, slot_next))]
+            row.eq(Mux(now.start, first_row, Mux(opening, next_row, row_before + 1))),
+            row_from.eq(Mux(now.start, first_row, Mux(opening, next_row, row_start))),
+            act.eq(Mux(now.start, first_act, Mux(opening, next_act, act_before + 1))),
+            act_from.eq(Mux(now.start, first_act, Mux(opening, next_act, act_start))),
+            slot.eq(Mux(now.start, word.slot + inner.slot, slot_before + opening))]
 
         # Rounds that are left after this one, and whether this is the last: known without an adder in the first cycle.
         steps_left, outputs_left = Signal(total_bits(cfg)), Signal(total_bits(cfg))
         steps_now, outputs_now = Signal(total_bits(cfg)), Signal(total_bits(cfg))
         more_outputs = Signal(total_bits(cfg))
-        opening, output_opens = Signal(), Signal()  # an output's first step
+        output_opens, last_left, outputs_over = Signal(), Signal(), Signal()
         last_step, last_output, outer_zero = Signal(), Signal(), Signal()
         m.d.comb += [
             output_opens.eq(now.start | opening),
@@ -80,18 +85,15 @@ class MatrixIssue(wiring.Component):
             outer_zero.eq((word.outer == 0) & ~now.dynamic.outer_value.some),
             steps_now.eq(Mux(output_opens, now.repeat, steps_left)),
             outputs_now.eq(Mux(now.start, more_outputs, outputs_left)),
-            last_step.eq(Mux(output_opens, now.repeat_zero, steps_left == 0)),
-            last_output.eq(Mux(now.start, outer_zero, outputs_left == 0)),
+            last_step.eq(Mux(output_opens, now.repeat_zero, last_left)),
+            last_output.eq(Mux(now.start, outer_zero, outputs_over)),
             now.done.eq(last_step & last_output)]
         with m.If(now.run):
             m.d.sync += [
-                row_start.eq(row_from), act_start.eq(act_from), row_next.eq(row + 1), act_next.eq(act + 1),
-                slot_next.eq(slot), opening.eq(last_step), steps_left.eq(steps_now - 1), outputs_left.eq(outputs_now)]
-            with m.If(last_step):
-                next_row, next_act = row_from + word.row_step, act_from + word.act_step
-                m.d.sync += [
-                    row_start.eq(next_row), row_next.eq(next_row), act_start.eq(next_act), act_next.eq(next_act),
-                    slot_next.eq(slot + 1), outputs_left.eq(outputs_now - 1)]
+                row_start.eq(row_from), act_start.eq(act_from), row_before.eq(row), act_before.eq(act),
+                slot_before.eq(slot), opening.eq(last_step), steps_left.eq(steps_now - 1),
+                last_left.eq(steps_now == 1), outputs_left.eq(outputs_now - last_step),
+                outputs_over.eq(outputs_now == last_step)]
 
         m.d.comb += [
             step.valid.eq(now.run), step.row.eq(row), step.slot.eq(slot), step.clear.eq(word.clear & output_opens),

@@ -50,22 +50,26 @@ class VectorIssue(wiring.Component):
         word, inner, outer = now.word, now.inner, now.outer
 
         # Pace: cycles until the next pass is due.
-        pause, due = Signal(len(word.pace)), Signal()
-        m.d.comb += due.eq(now.start | (now.run & (pause == 0)))
-        m.d.sync += pause.eq(Mux(due, word.pace, pause - 1))
+        pause, pause_over, due = Signal(len(word.pace)), Signal(), Signal()
+        m.d.comb += due.eq(now.start | (now.run & pause_over))
+        m.d.sync += [
+            pause.eq(Mux(due, word.pace, pause - 1)), pause_over.eq(Mux(due, word.pace == 0, pause == 1))]
 
         # Passes left after this one, and which of a rotate pair this is.
-        left, left_now = Signal(total_bits(cfg)), Signal(total_bits(cfg))
-        index, odd, moves = Signal(len(issued.index)), Signal(), Signal()
+        left, left_now, last = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
+        index, odd, moves, moved = Signal(len(issued.index)), Signal(), Signal(), Signal()
         m.d.comb += [
             left_now.eq(Mux(now.start, now.repeat, left)),
-            now.done.eq(due & Mux(now.start, now.repeat_zero, left == 0)),
+            now.done.eq(due & Mux(now.start, now.repeat_zero, last)),
             issued.index.eq(Mux(now.start, 0, index)), issued.odd.eq(word.rotate & ~now.start & odd),
             moves.eq(~word.rotate | issued.odd)]
         with m.If(due):
-            m.d.sync += [left.eq(left_now - 1), index.eq(issued.index + 1), odd.eq(~issued.odd)]
+            m.d.sync += [
+                left.eq(left_now - 1), last.eq(left_now == 1), index.eq(issued.index + 1), odd.eq(~issued.odd),
+                moved.eq(moves)]
 
-        # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting.
+        # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting from
+        # the one before; both are added at the same time.
         for name in issued.shape().members:
             if name not in ("valid", "index", "odd", *MOVING):
                 m.d.comb += issued[name].eq(word[name])
@@ -77,10 +81,10 @@ class VectorIssue(wiring.Component):
         further = {"param": Mux(word.rope, rope, outer.param), "dst": Mux(in_bank, outer.dst, 0)}
         for name in MOVING:
             begin = Signal(len(word[name]), name=f"{name}_begin")
-            following = Signal(len(word[name]), name=f"{name}_next")
+            before = Signal(len(word[name]), name=f"{name}_before")
             m.d.comb += [
                 begin.eq(word[name] + inner[name] + further.get(name, 0)),
-                issued[name].eq(Mux(now.start, begin, following))]
+                issued[name].eq(Mux(now.start, begin, before + (word[f"inc_{name}"] & moved)))]
             with m.If(due):
-                m.d.sync += following.eq(issued[name] + (word[f"inc_{name}"] & moves))
+                m.d.sync += before.eq(issued[name])
         return m

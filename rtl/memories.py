@@ -13,6 +13,7 @@ from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
 from rtl.ports import NEVER_COLLIDES, field_bits, host_signature, row_layout
 from rtl.protocol import Space
+from rtl.technology import lut_ram
 
 
 def split(address, parts: int):
@@ -31,7 +32,7 @@ class VectorMemory(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, vector_rows.
+    cfg: uses lanes, vector_rows, lut_memories.
 
     Members
     -------
@@ -54,7 +55,9 @@ class VectorMemory(wiring.Component):
 
     def elaborate(self, platform):
         cfg, host, m = self.cfg, self.host, Module()
-        m.submodules.ram = ram = Memory(shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[], attrs=NEVER_COLLIDES)
+        in_luts = lut_ram(platform) if "vector" in cfg.lut_memories else {}
+        m.submodules.ram = ram = Memory(
+            shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[], attrs=NEVER_COLLIDES | in_luts)
         reader, writer = ram.read_port(), ram.write_port(granularity=16)
         host_lane, host_row = split(host.address, cfg.lanes)
         host_enable = (host.write << host_lane)[:cfg.lanes]

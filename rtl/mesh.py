@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import register
+from rtl.arithmetic import register, sum_of_shifts
 from rtl.config import Config
 from rtl.ports import bank_rows_layout, row_layout
 
@@ -39,7 +39,7 @@ class Mesh(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, taps, groups, tile_lanes, tile_taps.
+    cfg: uses lanes, taps, groups, tile_lanes, tile_taps, logic_products.
 
     Members
     -------
@@ -75,7 +75,10 @@ class Mesh(wiring.Component):
                 for tap in range(column * cfg.tile_taps, (column + 1) * cfg.tile_taps):
                     weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
                     product = Signal(sum_shape(1), name=f"product_{lane}_{tap}")
-                    m.d.sync += product.eq(weight * down[group][tap][late])
+                    of_adders = cfg.lanes * cfg.taps - (lane * cfg.taps + tap) <= cfg.logic_products
+                    activation = down[group][tap][late]
+                    m.d.sync += product.eq(
+                        sum_of_shifts(m, weight, activation) if of_adders else weight * activation)
                     products.append(product)
                 # Add what comes from the left.
                 total = Signal(sum_shape((column + 1) * cfg.tile_taps), name=f"sum_{lane}_{column}")

@@ -24,7 +24,7 @@ class Reduce(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, reduces, token_bits.
+    cfg: uses lanes, reduces, reduce_levels, token_bits.
 
     Members
     -------
@@ -63,8 +63,9 @@ class Reduce(wiring.Component):
         state = SimpleNamespace(
             kind=self.kind, first=self.first, target=self.target, sequence=self.sequence, values=values,
             indices=[[]] * cfg.lanes)
+        state = pipe(m, cfg.reduce_levels == 1, "tree0", **vars(state))
 
-        # Tree: neighbours in pairs, a register after every two levels. A tie goes to the lower lane.
+        # Tree: neighbours in pairs, a register after every so many levels. A tie goes to the lower lane.
         levels, early_target, stage = log2(cfg.lanes), self.target, 0
         for level in range(levels):
             values, indices = [], []
@@ -75,7 +76,7 @@ class Reduce(wiring.Component):
                 left, right = state.indices[low], state.indices[low + 1]
                 indices.append([*(Mux(wins, *bits) for bits in zip(right, left, strict=True)), wins])
             state.values, state.indices = values, indices
-            if level % 2 == 1 or level == levels - 1:
+            if (level + 1) % cfg.reduce_levels == 0 or level == levels - 1:
                 early_target, stage = state.target, stage + 1
                 state = pipe(m, True, f"tree{stage}", **vars(state))
         value, index = state.values[0], state.indices[0]

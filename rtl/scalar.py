@@ -24,7 +24,7 @@ class Scalar(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses scalars, reduces, constants, groups.
+    cfg: uses scalars, reduces, constants, groups, scalar_register.
     contents: uses CONSTANT.
 
     Members
@@ -78,6 +78,8 @@ class Scalar(wiring.Component):
 
         negated = node(m, -read.reduce.as_signed(), "negated")
         length = bit_length(m, node(m, Mux(is_(ScalarFunction.BLOCK), read.reduce, read.operand), "measured"))
+        read = pipe(m, cfg.scalar_register, "length", **vars(read), length=length, negated=negated, constant=constant.data)
+        length, negated = read.length, read.negated
         even = is_(ScalarFunction.RSQRT)
         rounded = node(m, length + (even & length[0]), "rounded")  # RSQRT: up to even
         leading = (read.operand << (32 - rounded)[:5])[24:32]
@@ -95,7 +97,7 @@ class Scalar(wiring.Component):
                 m.d.comb += [
                     mantissa.eq(read.a.mantissa), exponent.eq(read.a.exponent - read.b_exponent + read.adjust)]
             with m.Case(ScalarFunction.CONST.value):
-                m.d.comb += [mantissa.eq(UNIT), exponent.eq(constant.data)]
+                m.d.comb += [mantissa.eq(UNIT), exponent.eq(read.constant)]
         normal = pipe(
             m, True, "normalise", valid=read.valid, dst=read.dst, mantissa=mantissa, exponent=exponent,
             index=Cat(leading, is_(ScalarFunction.RECIP)), tabled=even | is_(ScalarFunction.RECIP))

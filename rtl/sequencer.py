@@ -22,7 +22,7 @@ from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
-from rtl.technology import shallow_attributes, technology
+from rtl.technology import lut_ram, shallow_attributes, technology
 
 OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
 """Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
@@ -36,6 +36,14 @@ def strides(cfg: Config, queue: Queue) -> data.StructLayout:
 def outer_strides(cfg: Config, queue: Queue) -> data.StructLayout:
     """Offsets of the outer loop."""
     return data.StructLayout({name: queue.by_name[name].bits(cfg) for name in OUTER[queue.name]})
+
+
+def kept(m: Module, advance, value, name: str) -> Signal:
+    """A bit that enters a register with the word that it was made from."""
+    held = Signal(name=name)
+    with m.If(advance):
+        m.d.sync += held.eq(value)
+    return held
 
 
 def total_bits(cfg: Config) -> int:
@@ -98,6 +106,7 @@ class _Loop:
         self.offset = Signal(offsets, name=f"{name}_offset")
         self.first = Signal(address_bits, name=f"{name}_first")  # the body's first word
         self.left = Signal(count_bits, name=f"{name}_left")  # rounds after the one that is being fetched
+        self.more = Signal(name=f"{name}_more")  # left is not 0
         self.back = Signal(name=f"{name}_back")  # the current word ends a round, and another follows
 
     def fetch(self, m: Module, opens, count, none, address, wanted):
@@ -108,9 +117,9 @@ class _Loop:
         """
         left, first = Mux(opens, count, self.left), Mux(opens, address, self.first)
         back = Signal(name=f"{self.back.name}_next")
-        m.d.comb += back.eq(wanted & Mux(opens, ~none, self.left.any()))
+        m.d.comb += back.eq(wanted & Mux(opens, ~none, self.more))
         with m.If(opens | back):
-            m.d.sync += self.left.eq(left - back)
+            m.d.sync += [self.left.eq(left - back), self.more.eq(left != back)]
         m.d.sync += [self.first.eq(first), self.back.eq(back)]
         return back, first
 
@@ -133,6 +142,9 @@ class Sequencer(wiring.Component):
     the one after it. So where a loop goes is decided as its last word moves into the IR, and words of one cycle follow
     one another without a gap, also around a loop of a single word right after its LOOP word.
 
+    When a word completes is known late in a cycle, so it only enables registers: that address is the same whether or
+    not it does, and all that can be decided as a word moves into the IR is kept beside it.
+
     Parameters
     ----------
     cfg, queue : the machine and which of its queues.
@@ -149,8 +161,9 @@ class Sequencer(wiring.Component):
 
     Latency
     -------
-    A word takes `wait + values[wait_value]` cycles and then one, or for RUN until the issue logic says `done`. While
-    idle it keeps reading word 0: what is written in one cycle is executed when `go` comes two cycles later.
+    A word takes `wait + values[wait_value]` cycles and then one, or for RUN until the issue logic says `done`. Word 0 is
+    read again in the cycle after END, and after each cycle that writes: what is written in one cycle is executed when
+    `go` comes two cycles later.
 
     Reset
     -----
@@ -172,7 +185,8 @@ class Sequencer(wiring.Component):
         cfg, queue, now = self.cfg, self.queue, self.current
         m.submodules.words = words = Memory(
             shape=word_bits(cfg, queue), depth=queue.words(cfg), init=self.contents.of(program_space(queue)),
-            attrs=NEVER_COLLIDES | shallow_attributes(technology(platform), queue.words(cfg)))
+            attrs=NEVER_COLLIDES | shallow_attributes(technology(platform), queue.words(cfg)) | (
+                lut_ram(platform) if "program" in cfg.lut_memories else {}))
         read, write = words.read_port(), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))
@@ -185,22 +199,29 @@ class Sequencer(wiring.Component):
         dynamic, advance = Signal(dynamic_fields(cfg, queue)), Signal()
         for name in dynamic.shape().members:
             m.submodules[name] = values = Memory(
-                shape=len(dynamic[name].as_value()), depth=cfg.values, init=[], attrs=NEVER_COLLIDES)
+                shape=len(dynamic[name].as_value()), depth=cfg.values, init=[],
+                attrs=NEVER_COLLIDES | lut_ram(platform))
             keep, find = values.write_port(), values.read_port()
             m.d.comb += [
                 keep.addr.eq(self.values.index), keep.data.eq(self.values.found), keep.en.eq(self.values.en),
                 find.addr.eq(coming[name]), find.en.eq(advance), dynamic[name].eq(find.data)]
 
+        # What follows from the word alone.
+        is_run, opens_inner, opens_outer, is_end, is_end_prompt = (
+            kept(m, advance, coming.op == op.value, f"is_{op.name.lower()}")
+            for op in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER, Op.END, Op.END_PROMPT))
+        no_wait, no_repeat = (kept(m, advance, coming[name] == 0, f"no_{name}") for name in ("wait", "repeat"))
+
         # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
         fresh, waiting, going = Signal(), Signal(), Signal()
         wait, wait_left, wait_zero = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
+        due = Signal()  # the wait ends in this cycle
         start, ending, complete = Signal(), Signal(), Signal()
-        is_run = word.op == Op.RUN.value
         m.d.comb += [
             wait.eq(word.wait + dynamic.wait_value.value),
-            wait_zero.eq((word.wait == 0) & ~dynamic.wait_value.some),
-            start.eq((fresh & wait_zero) | (waiting & (wait_left == 1))),
-            ending.eq(start & ((word.op == Op.END.value) | ((word.op == Op.END_PROMPT.value) & ~self.classify))),
+            wait_zero.eq(no_wait & ~dynamic.wait_value.some),
+            start.eq((fresh & wait_zero) | due),
+            ending.eq(start & (is_end | (is_end_prompt & ~self.classify))),
             complete.eq(Mux(is_run, (start | going) & now.done, start & ~ending)),
             advance.eq(self.go | complete),
             self.idle.eq(~(fresh | waiting | going) | ending)]
@@ -208,22 +229,23 @@ class Sequencer(wiring.Component):
             fresh.eq(advance),
             waiting.eq((fresh & ~wait_zero) | (waiting & ~start)),
             going.eq((start | going) & ~complete & ~ending),
+            due.eq((fresh & (wait == 1)) | (waiting & (wait_left == 2))),
             wait_left.eq(Mux(fresh, wait, wait_left - 1))]
 
         # The current word, for the issue logic.
         m.d.comb += [
             now.word.eq(word), now.dynamic.eq(dynamic), now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
             now.repeat.eq(word.repeat + dynamic.repeat_value.value),
-            now.repeat_zero.eq((word.repeat == 0) & ~dynamic.repeat_value.some)]
+            now.repeat_zero.eq(no_repeat & ~dynamic.repeat_value.some)]
 
         # Fetch, and where to go after the word that becomes current.
         inner = _Loop("inner", strides(cfg, queue), self.address_bits, total_bits(cfg))
         outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, total_bits(cfg))
-        opens_inner, opens_outer = word.op == Op.LOOP_INNER.value, word.op == Op.LOOP_OUTER.value
-        following = Signal(self.address_bits)
+        following, reload = Signal(self.address_bits), Signal(init=1)
         m.d.comb += [
             following.eq(address + 1), now.inner.eq(inner.offset), now.outer.eq(outer.offset),
-            read.en.eq((advance | self.idle) & ~write.en), read.addr.eq(Mux(advance, following, 0))]
+            read.en.eq((advance | reload) & ~write.en), read.addr.eq(Mux(reload, 0, following))]
+        m.d.sync += reload.eq(ending | write.en)
         with m.If(advance):
             m.d.sync += word.eq(coming)
             back, first = inner.fetch(m, opens_inner, now.repeat, now.repeat_zero, address, coming.end_inner)

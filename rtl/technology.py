@@ -36,3 +36,9 @@ def shallow_attributes(family: Technology | None, depth: int) -> dict[str, Any]:
     16 words of 4 bits in the place of 8 LUTs.
     """
     return {"ram_style": "distributed"} if family is Technology.GOWIN and depth <= 64 else {}
+
+
+def lut_ram(platform: Any) -> dict[str, Any]:
+    """Attributes of a small memory that is to be LUT RAM where the family has it: it answers sooner than block RAM, of
+    which there is too little."""
+    return {"ram_style": "distributed"} if technology(platform) is Technology.ECP5 else {}

@@ -20,7 +20,7 @@ from rtl.config import VECTOR_STEPS, Config, log2
 ADDRESS = 1  # every unit registers its addresses before it reads
 MEMORY = 1  # a synchronous memory answers a cycle after it was asked
 SCALAR_STAGES = ("address", "read", "normalise", "table")
-"""Registers of the scalar unit; the write follows the last."""
+"""Registers of the scalar unit, without that of `Config.scalar_register`; the write follows the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ def matrix_tree_stages(cfg: Config) -> int:
 
 
 def reduce_stages(cfg: Config) -> int:
-    """Registers of the reduction tree: one for every two levels."""
-    return (log2(cfg.lanes) + 1) // 2
+    """Registers of the reduction: one for every `reduce_levels` levels of the tree, and one before it if that is 1."""
+    return -(-log2(cfg.lanes) // cfg.reduce_levels) + int(cfg.reduce_levels == 1)
 
 
 def vector_cycle(cfg: Config, step: str) -> int:
@@ -79,10 +79,11 @@ def timing(cfg: Config) -> Timing:
     result = vector_cycle(cfg, "function") + int("function" in cfg.vector_cuts)  # f can be written
     output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts)  # o can be written
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
+    operated = len(SCALAR_STAGES) + int(cfg.scalar_register)
     return Timing(
         matrix_read=ADDRESS, acc_visible=accumulate + 1,
-        vector_read=ADDRESS, acc_read=vector_cycle(cfg, "select"),
+        vector_read=ADDRESS, acc_read=vector_cycle(cfg, "shift"),
         memory_visible=result + 1, act_visible=output + 1, bank_write=output, bank_visible=output + 1,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
-        scalar_read=1, scalar_visible=len(SCALAR_STAGES) + 1,
+        scalar_read=1, scalar_visible=operated + 1,
         values_ready=cfg.values + 3, token_overhead=2)

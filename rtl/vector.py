@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl import isa
-from rtl.arithmetic import limit, node, number, pipe, rshift, rshift_add, saturate
+from rtl.arithmetic import limit, node, number, pipe, round_saturate, saturate, shift_doubled
 from rtl.config import VECTOR_STEPS, Config, log2
 from rtl.isa import MATRIX, VECTOR, Addend, Factor1, Factor2, Function, Mask, Source, Store
 from rtl.memories import vector_address_bits
@@ -110,7 +110,7 @@ class Vector(wiring.Component):
         second = asked.rotate & asked.odd
         effective = node(m, asked.valid & (~asked.rotate | asked.odd), "effective")
         return pipe(
-            m, True, "select", valid=asked.valid, source=asked.source, slot=asked.slot,
+            m, True, "memory", valid=asked.valid, source=asked.source, slot=asked.slot,
             first_turn=asked.rotate & ~asked.odd, second=second,
             factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
             shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(m, asked),
@@ -130,21 +130,29 @@ class Vector(wiring.Component):
         by_tail = Cat(lane >= asked.tail for lane in lanes)
         return Mux(asked.mask == Mask.POSITION.value, by_position, Mux(asked.mask == Mask.TAIL.value, by_tail, 0))
 
+    def shift(self, m: Module, state):
+        """The accumulator shifted, and what the memories answer."""
+        m.d.comb += self.acc_slot.eq(state.slot)
+        lanes = range(self.cfg.lanes)
+        shifted = [shift_doubled(m, self.acc[lane], state.shift0[lane // self.cfg.group_lanes]) for lane in lanes]
+        return self.cut(
+            m, "shift", state, shifted=shifted, plain=[self.memory_read_data[lane] for lane in lanes],
+            params=[self.param_data[lane] for lane in lanes], drop=("slot", "shift0"))
+
     def select(self, m: Module, state):
         """a: a requantised accumulator, or memory. The factors and the addend are chosen here too."""
         cfg = self.cfg
-        m.d.comb += self.acc_slot.eq(state.slot)
         a, f1, f2, addend = [], [], [], []
         for lane in range(cfg.lanes):
             group = lane // cfg.group_lanes
-            plain, swapped = self.memory_read_data[lane], self.memory_read_data[lane ^ 1]
-            requantised = saturate(m, rshift(m, self.acc[lane], state.shift0[group]), 16)
+            plain, swapped = state.plain[lane], state.plain[lane ^ 1]
+            requantised = round_saturate(m, state.shifted[lane], 16)
             from_memory = Mux(state.second, swapped, plain)
             a.append(Mux(state.source == Source.MEM.value, from_memory, requantised).as_signed())
 
             # Of a rotate pair's parameters, the first pass takes the cosine of lane 2i, the second the sine of 2i + 1.
-            param, mantissa = self.param_data[lane], state.mantissas[group]
-            param = Mux(state.first_turn if lane % 2 else state.second, self.param_data[lane ^ 1], param)
+            param, mantissa = state.params[lane], state.mantissas[group]
+            param = Mux(state.first_turn if lane % 2 else state.second, state.params[lane ^ 1], param)
             sign = param[7] & (state.factor1 == Factor1.SIGNED.value)
             factor = node(m, Mux(state.factor1 == Factor1.ONE.value, 1, Cat(param, sign))[:9].as_signed(), f"f1_{lane}")
             f1.append(factor if lane % 2 else Mux(state.second, -factor, factor)[:9].as_signed())
@@ -152,23 +160,34 @@ class Vector(wiring.Component):
             addend.append(choose(state.addend, {Addend.MEM: plain, Addend.SCALAR: mantissa}, number(0, 16)))
         return self.cut(
             m, "select", state, a=a, f1=f1, f2=f2, addend=addend, square=state.factor2 == Factor2.SQUARE.value,
-            drop=("source", "slot", "shift0", "mantissas", "factor1", "factor2", "first_turn"))
+            drop=("source", "shifted", "plain", "params", "mantissas", "factor1", "factor2", "first_turn"))
 
     def scale(self, m: Module, state):
         """a * f1."""
         scaled = [a * f1 for a, f1 in zip(state.a, state.f1, strict=True)]
         return self.cut(m, "scale", state, scaled=scaled, drop=("a", "f1"))
 
+    def align(self, m: Module, state):
+        """a * f1, shifted."""
+        aligned = [shift_doubled(m, scaled, state.shift1) for scaled in state.scaled]
+        return self.cut(m, "align", state, aligned=aligned, drop=("scaled", "shift1"))
+
     def round(self, m: Module, state):
         """b, rounded to 16 bits; it may be the second factor too."""
-        b = [saturate(m, rshift(m, scaled, state.shift1), 16) for scaled in state.scaled]
+        b = [round_saturate(m, aligned, 16) for aligned in state.aligned]
         f2 = [Mux(state.square, own, other).as_signed() for own, other in zip(b, state.f2, strict=True)]
-        return self.cut(m, "round", state, b=b, f2=f2, drop=("scaled", "shift1", "square"))
+        return self.cut(m, "round", state, b=b, f2=f2, drop=("aligned", "square"))
 
     def multiply(self, m: Module, state):
         """b * f2."""
         product = [b * f2 for b, f2 in zip(state.b, state.f2, strict=True)]
         return self.cut(m, "multiply", state, product=product, drop=("b", "f2"))
+
+    def settle(self, m: Module, state):
+        """b * f2, shifted."""
+        shifts = [state.shift2[lane // self.cfg.group_lanes] for lane in range(self.cfg.lanes)]
+        settled = [shift_doubled(m, product, shift) for product, shift in zip(state.product, shifts, strict=True)]
+        return self.cut(m, "settle", state, settled=settled, drop=("product", "shift2"))
 
     def add(self, m: Module, state):
         """d: the product rounded, and the addend. The register keeps d until the next pass: that is the held value."""
@@ -176,9 +195,10 @@ class Vector(wiring.Component):
         for lane, held in enumerate(kept):
             addend = Mux(state.second, saturate(m, held, 16), state.addend[lane]).as_signed()
             with m.If(state.valid):
-                m.d.sync += held.eq(
-                    rshift_add(m, state.product[lane], state.shift2[lane // self.cfg.group_lanes], addend, 32))
-        state = self.cut(m, "add", state, drop=("product", "addend", "shift2", "second", "valid"))
+                # One carry chain: the rounding bit is its carry in.
+                settled = state.settled[lane]
+                m.d.sync += held.eq((settled + Cat(settled[0], addend).as_signed())[1:33])
+        state = self.cut(m, "add", state, drop=("settled", "addend", "second", "valid"))
         state.d = kept
         return state
 
@@ -188,7 +208,9 @@ class Vector(wiring.Component):
         table = state.function != Function.IDENTITY.value
         for lane, d in enumerate(state.d):
             short = saturate(m, d, 16)
-            looked_up = {Function.SILU: silu(m, lane, saturate(m, d, 8)), Function.EXP2: exp2(m, lane, short)}
+            looked_up = {
+                Function.SILU: silu(m, lane, saturate(m, d, 8), direct=self.cfg.direct_silu),
+                Function.EXP2: exp2(m, lane, d)}
             f = node(m, Mux(state.masked[lane], 0, choose(state.function, looked_up, short)), f"f_{lane}")
             results.append(f)
             terms.append(Mux(table | state.masked[lane], f, d)[:32].as_signed())
@@ -206,16 +228,22 @@ class Vector(wiring.Component):
             self.reduce_value.eq(reduce.read_value), self.token.eq(reduce.token)]
         return state
 
+    def narrow(self, m: Module, state):
+        """f, shifted."""
+        narrowed = [shift_doubled(m, f, state.shift3) for f in state.results]
+        return self.cut(m, "narrow", state, narrowed=narrowed, drop=(
+            "results", "terms", "masked", "shift3", "write", "reduce", "first", "target"))
+
     def output(self, m: Module, state):
         """o: 8 bits, to activation memory or into the banks as a K row or a V column."""
         cfg = self.cfg
-        outputs = [saturate(m, rshift(m, f, state.shift3), 8) for f in state.results]
+        outputs = [round_saturate(m, narrowed, 8) for narrowed in state.narrowed]
         keys = state.store == Store.KEYS.value
         position, key_offset = (of_sequence(values, state.sequence) for values in (self.position, self.key_offset))
         offset = node(m, Mux(keys, key_offset, position >> log2(cfg.taps)), "offset")
         state = self.cut(
             m, "output", state, o=outputs, row=(state.dst + offset)[:len(self.bank_row)],
-            drop=("results", "terms", "masked", "shift3", "write", "reduce", "first", "target"))
+            drop=("narrowed",))
 
         m.d.comb += [
             self.act_vector.eq(state.dst), self.act_enable.eq(state.store == Store.ACT.value),

@@ -1,7 +1,8 @@
 """The vector unit's function tables, small enough for look-up tables beside each lane.
 
 SILU(-i) = SILU(i) - 2**(SILU_OUT_BITS - SILU_IN_BITS) * i exactly, rounding included, so one table of what is missing
-from the straight line, for 0 <= i < 128, serves both signs. EXP2 shifts one of 32 mantissas.
+from the straight line, for 0 <= i < 128, serves both signs. EXP2 shifts one of 32 mantissas: with the lower bits l and
+the upper bits h of a negative x, -x = 32 * ~h + 32 - l, so neither a negation nor a subtraction is needed.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from decimal import Decimal
 from amaranth.hdl import Cat, Const, Module, Mux, Value, unsigned
 from amaranth.lib.memory import Memory
 
-from rtl.arithmetic import limit, node, rshift
+from rtl.arithmetic import node
 
 SILU_IN_BITS, SILU_OUT_BITS = 4, 11
-EXP2_ROWS, EXP2_MOST = 32, 15
+EXP2_ROWS = 32
 
 
 def silu_gap(index: int) -> int:
@@ -36,8 +37,16 @@ def look_up(m: Module, name: str, bits: int, rows: list[int], index: Value) -> V
     return port.data
 
 
-def silu(m: Module, lane: int, x: Value) -> Value:
-    """SILU of a signed 8-bit x: 16 bits signed."""
+def silu_at(x: int) -> int:
+    """SILU of an 8-bit x."""
+    return (max(x, 0) << SILU_OUT_BITS - SILU_IN_BITS) - silu_gap(abs(x))
+
+
+def silu(m: Module, lane: int, x: Value, *, direct: bool) -> Value:
+    """SILU of a signed 8-bit x: 16 bits signed. direct: from a table of all results."""
+    if direct:
+        return look_up(m, f"silu_{lane}", 16, [
+            silu_at(index - (index >> 7 << 8)) & 0xFFFF for index in range(256)], x[:8]).as_signed()
     gaps = [silu_gap(index) for index in range(128)]
     negative = x[7]
     size = node(m, Mux(negative, -x, x)[:8], "size")  # 0 to 128
@@ -48,9 +57,11 @@ def silu(m: Module, lane: int, x: Value) -> Value:
 
 
 def exp2(m: Module, lane: int, x: Value) -> Value:
-    """EXP2 of a signed 16-bit x: 0 to 127, 8 bits signed."""
-    size = node(m, Mux(x[15], -x, 0)[:16], "size")
-    part, whole = size[:5], size[5:]
-    mantissa = look_up(m, f"exp2_{lane}", 7, [exp2_mantissa(index) for index in range(EXP2_ROWS)], part)
-    amount = limit(m, whole, EXP2_MOST)
-    return rshift(m, Cat(mantissa, Const(0, 1)).as_signed(), amount)
+    """EXP2 of a signed x of more than 8 bits: 0 to 127, 8 bits signed. What is above 0 counts as 0."""
+    part, negative = x[:5], x[-1]
+    # Twice the mantissa for -x = 32 * ~h + 32 - l; for l = 0, where that is one h further, half of it.
+    rows = [exp2_mantissa(EXP2_ROWS)] + [2 * exp2_mantissa(EXP2_ROWS - low) for low in range(1, EXP2_ROWS)]
+    mantissa = look_up(m, f"exp2_{lane}", 8, rows, part)
+    vanishes = node(m, negative & ~x[8:].all(), "vanishes")
+    doubled = node(m, Mux(negative, mantissa >> ~x[5:8], 2 * exp2_mantissa(0)), "power")
+    return node(m, Mux(vanishes, 0, doubled[1:] + doubled[0])[:8].as_signed(), f"exp2_{lane}")
