@@ -16,6 +16,7 @@ from typing import Any
 
 from fpga.family import TOP, Family
 from rtl.config import Config
+from rtl.isa import QUEUES
 from rtl.technology import Technology
 
 MODULE = re.compile(r"^module (\S+) *[(;]", re.MULTILINE)
@@ -27,10 +28,12 @@ PLACE = re.compile(r"(?:\.\d+)+$")
 
 FLIP_FLOP_BITS = {Technology.ICE40: 512, Technology.ECP5: 64, Technology.GOWIN: 64}
 """A memory up to this size may be flip-flops: on an iCE40, which has no LUT RAM, one that is read in the same cycle."""
-LOGIC_BITS = 2048
+LOGIC_BITS = 4096
 """A table that nobody writes may be logic up to this size: less than a block RAM is worth."""
 LUT_RAM_BITS = 4096
-"""A memory may be LUT RAM up to this size."""
+"""A memory may be LUT RAM up to this size, or where `Config.lut_memories` says so."""
+LUT_MEMORIES = {"vector": ("core.memory.ram",), "program": tuple(f"{queue.name}_sequencer.words" for queue in QUEUES)}
+"""Names in `Config.lut_memories`, and the ends of the paths that they stand for."""
 SOFT_BITS = 5
 """A product in LUTs is worth a word from this width of the narrower factor on."""
 
@@ -170,12 +173,13 @@ def problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: 
 
     memories : as `mapped` gives them.
     """
-    return [*memory_problems(memories, family), *bank_problems(netlist, family, cfg), *product_problems(netlist, cfg)]
+    return [*memory_problems(memories, family, cfg.lut_memories), *bank_problems(netlist, family, cfg), *product_problems(netlist, cfg)]
 
 
-def memory_problems(memories: Sequence[Memory], family: Family) -> list[str]:
-    """Memories that fell apart."""
+def memory_problems(memories: Sequence[Memory], family: Family, lut_memories: Sequence[str] = ()) -> list[str]:
+    """Memories that fell apart. lut_memories : those that may be LUT RAM however large, as `Config` names them."""
     found: list[str] = []
+    meant = tuple(place for name in lut_memories for place in LUT_MEMORIES[name])
     for one in memories:
         kinds = {family.ram_cells[kind] for kind in one.cells}
         size = f"{one.name} ({one.rows} x {one.width})"
@@ -183,7 +187,7 @@ def memory_problems(memories: Sequence[Memory], family: Family) -> list[str]:
             found.append(f"memory {size} fell apart into flip-flops")
         elif not kinds and not one.written and one.bits > LOGIC_BITS:
             found.append(f"table {size} became logic")
-        elif "lut" in kinds and one.bits > LUT_RAM_BITS:
+        elif "lut" in kinds and one.bits > LUT_RAM_BITS and not one.name.endswith(meant):
             found.append(f"memory {size} became LUT RAM")
     return found
 

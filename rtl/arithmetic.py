@@ -64,7 +64,12 @@ def saturate(m: Module, x: Value, bits: int) -> Value:
 def limit(m: Module, x: Value, most: int) -> Value:
     """The smaller of an unsigned x and a constant, as narrow as the constant."""
     whole = node(m, x, "unlimited")
-    return node(m, Mux(whole > most, most, whole)[:most.bit_length()], "limited")
+    # The upper bits decide; told one by one, so that no carry chain is made of the comparison.
+    more = most + 1
+    low = (more & -more).bit_length() - 1
+    upper = range(more >> low, 1 << max(0, len(whole) - low))
+    over = Cat(whole[low:] == value for value in upper).any() if upper else Const(0)
+    return node(m, Mux(over, most, whole)[:most.bit_length()], "limited")
 
 
 def register(m: Module, value, name: str):

@@ -12,6 +12,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.arithmetic import register
 from rtl.config import Config
 from rtl.control import COUNTER_BITS, record_layout
 from rtl.isa import QUEUES
@@ -142,7 +143,12 @@ class Host(wiring.Component):
         status = Cat(
             Const(VERSION, 8), *(_pad(self.position[n], 16) for n in each), *(_pad(self.token[n], 16) for n in each),
             self.cycles)
-        reply, tokens, waits = Signal(8), Signal(16), Signal(range(host_read_cycles(cfg) + 1))
+        # Where block RAM has a register of its own, so have the many words of which one is sent.
+        values = {item: getattr(self, item.name.lower()).value for item in READABLE}
+        if cfg.bank_register:
+            values = {item: register(m, value, f"{item.name.lower()}_value") for item, value in values.items()}
+        read_cycles = host_read_cycles(cfg) + int(cfg.bank_register)
+        reply, tokens, waits = Signal(8), Signal(16), Signal(range(read_cycles + 1))
         step = buffer[-8 * step_bytes(cfg):]
         flags = step[:8]
         want = Signal()  # tokens is not 0
@@ -215,13 +221,13 @@ class Host(wiring.Component):
                 with m.If(count == 0):
                     m.d.sync += waits.eq(0)
                     m.next = "REQUEST"
-                with m.Elif((waits >= host_read_cycles(cfg)) & free):
+                with m.Elif((waits >= read_cycles) & free):
                     with m.Switch(space):
                         for item in READABLE:
                             with m.Case(item.value):
-                                m.d.sync += answer(getattr(self, item.name.lower()).value, word_bytes(cfg, item))
+                                m.d.sync += answer(values[item], word_bytes(cfg, item))
                     m.d.sync += [waits.eq(0), address.eq(address + 1), count.eq(count - 1)]
-                with m.Elif(waits == host_read_cycles(cfg)):
+                with m.Elif(waits == read_cycles):
                     m.d.sync += waits.eq(waits)
 
             # Only a STOP is taken now; it ends a RUN after the token in progress.

@@ -82,7 +82,9 @@ class Vector(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         asked = Signal(pass_layout(self.cfg))
-        m.d.sync += asked.eq(self.issue)
+        m.d.sync += [asked.eq(self.issue)] + [
+            self.scalar_index[group].eq(self.issue.scalar + Mux(self.issue.grouped, group, 0))
+            for group in range(self.cfg.groups)]
         state = self.address(m, asked)
         for step in VECTOR_STEPS:
             state = getattr(self, step)(m, state)
@@ -95,9 +97,6 @@ class Vector(wiring.Component):
             self.memory_read_row.eq(asked.src), self.memory_read_enable.eq(asked.valid),
             self.param_row.eq(asked.param), self.param_enable.eq(asked.valid),
             self.out_index.eq(asked.out_scalar)]
-        for group in range(cfg.groups):
-            m.d.comb += self.scalar_index[group].eq(asked.scalar + Mux(asked.grouped, group, 0))
-
         from_scalar = asked.factor2 == Factor2.SCALAR.value
         early, late, mantissas = [], [], []
         for group in range(cfg.groups):

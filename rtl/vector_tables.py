@@ -60,7 +60,7 @@ def exp2(m: Module, lane: int, x: Value) -> Value:
     """EXP2 of a signed x of more than 8 bits: 0 to 127, 8 bits signed. What is above 0 counts as 0."""
     part, negative = x[:5], x[-1]
     # Twice the mantissa for -x = 32 * ~h + 32 - l; for l = 0, where that is one h further, half of it.
-    rows = [exp2_mantissa(EXP2_ROWS)] + [2 * exp2_mantissa(EXP2_ROWS - low) for low in range(1, EXP2_ROWS)]
+    rows = [exp2_mantissa(0)] + [2 * exp2_mantissa(EXP2_ROWS - low) for low in range(1, EXP2_ROWS)]
     mantissa = look_up(m, f"exp2_{lane}", 8, rows, part)
     vanishes = node(m, negative & ~x[8:].all(), "vanishes")
     doubled = node(m, Mux(negative, mantissa >> ~x[5:8], 2 * exp2_mantissa(0)), "power")
