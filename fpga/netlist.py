@@ -173,7 +173,8 @@ def problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: 
 
     memories : as `mapped` gives them.
     """
-    return [*memory_problems(memories, family, cfg.lut_memories), *bank_problems(netlist, family, cfg), *product_problems(netlist, cfg)]
+    return [*memory_problems(memories, family, cfg.lut_memories), *bank_problems(netlist, family, cfg),
+            *product_problems(netlist, cfg)]
 
 
 def memory_problems(memories: Sequence[Memory], family: Family, lut_memories: Sequence[str] = ()) -> list[str]:

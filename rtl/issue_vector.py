@@ -68,8 +68,8 @@ class VectorIssue(wiring.Component):
                 left.eq(left_now - 1), last.eq(left_now == 1), index.eq(issued.index + 1), odd.eq(~issued.odd),
                 moved.eq(moves)]
 
-        # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting from
-        # the one before; both are added at the same time.
+        # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting
+        # from the one before; both are added at the same time.
         for name in issued.shape().members:
             if name not in ("valid", "index", "odd", *MOVING):
                 m.d.comb += issued[name].eq(word[name])

@@ -78,7 +78,8 @@ class Scalar(wiring.Component):
 
         negated = node(m, -read.reduce.as_signed(), "negated")
         length = bit_length(m, node(m, Mux(is_(ScalarFunction.BLOCK), read.reduce, read.operand), "measured"))
-        read = pipe(m, cfg.scalar_register, "length", **vars(read), length=length, negated=negated, constant=constant.data)
+        read = pipe(
+            m, cfg.scalar_register, "length", **vars(read), length=length, negated=negated, constant=constant.data)
         length, negated = read.length, read.negated
         even = is_(ScalarFunction.RSQRT)
         rounded = node(m, length + (even & length[0]), "rounded")  # RSQRT: up to even

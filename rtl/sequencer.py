@@ -161,9 +161,9 @@ class Sequencer(wiring.Component):
 
     Latency
     -------
-    A word takes `wait + values[wait_value]` cycles and then one, or for RUN until the issue logic says `done`. Word 0 is
-    read again in the cycle after END, and after each cycle that writes: what is written in one cycle is executed when
-    `go` comes two cycles later.
+    A word takes `wait + values[wait_value]` cycles and then one, or for RUN until the issue logic says `done`. Word 0
+    is read again in the cycle after END, and after each cycle that writes: what is written in one cycle is executed
+    when `go` comes two cycles later.
 
     Reset
     -----
@@ -234,7 +234,8 @@ class Sequencer(wiring.Component):
 
         # The current word, for the issue logic.
         m.d.comb += [
-            now.word.eq(word), now.dynamic.eq(dynamic), now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
+            now.word.eq(word), now.dynamic.eq(dynamic),
+            now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
             now.repeat.eq(word.repeat + dynamic.repeat_value.value),
             now.repeat_zero.eq(no_repeat & ~dynamic.repeat_value.some)]
 
