@@ -57,7 +57,9 @@ def activations_skip_a_tap(patch: Patch) -> None:
 
 
 def rounding_truncates(patch: Patch) -> None:
-    patch.setattr(rtl.vector, "rshift", lambda m, x, amount: node(m, x >> amount, "shifted"))
+    rounds = rtl.vector.round_saturate
+    patch.setattr(rtl.vector, "round_saturate", lambda m, doubled, bits: rounds(
+        m, node(m, Cat(0, doubled[1:]).as_signed(), "truncated"), bits))
 
 
 def saturation_wraps(patch: Patch) -> None:
@@ -77,7 +79,9 @@ def a_tie_goes_to_the_higher_lane(patch: Patch) -> None:
 
 
 def a_table_entry_is_wrong(patch: Patch) -> None:
-    patch.setattr(rtl.vector, "silu", _with(rtl.vector.silu, lambda x: Mux(x == -77, -8, x)))
+    right = rtl.vector.silu
+    patch.setattr(rtl.vector, "silu", lambda m, lane, x, *, direct: right(
+        m, lane, node(m, Mux(x == -77, -8, x)[:8].as_signed(), "changed"), direct=direct))
 
 
 def masks_follow_the_first_sequence(patch: Patch) -> None:
@@ -110,10 +114,6 @@ def _choose(patch: Patch, method: str, choice: Callable[[Any, Any, Any], Any]) -
     patch.setattr(rtl.vector.Vector, method, wrong)
 
 
-def _with(function: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda m, lane, x: function(m, lane, node(m, change(x)[:8].as_signed(), "changed"))
-
-
 # Scalar unit ----------------------------------------------------------------------------------------------------------
 
 
@@ -136,12 +136,12 @@ def lengths_ignore_the_highest_bit(patch: Patch) -> None:
 
 def banks_answer_a_cycle_early(patch: Patch) -> None:
     bank = rtl.bank.Bank
-    patch.setattr(rtl.bank, "Bank", lambda cfg: bank(replace(cfg, bank_register=False)))
+    patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, bank_register=False), init))
 
 
 def a_single_port_reads_where_it_writes(patch: Patch) -> None:
     bank = rtl.bank.Bank
-    patch.setattr(rtl.bank, "Bank", lambda cfg: bank(replace(cfg, single_port=False)))
+    patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, single_port=False), init))
 
 
 def a_whole_word_is_written(patch: Patch) -> None:

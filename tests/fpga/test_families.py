@@ -1,4 +1,5 @@
 """PLLs and constraints, family by family."""
+# amaranth: UnusedElaboratable=no
 
 import pytest
 
