@@ -1,4 +1,4 @@
-"""The two checkpoints: shape, stories and folder of each."""
+"""The three checkpoints: shape, stories and folder of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from models.checkpoint import Shape
-from models.vocabulary import FABLE, TALE, Profile
+from models.vocabulary import FABLE, SKETCH, TALE, Profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +40,9 @@ FABLES260K: Final = Preset(
 FABLES80K: Final = Preset(
     name="fables80k", profile=TALE, learning_rate=4e-3,
     shape=Shape(dim=48, hidden=112, layers=3, heads=6, kv_heads=3, vocabulary=320, context=160))
-PRESETS: Final = {preset.name: preset for preset in (FABLES260K, FABLES80K)}
+# Fits 64 KB of banks (32 of the 46 block RAMs of a GW2AR-18), where embedding and classifier each have a copy of the
+# vocabulary's matrix.
+FABLES43K: Final = Preset(
+    name="fables43k", profile=SKETCH, learning_rate=4e-3,
+    shape=Shape(dim=32, hidden=88, layers=3, heads=4, kv_heads=2, vocabulary=256, context=144))
+PRESETS: Final = {preset.name: preset for preset in (FABLES260K, FABLES80K, FABLES43K)}

@@ -1,8 +1,8 @@
 """The words stories are made of, and which of them belong together.
 
-Two profiles share one grammar: ``FABLE`` (long form, all plots, all words) trains fables260k, ``TALE`` (short form,
-fewer plots and words) trains fables80k. Pairs that belong together (a pond and a net, a truck and its wheel) are
-tables, so that a story can be wrong about them and the checker can notice.
+Three profiles share one grammar: ``FABLE`` (long form, all plots, all words) trains fables260k, ``TALE`` (short form,
+fewer plots and words) trains fables80k, ``SKETCH`` (fewer still) trains fables43k. Pairs that belong together (a pond
+and a net, a truck and its wheel) are tables, so that a story can be wrong about them and the checker can notice.
 """
 
 from __future__ import annotations
@@ -114,4 +114,5 @@ FABLE: Final = Profile(
     name="fable", long_form=True, limit=None,
     plots=("lost", "broken", "share", "cold", "noise", "skill", "astray", "quarrel", "dish"))
 TALE: Final = Profile(name="tale", long_form=False, limit=6, plots=("lost", "broken", "share", "cold", "skill"))
-PROFILES: Final = {profile.name: profile for profile in (FABLE, TALE)}
+SKETCH: Final = Profile(name="sketch", long_form=False, limit=4, plots=("lost", "broken", "share", "cold"))
+PROFILES: Final = {profile.name: profile for profile in (FABLE, TALE, SKETCH)}

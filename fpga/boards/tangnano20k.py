@@ -5,7 +5,7 @@ from rtl.technology import Technology
 
 BOARD = Board(
     name="tangnano20k", title="Tang Nano 20K", family=Technology.GOWIN, device="GW2A-18C",
-    package="GW2AR-LV18QN88C8/I7", preset="tangnano20k", model="fables80k",
+    package="GW2AR-LV18QN88C8/I7", preset="tangnano20k", model="fables43k",
     clock=Pin(name="4"), clock_mhz=27.0, core_mhz=27.0,
     rx=Pin(name="70", pull="up"), tx=Pin(name="69"), baud=1_000_000,
     button=Pin(name="88", pull="down"),  # S1; high when pressed
