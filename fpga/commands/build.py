@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from fpga.board import board
 from fpga.build import design, make_bitstream, synthesise
 from fpga.commands import common
 from fpga.family import family
+from fpga.standalone.design import with_flash
 from sim.commands.common import Json, print_json
 from sim.toolchain import BuildFailed
 
@@ -45,7 +47,8 @@ def build_command(
     with common.progress() as watch:
         report = make_bitstream(ask, seed=seed, target_mhz=target, watch=watch)
     assert report.bitstream is not None
-    content = Path(report.bitstream).read_bytes()
+    content = with_flash(facts, Path(report.bitstream).read_bytes(), ask.flash)
+    report = replace(report, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     if report.timing_met:
         write_atomically(place, content)
     report = replace(report, bitstream=str(place) if report.timing_met else None)

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.standalone.flash import ADDRESS_BITS, FlashPins, FlashReader
-from fpga.standalone.flash_data import CRC_BITS, CRC_POLYNOMIAL, SLOT_BITS, load_at, total_bytes
+from fpga.standalone.flash_data import CRC_BITS, CRC_POLYNOMIAL, SLOT_BITS, crc_at, load_at, total_bytes
 from fpga.standalone.tape import TapeSignature
 from rtl.config import Config
 
@@ -60,7 +60,8 @@ class Boot(wiring.Component):
         with m.If(reader.bit_valid):
             m.d.sync += crc.eq((crc << 1) ^ Mux(crc[-1] ^ reader.bit, CRC_POLYNOMIAL, 0))
 
-        at = Signal(range(total_bytes(cfg) + 1))  # bytes read; before and after, it counts other things
+        # Bytes read; before and after, it counts other things.
+        at = Signal(range(max(total_bytes(cfg), 1 << WAKE_BITS) + 1))
         letters = Array(Const(letter, 8) for letter in ERROR)
         m.d.comb += self.text.payload.eq(letters[at[:(len(ERROR) - 1).bit_length()]])
         with m.FSM(name="boot"):
@@ -78,7 +79,8 @@ class Boot(wiring.Component):
             with m.State("LOAD"):
                 forward, last = Signal(), Signal()
                 m.d.comb += [
-                    forward.eq(at[load_at(cfg).bit_length() - 1:].any()), last.eq(at == total_bytes(cfg)),
+                    forward.eq(at[load_at(cfg).bit_length() - 1:].any() & (at < crc_at(cfg))),
+                    last.eq(at == total_bytes(cfg)),
                     self.requests.valid.eq(reader.bytes.valid & forward & ~last),
                     reader.bytes.ready.eq((self.requests.ready | ~forward) & ~last)]
                 with m.If(reader.bytes.valid & reader.bytes.ready):

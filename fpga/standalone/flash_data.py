@@ -5,7 +5,7 @@
 | 0 | a slot for each token: its record |
 | slot 2**token_bits | a slot for each line |
 | `load_at` | the requests that load the machine, filled up with RESET |
-| `total_bytes` - 4 | CRC-32 of all that comes before, uppermost byte first |
+| `crc_at` | CRC-32 of all that comes before, uppermost byte first |
 
 Every place depends on the machine alone: another model for the same machine needs new data, but no new bitstream.
 """
@@ -47,9 +47,14 @@ def _load_bytes(cfg: Config) -> int:
     return sum(header + space_words(cfg, space) * word_bytes(cfg, space) for space in LOADED)
 
 
+def crc_at(cfg: Config) -> int:
+    """Where the requests end."""
+    return load_at(cfg) + _load_bytes(cfg)
+
+
 def total_bytes(cfg: Config) -> int:
     """Bytes in flash."""
-    return load_at(cfg) + _load_bytes(cfg) + CRC_BITS // 8
+    return crc_at(cfg) + CRC_BITS // 8
 
 
 def crc(data: bytes) -> int:
