@@ -21,8 +21,8 @@ from fpga.clocking import Pads, clocking, made_mhz
 from fpga.family import TOP, Family, Step, family
 from fpga.netlist import Memory, Netlist, declared, mapped, problems, read_netlist
 from fpga.report import NOT_MODELLED, Report, load_report, read_critical_path, read_fmax, read_usage
-from fpga.tools import check_programs, find_program, run
 from fpga.standalone.design import standalone
+from fpga.tools import check_programs, find_program, run
 from fpga.top import BoardTop
 from rtl.config import Config
 from rtl.config import preset as find_preset

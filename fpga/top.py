@@ -53,8 +53,8 @@ class BoardTop(Elaboratable):
     baud : of the UART.
     clocking : makes the clock from the pin; by default the pin is the clock.
     ring_bits : see `fpga.link.endpoint.Endpoint`.
-    make_core : what is behind the link: a component with the byte streams `rx` and `tx`. Tests of the link put something
-        simpler there.
+    make_core : what is behind the link: a component with the byte streams `rx` and `tx`. Tests of the link put a
+        simpler one there.
 
     Members
     -------

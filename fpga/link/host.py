@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,10 +100,9 @@ def open_port(name: str, baud: int, *, gap_s: float = Patience.gap_s) -> serial.
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number else str(error)
         raise InputError(f"cannot open the serial port {name} at {baud} baud: {reason}") from None
-    try:
+    # No such adapter, or no such system: slower, not wrong.
+    with suppress(OSError, ValueError, NotImplementedError, AttributeError):
         port.set_low_latency_mode(True)  # an FTDI adapter else waits for 16 ms
-    except (OSError, ValueError, NotImplementedError, AttributeError):
-        pass  # no such adapter, or no such system: slower, not wrong
     return port
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth import Array, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fpga.standalone.flash import ADDRESS_BITS, FlashPins, FlashReader
+from fpga.standalone.flash import FlashPins, FlashReader
 from fpga.standalone.flash_data import CRC_BITS, CRC_POLYNOMIAL, SLOT_BITS, crc_at, load_at, total_bytes
 from fpga.standalone.tape import TapeSignature
 from rtl.config import Config

@@ -77,7 +77,8 @@ def flash_data(image: Image, script: Script) -> bytes:
     """All of it. Raises InputError where the vocabulary or the lines need more slots than there are."""
     cfg = image.config
     half = load_at(cfg) // 2
-    parts = [b"".join(row.ljust(SLOT_BYTES, bytes([ERASED])) for row in rows) for rows in (script.records, script.lines)]
+    erased = bytes([ERASED])
+    parts = [b"".join(row.ljust(SLOT_BYTES, erased) for row in rows) for rows in (script.records, script.lines)]
     for part, what in zip(parts, ("tokens", "lines of openings"), strict=True):
         if len(part) > half:
             raise InputError(f"{len(part) // SLOT_BYTES} {what} are more than the {half // SLOT_BYTES} of {cfg.name}")

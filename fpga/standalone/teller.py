@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -142,18 +142,17 @@ class Teller(wiring.Component):
                         m.d.sync += number.eq(0)
                         m.next = "RECORD"
 
-            with m.State("RECORD"):
-                with m.If(self.answers.valid):
-                    m.d.sync += number.eq(next_number)
-                    with m.If(classify & (number == 0)):
-                        m.d.sync += low.eq(self.answers.payload)
-                    with m.If(classify & (number == 1)):
-                        m.d.sync += high.eq(self.answers.payload)
-                    with m.If(number == len(answer) - 1):
-                        m.next = "NEXT"
-                        with m.If(classify):
-                            m.d.sync += [generating.eq(1), left.eq(left - 1)]
-                            m.next = "TEXT"
+            with m.State("RECORD"), m.If(self.answers.valid):
+                m.d.sync += number.eq(next_number)
+                with m.If(classify & (number == 0)):
+                    m.d.sync += low.eq(self.answers.payload)
+                with m.If(classify & (number == 1)):
+                    m.d.sync += high.eq(self.answers.payload)
+                with m.If(number == len(answer) - 1):
+                    m.next = "NEXT"
+                    with m.If(classify):
+                        m.d.sync += [generating.eq(1), left.eq(left - 1)]
+                        m.next = "TEXT"
 
             with m.State("PAUSE"):
                 m.d.sync += pause.eq(pause + 1)

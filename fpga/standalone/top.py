@@ -26,7 +26,7 @@ PAUSE_SECONDS = 2.0
 class StandaloneTop(Elaboratable):
     """A core and a teller. Elaborate it for a `rtl.technology.Technology` or None.
 
-    What it needs is either in the FPGA's configuration (`contents`, `script`) or in the flash behind it (`flash_offset`).
+    What it needs is in the FPGA's configuration (`contents`, `script`) or in the flash behind it (`flash_offset`).
 
     Parameters
     ----------

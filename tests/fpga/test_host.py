@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_numbers_go_around_and_a_repetition_has_the_same():
     board = FakeBoard(lambda number, line: [] if number % 4 == 0 else [line])
     exchange(board)
     data = [frame for frame in board.frames if frame.kind == Kind.DATA]
-    for one, two in zip(data, data[1:], strict=False):
+    for one, two in pairwise(data):
         assert two == one or two.number == (one.number + 1) % NUMBERS
     assert {frame.number for frame in data} == set(range(NUMBERS))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,7 @@ def baked_board(made: Image) -> Path:
 
 def stories(made: Image, count: int) -> bytes:
     """What golden tells after the first openings, decoded as `lpu generate` does, as a terminal gets it."""
+    assert made.model
     tokenizer, told = tokenizer_of(made), b""
     device = open_device("golden", made)
     for opening in openings(made.model)[:count]:
@@ -110,6 +112,7 @@ def test_the_crc_is_the_one_that_the_gateware_computes_bit_by_bit() -> None:
 
 def test_openings_differ_and_the_first_is_how_the_model_begins_by_itself() -> None:
     made = image("random:small", "tangnano20k")
+    assert made.model
     found = openings(made.model, 8)
     assert len(found) == len({tuple(one) for one in found}) == 8
     by_itself = generate(open_device("golden", made), made, [1], stop=frozenset()).tokens
@@ -132,7 +135,8 @@ def test_every_port_of_a_board_that_works_alone_has_a_pin(name: str, flash: bool
     if flash and facts.flash.clock is None:
         pytest.skip("only a primitive reaches the clock of this board's flash")
     cfg = shallow(PRESETS["tiny"])
-    source = {"flash_offset": facts.flash.free} if flash else {"script": Script(records=(b"\0",), lines=(bytes(5),))}
+    told = Script(records=(b"\0",), lines=(bytes(5),))
+    source: dict[str, Any] = {"flash_offset": facts.flash.free} if flash else {"script": told}
     pads = Pads(facts, StandaloneTop(cfg, clk_hz=24e6, baud=BAUD, **source))
     pins = pads.pins()
     assert {"clk", "tx", "led", "button"} <= set(pins) and ("flash_select" in pins) == flash

@@ -123,7 +123,7 @@ def test_a_rotten_bit_is_told_and_everything_begins_anew(at: int) -> None:
     whole = bytearray(b"\x55" * OFFSET + data())
     whole[at] ^= 4
     chip = Chip(bytes(whole))
-    requests, text, done, levels = run(chip, cycles=2 * CYCLES, until_text=len(ERROR) + 1)
+    _, text, done, levels = run(chip, cycles=2 * CYCLES, until_text=len(ERROR) + 1)
     assert text[:len(ERROR)] == ERROR and not done and levels == [False, True]
     assert chip.commands == [0xAB, 0x03] * 2
 

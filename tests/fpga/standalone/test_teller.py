@@ -1,4 +1,4 @@
-"""The teller with a core that says what the test wants: text as the decoder has it, requests as the protocol has them."""
+"""The teller with a core that says what the test wants: the decoder's text, the protocol's requests."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tell(cfg: Config, openings: Sequence[Sequence[int]], stories: Sequence[Seque
                 requests.append(bytes(inbound))
                 given = int.from_bytes(inbound[2:4], "little")
                 token = next(told) if inbound[1] & 1 else given
-                outbound += token.to_bytes(2, "little") + bytes(rng.randrange(256) for _ in range(record_bytes(cfg) - 2))
+                outbound += token.to_bytes(2, "little") + rng.randbytes(record_bytes(cfg) - 2)
                 inbound.clear()
             if len(text) >= count:
                 return
