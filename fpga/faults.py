@@ -14,11 +14,12 @@ class Fault(enum.Enum):
     DROP = "drop"
     DUPLICATE = "duplicate"
     INSERT = "insert"  # another byte before it
-    CUT = "cut"  # it and the bytes after it are lost, for a while: somebody pulled the cable, and put it back
+    CUT = "cut"  # it and the bytes after it are lost: somebody pulled the cable, and put it back
+    LATE = "late"  # its burst arrives only with the next one, and the next one with the third
 
 
-CUT_BYTES = 400
-"""Most bytes that one CUT takes: longer than a frame."""
+CUT_BYTES = 60
+"""Most bytes that one CUT takes: several of the shortest frames, now and then more than a host has patience for."""
 
 
 class NoisyLine:
@@ -33,16 +34,31 @@ class NoisyLine:
     Members
     -------
     done : faults so far, by kind.
+    unplugged : while it is set nothing arrives.
     """
 
     def __init__(self, seed: int, rate: float, *, kinds: tuple[Fault, ...] = tuple(Fault)) -> None:
         self.rate = rate
         self.done: Counter[Fault] = Counter()
+        self.unplugged = False
         self._random, self._kinds = random.Random(seed), kinds
         self._cut = 0  # bytes still to be lost
+        self._held, self._lags = b"", False
 
     def carry(self, data: bytes) -> bytes:
-        """What arrives of these bytes."""
+        """What arrives after this burst of bytes, which follows a silence."""
+        if self.unplugged:
+            return b""
+        late = self.done[Fault.LATE]
+        burst, held, lagged = self._damaged(data), self._held, self._lags
+        self._lags = self.done[Fault.LATE] > late
+        if self._lags:
+            self._held = held + burst
+            return b""
+        self._held = burst if lagged else b""
+        return held if lagged else held + burst
+
+    def _damaged(self, data: bytes) -> bytes:
         out = bytearray()
         for byte in data:
             if self._cut:
@@ -61,4 +77,6 @@ class NoisyLine:
                 out += bytes([self._random.randrange(256), byte])
             elif kind is Fault.CUT:
                 self._cut = self._random.randrange(CUT_BYTES)
+            elif kind is Fault.LATE:  # the caller sees to the rest
+                out.append(byte)
         return bytes(out)

@@ -27,6 +27,10 @@ class LinkError(RuntimeError):
     """The line or the board failed: nothing answers, or nothing but damage comes. One line for people."""
 
 
+class NoAnswer(LinkError):
+    """A frame was sent as often as `Patience` has it, and no sound answer came: the cable, or no board."""
+
+
 class Port(Protocol):
     """What is used of a serial port: pyserial's Serial has it."""
 
@@ -122,7 +126,8 @@ class Link:
     Raises
     ------
     InputError : the board holds another machine than `cfg`, or speaks another version of the link.
-    LinkError : here and from every method, when `patience` is at its end or the port is gone.
+    LinkError : here and from every method, when `patience` is at its end (`NoAnswer` where that is for want of an
+        answer) or the port is gone.
     """
 
     def __init__(self, port: Port, *, name: str, baud: float, cfg: Config, patience: Patience | None = None) -> None:
@@ -208,7 +213,7 @@ class Link:
                 self.statistics.frames += 1
                 return answer
             self.statistics.repeated += 1
-        raise LinkError(f"the board on {self._name} does not answer at {self._baud:.0f} baud; is it programmed, is the "
+        raise NoAnswer(f"the board on {self._name} does not answer at {self._baud:.0f} baud; is it programmed, is the "
                         f"cable in, is the baud rate that of the build?")
 
     def _answer(self, kind: Kind, wait_s: float) -> Frame | None:
