@@ -92,7 +92,7 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
         gap = int(after[0] + epilogue.queues[name][0].issue[0] - period[0] - first)  # END_PROMPT and the wait around it
         prompt_wait = min(gap - 1, max(0, landed - first))
         tail = _with_wait(_words(schedule, epilogue, name), Wait(gap - 1 - prompt_wait))
-        final = max(0, _settled(epilogue, name) - t.token_overhead)
+        final = max(0, _settled(epilogue, name) - t.token_read)
         words[name] = [
             *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside,
             Word(_control(queue, Op.END_PROMPT), Wait(prompt_wait)),

@@ -30,15 +30,14 @@ def round_saturate(m: Module, doubled: Value, bits: int) -> Value:
     return node(m, Mux(fits, total[:bits], Cat(opposite.replicate(bits - 1), sign)).as_signed(), f"clamped{bits}")
 
 
-def sum_of_shifts(m: Module, a: Value, b: Value) -> Value:
-    """a * b, both signed, by additions alone."""
+def partial_products(a: Value, b: Value) -> list[Value]:
+    """Terms of a * b, both signed and b of even width, by additions alone: one for every two bits of b."""
     terms = []
-    for place in range(len(b)):
-        part = Mux(b[place], a, 0).as_signed()[:len(a)].as_signed()
-        terms.append((Cat(Const(0, place), -part if place == len(b) - 1 else part)).as_signed())
-    while len(terms) > 1:
-        terms = [one + other for one, other in zip(terms[::2], terms[1::2], strict=True)]
-    return node(m, terms[0][:len(a) + len(b)].as_signed(), "multiplied")
+    for place in range(0, len(b), 2):
+        low, high = (Mux(bit, a, 0).as_signed()[:len(a)].as_signed() for bit in b[place:place + 2])
+        shifted = Cat(Const(0, 1), high).as_signed()
+        terms.append(Cat(Const(0, place), low - shifted if place == len(b) - 2 else low + shifted).as_signed())
+    return terms
 
 
 def rshift(m: Module, x: Value, amount: Value) -> Value:
@@ -95,10 +94,26 @@ def number(value: int, bits: int) -> Const:
     return Const(value, signed(bits))
 
 
-def bit_length(m: Module, x: Value) -> Value:
-    """Position of the highest set bit of an unsigned x, counted from 1; 0 for 0. In a tree, not in a chain."""
-    if len(x) == 1:
-        return x
-    half = 1 << (len(x) - 1).bit_length() - 1
-    low, high = x[:half], x[half:]
-    return node(m, Mux(high.any(), bit_length(m, high) + half, bit_length(m, low)), f"length{len(x)}")
+def sum_is(m: Module, a: Value, b: Value, wanted: int) -> Value:
+    """Whether the sum of two unsigned numbers is a constant, without a carry chain: what each place needs as a carry is
+    what the place below it makes, if that one is right."""
+    width = max(len(a), len(b), wanted.bit_length()) + 1
+    a, b = Cat(a, Const(0, width - len(a))), Cat(b, Const(0, width - len(b)))
+    right = []
+    for place in range(width):
+        bit, carry = wanted >> place & 1, Const(0, 1)
+        if place:
+            below = wanted >> place - 1 & 1
+            carry = a[place - 1] & b[place - 1] if below else a[place - 1] | b[place - 1]
+        right.append(a[place] ^ b[place] ^ carry ^ bit ^ 1)
+    return node(m, Cat(right).all(), f"sum_is_{wanted}")
+
+
+def leading_place(m: Module, x: Value) -> Value:
+    """Place of the highest set bit of an unsigned x, counted from 0; also 0 for 0. The width of x is a power of two. In a
+    tree, not in a chain."""
+    if len(x) == 2:
+        return x[1]
+    low, high = x[:len(x) // 2], x[len(x) // 2:]
+    upper = node(m, high.any(), f"upper{len(x)}")
+    return node(m, Cat(Mux(upper, leading_place(m, high), leading_place(m, low)), upper), f"place{len(x)}")

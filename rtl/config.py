@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 VECTOR_STEPS = (
-    "shift", "select", "scale", "align", "round", "multiply", "settle", "add", "function", "narrow", "output")
+    "shift", "select", "scale", "align", "round", "multiply", "settle", "add", "clamp", "look_up",
+    "function", "narrow", "output")
 """The vector pipeline's steps, in order. `Config.vector_cuts` says after which of them there is a register."""
 
 USUAL_CUTS = ("select", "scale", "round", "multiply", "add", "function", "output")
@@ -43,9 +44,10 @@ class Config:
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
+    acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
     scalar_register: the scalar unit has a register between finding an operand's length and shifting by it.
-    direct_silu: SILU's table has all 256 results instead of one half's distance from a line: larger and faster.
+    direct_tables: SILU's and EXP2's tables have all 256 results, with nothing to compute behind them: larger and faster.
     logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others.
     lut_memories: which of "vector" (vector memory) and "program" are LUT RAM where the FPGA's family has it.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
@@ -80,9 +82,10 @@ class Config:
     wait_bits: int = 10
     repeat_bits: int = 10
     vector_cuts: tuple[str, ...] = USUAL_CUTS
+    acc_register: bool = False
     reduce_levels: int = 2
     scalar_register: bool = False
-    direct_silu: bool = False
+    direct_tables: bool = False
     logic_products: int = 0
     lut_memories: tuple[str, ...] = ()
     external_banks: bool = False
@@ -171,7 +174,7 @@ _PRESETS = (
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=256, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
-           vector_cuts=VECTOR_STEPS, reduce_levels=1, scalar_register=True, direct_silu=True,
+           vector_cuts=VECTOR_STEPS, acc_register=True, reduce_levels=1, scalar_register=True, direct_tables=True,
            logic_products=4, lut_memories=("vector", "program")),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,

@@ -104,7 +104,7 @@ class Control(wiring.Component):
 
     Members
     -------
-    want : In(1). The host wants another token; `go` says that it has started, in the same cycle.
+    want : In(1). The host wants another token; `start` says that it has it, in the same cycle.
     classify : In(1). It has a classifier; steady while `want` or the token in progress.
     set_token, new_token : In, In(sequences, token_bits). Replaces the tokens; only between tokens.
     restart : In(sequences). Back to position 0; only between tokens.
@@ -113,6 +113,7 @@ class Control(wiring.Component):
     record : Out(stream). One for each token. If it is not taken at once, the next token waits for it.
     position, token, cycles : Out. For STATUS: next position and the last record's token of each sequence; cycles since
         `reset`.
+    start : Out(1). A token that the host wanted starts: the next cycle is its cycle 0.
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
     winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2.
     values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position.
@@ -122,8 +123,8 @@ class Control(wiring.Component):
 
     Latency
     -------
-    With the last END in cycle E the record is offered in E + 2, `rtl.timing` token_overhead; if it is taken at once,
-    the next `go` can come in the same cycle. A record's `cycles` is E + 2 whether or not somebody waits.
+    With the last END in cycle E the record is offered in E + 2; if it is taken at once, the next `go` can come in
+    E + 3, `rtl.timing` token_overhead. A record's `cycles` is E + 3 whether or not somebody waits.
 
     Reset
     -----
@@ -140,7 +141,7 @@ class Control(wiring.Component):
             "restart": In(cfg.sequences), "reset": In(1),
             "ready": Out(1), "record": Out(stream.Signature(record_layout(cfg))),
             "position": Out(each_sequence(cfg.position_bits, cfg)), "token": Out(each_sequence(cfg.token_bits, cfg)),
-            "cycles": Out(COUNTER_BITS), "go": Out(1), "idle": In(1),
+            "cycles": Out(COUNTER_BITS), "start": Out(1), "go": Out(1), "idle": In(1),
             "winner": In(each_sequence(cfg.token_bits, cfg)), "values": Out(ValuesSignature(cfg)),
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
@@ -162,17 +163,21 @@ class Control(wiring.Component):
             with m.If(self.load_register.en & (self.load_register.address == address)):
                 m.d.sync += registers[name].eq(self.load_register.data)
 
-        # READY -> (go) BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (go) BUSY, or READY.
+        # READY -> (start) GO -> BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (start) GO, or READY.
         elapsed, winner = Signal(COUNTER_BITS), Signal(each_sequence(cfg.token_bits, cfg))
         ended = Signal()
         m.d.comb += [
-            self.go.eq(self.ready & self.want), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
+            self.start.eq(self.ready & self.want), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
         m.d.comb += [self.record.payload.token[sequence].eq(winner[sequence]) for sequence in range(cfg.sequences)]
         with m.FSM(name="phase"):
             with m.State("READY"):
                 m.d.comb += self.ready.eq(1)
                 with m.If(self.want):
-                    m.next = "BUSY"
+                    m.next = "GO"
+            # A state of its own: the host's wish comes late in a cycle, and `go` moves all queues.
+            with m.State("GO"):
+                m.d.comb += self.go.eq(1)
+                m.next = "BUSY"
             with m.State("BUSY"):
                 m.d.sync += [elapsed.eq(elapsed + 1), self.cycles.eq(self.cycles + 1)]
                 with m.If(self.idle):
@@ -186,12 +191,12 @@ class Control(wiring.Component):
                     m.d.comb += winner.eq(self.winner)
                 with m.If(self.record.ready):
                     m.next = "READY"
-                with m.If(self.go):
-                    m.next = "BUSY"
+                with m.If(self.start):
+                    m.next = "GO"
 
         # Position and token, and what follows from them by addition.
         with m.If(self.go):
-            m.d.sync += [elapsed.eq(1), self.cycles.eq(self.cycles + 1)]  # as they are in cycle 1
+            m.d.sync += [elapsed.eq(2), self.cycles.eq(self.cycles + 2)]  # cycle 0, and that of E + 2
         with m.If(self.set_token):
             m.d.sync += self.token.eq(self.new_token)
         with m.If(self.reset):

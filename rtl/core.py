@@ -89,7 +89,7 @@ class Core(wiring.Component):
             m.d.comb += [target.address.eq(source.address), target.data.eq(source.data), target.en.eq(source.en)]
         for name in ("want", "classify", "set_token", "new_token", "restart", "reset"):
             m.d.comb += getattr(control, name).eq(getattr(host, name))
-        for name in ("go", "ready", "position", "token", "cycles"):
+        for name in ("start", "ready", "position", "token", "cycles"):
             m.d.comb += getattr(host, name).eq(getattr(control, name))
 
         # Queues.

@@ -12,7 +12,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import register
+from rtl.arithmetic import node, register
 from rtl.config import Config
 from rtl.control import COUNTER_BITS, record_layout
 from rtl.isa import QUEUES
@@ -67,7 +67,7 @@ class Host(wiring.Component):
     bank, vector, act, param, constant : Out(host_signature); matrix_program, vector_program, scalar_program, values,
         register : Out(load_signature). Memories, while no token runs.
     want, classify, set_token, new_token, restart, reset : Out, to the control unit.
-    go, ready, position, token, cycles : In, from it.
+    start, ready, position, token, cycles : In, from it.
     record : In(stream). A token's record.
 
     Latency
@@ -90,7 +90,7 @@ class Host(wiring.Component):
             "record": In(stream.Signature(record_layout(cfg))),
             "want": Out(1), "classify": Out(1), "set_token": Out(1),
             "new_token": Out(each_sequence(cfg.token_bits, cfg)), "restart": Out(cfg.sequences), "reset": Out(1),
-            "go": In(1), "ready": In(1), "position": In(each_sequence(cfg.position_bits, cfg)),
+            "start": In(1), "ready": In(1), "position": In(each_sequence(cfg.position_bits, cfg)),
             "token": In(each_sequence(cfg.token_bits, cfg)), "cycles": In(COUNTER_BITS)})
 
     def elaborate(self, platform) -> Module:
@@ -98,10 +98,12 @@ class Host(wiring.Component):
         cfg = self.cfg
 
         # One byte of store at the door: `rx.ready` never depends on the byte, and one that is no STOP can stay there.
-        byte, byte_valid, take = Signal(8), Signal(), Signal()
+        byte, byte_valid, is_stop, take = Signal(8), Signal(), Signal(), Signal()
         m.d.comb += self.rx.ready.eq(~byte_valid | take)
         with m.If(self.rx.ready):
-            m.d.sync += [byte.eq(self.rx.payload), byte_valid.eq(self.rx.valid)]
+            m.d.sync += [
+                byte.eq(self.rx.payload), byte_valid.eq(self.rx.valid),
+                is_stop.eq(self.rx.payload == Request.STOP.value)]
         taken = Signal()
         m.d.comb += taken.eq(take & byte_valid)
 
@@ -109,7 +111,7 @@ class Host(wiring.Component):
         size = max(max(header_bytes(cfg).values()), *(word_bytes(cfg, space) for space in Space))
         buffer, request = Signal(8 * size), Signal(8)
         space, address = Signal(4), Signal((max(space_words(cfg, item) for item in Space) - 1).bit_length())
-        count = Signal(len(address) + 1)
+        count, no_count, one_count = Signal(len(address) + 1), Signal(), Signal()  # words; whether 0, whether 1
         bytes_left = Signal(range(size + 1))  # of a header, still to come; of a word, those that have come
         sizes = Signal(range(size + 1))  # bytes of a word, less one
         write, active = Signal(), Signal()
@@ -117,15 +119,19 @@ class Host(wiring.Component):
             for item in Space:
                 with m.Case(item.value):
                     m.d.comb += sizes.eq(word_bytes(cfg, item) - 1)
+        # Where block RAM has a register of its own, so have the words on their way to a memory, and the many words of
+        # which one is sent.
+        registered = cfg.bank_register
+        sent_address, sent_word = (register(m, value, f"{name}_sent") if registered else value
+                                   for name, value in (("address", address), ("word", buffer)))
         for item in Space:
-            port, bits = getattr(self, item.name.lower()), 8 * word_bytes(cfg, item)
-            here = Signal(name=f"{item.name.lower()}_here")
-            m.d.comb += [
-                here.eq(active & (space == item.value)), port.address.eq(address), port.data.eq(buffer[-bits:])]
-            if item in DATA:
-                m.d.comb += [port.active.eq(here), port.write.eq(here & write)]
-            else:
-                m.d.comb += port.en.eq(here & write)
+            port, bits, name = getattr(self, item.name.lower()), 8 * word_bytes(cfg, item), item.name.lower()
+            here = node(m, active & (space == item.value), f"{name}_here")
+            writes = node(m, here & write, f"{name}_write")
+            if registered:
+                here, writes = register(m, here, f"{name}_active"), register(m, writes, f"{name}_writes")
+            m.d.comb += [port.address.eq(sent_address), port.data.eq(sent_word[-bits:])]
+            m.d.comb += [port.active.eq(here), port.write.eq(writes)] if item in DATA else [port.en.eq(writes)]
 
         # Bytes leave `outgoing` from the bottom.
         out_size = max(status_bytes(cfg), record_bytes(cfg), *(word_bytes(cfg, item) for item in READABLE))
@@ -143,17 +149,21 @@ class Host(wiring.Component):
         status = Cat(
             Const(VERSION, 8), *(_pad(self.position[n], 16) for n in each), *(_pad(self.token[n], 16) for n in each),
             self.cycles)
-        # Where block RAM has a register of its own, so have the many words of which one is sent.
         values = {item: getattr(self, item.name.lower()).value for item in READABLE}
-        if cfg.bank_register:
+        if registered:
             values = {item: register(m, value, f"{item.name.lower()}_value") for item, value in values.items()}
-        read_cycles = host_read_cycles(cfg) + int(cfg.bank_register)
+        read_cycles = host_read_cycles(cfg) + 2 * int(registered)
         reply, tokens, waits = Signal(8), Signal(16), Signal(range(read_cycles + 1))
         step = buffer[-8 * step_bytes(cfg):]
         flags = step[:8]
         want = Signal()  # tokens is not 0
         m.d.comb += self.want.eq(want)
         m.d.comb += [self.new_token[n].eq(step[8 + 16 * n:24 + 16 * n]) for n in each]
+        # What the control unit is told has a register, and passes in the next cycle; a STEP's bytes stay that long.
+        m.d.sync += [self.set_token.eq(0), self.restart.eq(0), self.reset.eq(0)]
+
+        next_word = [
+            address.eq(address + 1), count.eq(count - 1), no_count.eq(one_count), one_count.eq(count == 2)]
 
         with m.FSM(name="protocol"):
             with m.State("REQUEST"):
@@ -167,7 +177,7 @@ class Host(wiring.Component):
                                 m.d.sync += bytes_left.eq(length - 1)
                                 m.next = "HEADER"
                         with m.Case(Request.RESET.value):
-                            m.d.comb += self.reset.eq(1)
+                            m.d.sync += self.reset.eq(1)
                         with m.Case(Request.STATUS.value, Request.STOP.value):
                             pass
                         with m.Default():
@@ -183,11 +193,12 @@ class Host(wiring.Component):
             with m.State("BEGIN"):
                 m.d.sync += [
                     space.eq(buffer[-72:-64]), address.eq(buffer[-64:-32]), count.eq(buffer[-32:]),
+                    no_count.eq(buffer[-32:][:len(count)] == 0), one_count.eq(buffer[-32:][:len(count)] == 1),
                     reply.eq(Request.WRITE.value), write.eq(0), bytes_left.eq(0)]
                 known, readable = buffer[-72:-64] < len(Space), buffer[-72:-64] <= max(READABLE)
                 with m.Switch(request):
                     with m.Case(Request.STEP.value):
-                        m.d.comb += [self.set_token.eq(1), self.restart.eq(flags[1:])]
+                        m.d.sync += [self.set_token.eq(1), self.restart.eq(flags[1:])]
                         m.d.sync += [tokens.eq(1), want.eq(1), self.classify.eq(flags[0])]
                         m.next = "TOKENS"
                     with m.Case(Request.RUN.value):
@@ -206,19 +217,19 @@ class Host(wiring.Component):
             with m.State("WRITE"):
                 last = Signal()
                 m.d.comb += [
-                    active.eq(1), take.eq((count != 0) & ~(write & (count == 1))), last.eq(bytes_left == sizes)]
+                    active.eq(1), take.eq(~no_count & ~(write & one_count)), last.eq(bytes_left == sizes)]
                 m.d.sync += write.eq(taken & last)
                 with m.If(taken):
                     m.d.sync += bytes_left.eq(Mux(last, 0, bytes_left + 1))
                 with m.If(write):
-                    m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
-                with m.If(count == 0):
+                    m.d.sync += next_word
+                with m.If(no_count):
                     m.next = "REPLY"
 
             with m.State("READ"):
                 m.d.comb += active.eq(1)
                 m.d.sync += waits.eq(waits + 1)
-                with m.If(count == 0):
+                with m.If(no_count):
                     m.d.sync += waits.eq(0)
                     m.next = "REQUEST"
                 with m.Elif((waits >= read_cycles) & free):
@@ -226,16 +237,16 @@ class Host(wiring.Component):
                         for item in READABLE:
                             with m.Case(item.value):
                                 m.d.sync += answer(values[item], word_bytes(cfg, item))
-                    m.d.sync += [waits.eq(0), address.eq(address + 1), count.eq(count - 1)]
+                    m.d.sync += [waits.eq(0), *next_word]
                 with m.Elif(waits == read_cycles):
                     m.d.sync += waits.eq(waits)
 
             # Only a STOP is taken now; it ends a RUN after the token in progress.
             with m.State("TOKENS"):
                 stop = Signal()
-                m.d.comb += [take.eq((byte == Request.STOP.value) & ~stop), self.record.ready.eq(free)]
+                m.d.comb += [take.eq(is_stop & ~stop), self.record.ready.eq(free)]
                 m.d.sync += reply.eq(Request.STOP.value)
-                with m.If(self.go):
+                with m.If(self.start):
                     m.d.sync += [tokens.eq(tokens - 1), want.eq(tokens != 1)]
                 with m.If(taken):
                     m.d.sync += [stop.eq(1), tokens.eq(0), want.eq(0)]

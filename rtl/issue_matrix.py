@@ -78,22 +78,28 @@ class MatrixIssue(wiring.Component):
         steps_now, outputs_now = Signal(total_bits(cfg)), Signal(total_bits(cfg))
         more_outputs = Signal(total_bits(cfg))
         output_opens, last_left, outputs_over = Signal(), Signal(), Signal()
-        last_step, last_output, outer_zero = Signal(), Signal(), Signal()
+        last_step, first_over, first_last = Signal(), Signal(), Signal()
+        later_last_step, later_left, later_over, later_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             output_opens.eq(now.start | opening),
             more_outputs.eq(word.outer + now.dynamic.outer_value.value),
-            outer_zero.eq((word.outer == 0) & ~now.dynamic.outer_value.some),
             steps_now.eq(Mux(output_opens, now.repeat, steps_left)),
             outputs_now.eq(Mux(now.start, more_outputs, outputs_left)),
-            last_step.eq(Mux(output_opens, now.repeat_zero, last_left)),
-            last_output.eq(Mux(now.start, outer_zero, outputs_over)),
-            now.done.eq(last_step & last_output)]
+            last_step.eq(Mux(now.start, now.zero.repeat, later_last_step)),
+            # `start` comes late: each case by itself, then the choice.
+            first_over.eq(Mux(now.zero.repeat, now.one.outer, now.zero.outer)),
+            first_last.eq(Mux(now.zero.repeat, now.one.outer, now.zero.outer & now.one.repeat)),
+            later_last_step.eq(Mux(opening, now.zero.repeat, last_left)),
+            later_left.eq(Mux(opening, now.one.repeat, steps_left == 1)),
+            later_over.eq(Mux(later_last_step, outputs_left == 1, outputs_over)),
+            later_last.eq(later_over & Mux(later_last_step, now.zero.repeat, later_left))]
         with m.If(now.run):
             m.d.sync += [
                 row_start.eq(row_from), act_start.eq(act_from), row_before.eq(row), act_before.eq(act),
                 slot_before.eq(slot), opening.eq(last_step), steps_left.eq(steps_now - 1),
-                last_left.eq(steps_now == 1), outputs_left.eq(outputs_now - last_step),
-                outputs_over.eq(outputs_now == last_step)]
+                last_left.eq(Mux(now.start, now.one.repeat, later_left)), outputs_left.eq(outputs_now - last_step),
+                outputs_over.eq(Mux(now.start, first_over, later_over)),
+                now.last.eq(Mux(now.start, first_last, later_last))]
 
         m.d.comb += [
             step.valid.eq(now.run), step.row.eq(row), step.slot.eq(slot), step.clear.eq(word.clear & output_opens),

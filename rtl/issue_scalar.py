@@ -44,7 +44,7 @@ class ScalarIssue(wiring.Component):
             if name != "valid":
                 m.d.comb += operation[name].eq(word[name])
         m.d.comb += [
-            now.done.eq(1), operation.valid.eq(now.run),
+            operation.valid.eq(now.run),
             operation.reduce.eq(word.reduce + inner.reduce), operation.dst.eq(word.dst + inner.dst),
             operation.constant.eq(word.constant + inner.constant + outer.constant)]
         return m

@@ -6,6 +6,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.arithmetic import node
 from rtl.config import Config
 from rtl.isa import VECTOR, Store
 from rtl.ports import each_sequence, of_sequence, pass_layout
@@ -50,22 +51,27 @@ class VectorIssue(wiring.Component):
         word, inner, outer = now.word, now.inner, now.outer
 
         # Pace: cycles until the next pass is due.
-        pause, pause_over, due = Signal(len(word.pace)), Signal(), Signal()
-        m.d.comb += due.eq(now.start | (now.run & pause_over))
-        m.d.sync += [
-            pause.eq(Mux(due, word.pace, pause - 1)), pause_over.eq(Mux(due, word.pace == 0, pause == 1))]
+        pause, pause_over, pause_ends, due = Signal(len(word.pace)), Signal(), Signal(), Signal()
+        later = node(m, now.run & pause_over, "later")  # a pass, if this is not the first
+        no_pause = node(m, word.pace == 0, "no_pause")
+        m.d.comb += [
+            due.eq(now.start | later),
+            # What depends on `start`, which comes late, is chosen by it at the end; here and below.
+            pause_ends.eq(Mux(now.start, no_pause, Mux(later, no_pause, pause == 1)))]
+        m.d.sync += [pause.eq(Mux(due, word.pace, pause - 1)), pause_over.eq(pause_ends)]
 
         # Passes left after this one, and which of a rotate pair this is.
         left, left_now, last = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
+        last_follows = node(m, Mux(now.start, now.one.repeat, Mux(later, left == 1, last)), "last_follows")
         index, odd, moves, moved = Signal(len(issued.index)), Signal(), Signal(), Signal()
         m.d.comb += [
             left_now.eq(Mux(now.start, now.repeat, left)),
-            now.done.eq(due & Mux(now.start, now.repeat_zero, last)),
             issued.index.eq(Mux(now.start, 0, index)), issued.odd.eq(word.rotate & ~now.start & odd),
             moves.eq(~word.rotate | issued.odd)]
+        m.d.sync += [last.eq(last_follows), now.last.eq(pause_ends & last_follows)]
         with m.If(due):
             m.d.sync += [
-                left.eq(left_now - 1), last.eq(left_now == 1), index.eq(issued.index + 1), odd.eq(~issued.odd),
+                left.eq(left_now - 1), index.eq(issued.index + 1), odd.eq(~issued.odd),
                 moved.eq(moves)]
 
         # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import register, sum_of_shifts
+from rtl.arithmetic import node, partial_products, register
 from rtl.config import Config
 from rtl.ports import bank_rows_layout, row_layout
 
@@ -73,12 +73,13 @@ class Mesh(wiring.Component):
                 # Multiply.
                 products = []
                 for tap in range(column * cfg.tile_taps, (column + 1) * cfg.tile_taps):
-                    weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
                     product = Signal(sum_shape(1), name=f"product_{lane}_{tap}")
-                    of_adders = cfg.lanes * cfg.taps - (lane * cfg.taps + tap) <= cfg.logic_products
-                    activation = down[group][tap][late]
-                    m.d.sync += product.eq(
-                        sum_of_shifts(m, weight, activation) if of_adders else weight * activation)
+                    if cfg.lanes * cfg.taps - (lane * cfg.taps + tap) > cfg.logic_products:
+                        weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
+                        m.d.sync += product.eq(weight * down[group][tap][late])
+                    else:
+                        m.d.sync += product.eq(self.of_adders(
+                            m, self.weights[lane][tap], down[group][tap], late, f"partial_{lane}_{tap}"))
                     products.append(product)
                 # Add what comes from the left.
                 total = Signal(sum_shape((column + 1) * cfg.tile_taps), name=f"sum_{lane}_{column}")
@@ -88,6 +89,14 @@ class Mesh(wiring.Component):
             wait = lane_tiles - 1 - row
             m.d.comb += self.sums[lane].eq(delays(m, crossing, wait, f"leave_{lane}")[wait])
         return m
+
+    def of_adders(self, m: Module, weight, activation: list, late: int, name: str):
+        """A product of operands `late` cycles ago. Where that is a cycle at least, its terms are made before the last."""
+        early = max(0, late - 1)
+        terms = partial_products(delays(m, weight, early, f"{name}_weight")[early], activation[early])
+        if late:
+            terms = register(m, [node(m, term, f"{name}_term") for term in terms], name)
+        return tree(terms)
 
     def last_tile(self, group: int) -> int:
         """The last lane tile that a group's activations reach."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -10,10 +11,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl import isa
-from rtl.arithmetic import node, number, pipe
+from rtl.arithmetic import node, number, pipe, register
 from rtl.config import Config, log2
 from rtl.isa import VECTOR
-from rtl.ports import each_sequence, field_bits, row_layout
+from rtl.ports import NEVER_COLLIDES, each_sequence, field_bits, row_layout
 
 PEAK_BITS = 17
 """MAX and MAXABS: -32768 to 32768."""
@@ -82,16 +83,23 @@ class Reduce(wiring.Component):
         value, index = state.values[0], state.indices[0]
 
         # Registers: read a cycle ahead, with the write of that cycle seen, so that combining takes one cycle.
-        m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[])
+        m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[], attrs=NEVER_COLLIDES)
         writer = registers.write_port()
-        current = registers.read_port(transparent_for=[writer])
-        other = registers.read_port(transparent_for=[writer])
-        merged, _ = combine(m, state.kind == isa.Reduce.SUM.value, current.data, value)
+        written = register(m, writer.data, "written")
+
+        def read(index: Any, name: str) -> Any:
+            """A register a cycle later; what is being written now, past the memory."""
+            port = registers.read_port()
+            fresh = register(m, writer.en & (writer.addr == index), f"{name}_fresh")
+            m.d.comb += port.addr.eq(index)
+            return Mux(fresh, written, port.data).as_signed()
+
+        merged, _ = combine(
+            m, state.kind == isa.Reduce.SUM.value, node(m, read(early_target, "current"), "current"), value)
         writes = (state.kind != isa.Reduce.NONE.value) & (state.kind != isa.Reduce.ARGMAX.value)
         m.d.comb += [
-            current.addr.eq(early_target), writer.addr.eq(state.target), writer.en.eq(writes),
-            writer.data.eq(Mux(state.first, value, merged))]
-        m.d.comb += [other.addr.eq(self.read_index), self.read_value.eq(other.data)]
+            writer.addr.eq(state.target), writer.en.eq(writes), writer.data.eq(Mux(state.first, value, merged)),
+            self.read_value.eq(read(self.read_index, "other"))]
 
         # ARGMAX.
         for sequence in range(cfg.sequences):

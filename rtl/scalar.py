@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import bit_length, node, pipe, saturate
+from rtl.arithmetic import leading_place, node, pipe, saturate
 from rtl.config import Config
 from rtl.contents import EMPTY, Contents
 from rtl.isa import SCALAR, ScalarFunction
@@ -63,12 +63,11 @@ class Scalar(wiring.Component):
 
         # Read: reduce register with its bias, scalar registers; the constant arrives with the next stage.
         constant, a, b = constants.read_port(), registers.read_port(domain="comb"), registers.read_port(domain="comb")
-        biased = node(m, self.reduce_value + asked.bias, "biased")
-        operand = node(m, Mux(biased[32], 0xFFFF_FFFF, biased[:32]), "operand")
+        biased = (asked.function == ScalarFunction.RSQRT.value) | (asked.function == ScalarFunction.RECIP.value)
+        total = node(m, (self.reduce_value + Mux(biased, asked.bias, 0))[:33], "total")
         read = pipe(
             m, True, "read", valid=asked.valid, function=asked.function, dst=asked.dst, adjust=asked.adjust,
-            a=a.data, b_exponent=b.data.exponent, reduce=self.reduce_value,
-            operand=Mux(operand == 0, 1, operand)[:32])  # RSQRT and RECIP of 0 count as of 1
+            a=a.data, b_exponent=b.data.exponent, operand=total[:32], over=total[32])  # over: counts as all ones
         m.d.comb += [
             constant.addr.eq(asked.constant), constant.en.eq(asked.valid), a.addr.eq(asked.a), b.addr.eq(asked.b)]
 
@@ -76,32 +75,34 @@ class Scalar(wiring.Component):
         def is_(function: ScalarFunction):
             return read.function == function.value
 
-        negated = node(m, -read.reduce.as_signed(), "negated")
-        length = bit_length(m, node(m, Mux(is_(ScalarFunction.BLOCK), read.reduce, read.operand), "measured"))
+        negated = node(m, -read.operand.as_signed(), "negated")
+        place = node(m, leading_place(m, read.operand) | read.over.replicate(5), "place")
+        difference = node(m, read.a.exponent - read.b_exponent, "difference")
         read = pipe(
-            m, cfg.scalar_register, "length", **vars(read), length=length, negated=negated, constant=constant.data)
-        length, negated = read.length, read.negated
-        even = is_(ScalarFunction.RSQRT)
-        rounded = node(m, length + (even & length[0]), "rounded")  # RSQRT: up to even
-        leading = (read.operand << (32 - rounded)[:5])[24:32]
-        mantissa, exponent = Signal(signed(16)), Signal(signed(9))
+            m, cfg.scalar_register, "place", **vars(read), place=place, negated=negated, constant=constant.data,
+            difference=difference)
+        place, root, reciprocal = read.place, is_(ScalarFunction.RSQRT), is_(ScalarFunction.RECIP)
+        # The first of the leading bits is set; RSQRT and RECIP of 0 count as of 1.
+        leading = node(m, (read.operand << ~place)[24:32] | read.over.replicate(8) | 128, "leading")
+        index = Mux(root & ~place[0], leading[1:], leading)  # RSQRT: an even number of bits, one more where it is odd
+        mantissa, base, adjusted = Signal(signed(16)), Signal(signed(9)), Signal(init=1)
         with m.Switch(read.function):
             with m.Case(ScalarFunction.RSQRT.value):
-                m.d.comb += exponent.eq(14 + rounded[1:] + read.adjust)
+                m.d.comb += base.eq(place[1:] + 15)
             with m.Case(ScalarFunction.RECIP.value):
-                m.d.comb += exponent.eq(14 + rounded + read.adjust)
+                m.d.comb += base.eq(place + 15)
             with m.Case(ScalarFunction.NEGATE.value):
-                m.d.comb += mantissa.eq(saturate(m, negated, 16))
+                m.d.comb += [mantissa.eq(saturate(m, read.negated, 16)), adjusted.eq(0)]
             with m.Case(ScalarFunction.BLOCK.value):
-                m.d.comb += [mantissa.eq(UNIT), exponent.eq(Mux(length > 7, length - 7, 0) + read.adjust)]
+                m.d.comb += [mantissa.eq(UNIT), base.eq(Mux(place > 6, place - 6, 0))]
             with m.Case(ScalarFunction.COMBINE.value):
-                m.d.comb += [
-                    mantissa.eq(read.a.mantissa), exponent.eq(read.a.exponent - read.b_exponent + read.adjust)]
+                m.d.comb += [mantissa.eq(read.a.mantissa), base.eq(read.difference)]
             with m.Case(ScalarFunction.CONST.value):
-                m.d.comb += [mantissa.eq(UNIT), exponent.eq(read.constant)]
+                m.d.comb += [mantissa.eq(UNIT), base.eq(read.constant), adjusted.eq(0)]
         normal = pipe(
-            m, True, "normalise", valid=read.valid, dst=read.dst, mantissa=mantissa, exponent=exponent,
-            index=Cat(leading, is_(ScalarFunction.RECIP)), tabled=even | is_(ScalarFunction.RECIP))
+            m, True, "normalise", valid=read.valid, dst=read.dst, mantissa=mantissa,
+            exponent=(base + Mux(adjusted, read.adjust, 0))[:9].as_signed(),
+            index=Cat(index[:8], reciprocal), tabled=root | reciprocal)
 
         # Table: its output register is the stage's.
         rom = table.read_port()

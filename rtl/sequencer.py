@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from rtl.arithmetic import node, sum_is
 from rtl.config import Config
 from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
@@ -26,6 +27,10 @@ from rtl.technology import lut_ram, shallow_attributes, technology
 
 OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
 """Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
+
+
+ROUNDS = {"matrix": ("repeat", "outer"), "vector": ("repeat",), "scalar": ()}
+"""Fields of each queue's RUN words that ask for more than one cycle where their sum with a dynamic value is not 0."""
 
 
 def strides(cfg: Config, queue: Queue) -> data.StructLayout:
@@ -62,6 +67,11 @@ def dynamic_fields(cfg: Config, queue: Queue) -> data.StructLayout:
         item.name: dynamic_layout(cfg) for item in queue.fields if item.name.endswith("_value")})
 
 
+def sums_layout(cfg: Config, queue: Queue) -> data.StructLayout:
+    """A bit for each field to which a dynamic value is added."""
+    return data.StructLayout({name.removesuffix("_value"): 1 for name in dynamic_fields(cfg, queue).members})
+
+
 class ValuesSignature(wiring.Signature):
     """The dynamic values of the token in progress on their way to the queues, seen from the control unit.
 
@@ -86,16 +96,18 @@ class CurrentSignature(wiring.Signature):
     run : Out(1). It is a RUN word whose wait is over.
     start : Out(1). This is the first such cycle.
     repeat : Out. `repeat + values[repeat_value]`; valid while the word is current.
-    repeat_zero : Out(1). That sum is 0; earlier than the sum.
+    zero, one : Out(struct). Whether a field's sum with its dynamic value is 0, or 1; earlier than the sum.
     inner, outer : Out(struct). Offsets of the two loops.
-    done : In(1). The issue logic's answer, in the same cycle: the word's last round begins. Ignored without `run`.
+    last : In(1). The issue logic's answer: this cycle of a RUN word, not its first, is its last. Early in the cycle: what
+        follows from it moves the whole queue.
     """
 
     def __init__(self, cfg: Config, queue: Queue) -> None:
         super().__init__({
             "word": Out(layout(cfg, queue)), "dynamic": Out(dynamic_fields(cfg, queue)), "run": Out(1), "start": Out(1),
-            "repeat": Out(total_bits(cfg)), "repeat_zero": Out(1),
-            "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)), "done": In(1)})
+            "repeat": Out(total_bits(cfg)), "zero": Out(sums_layout(cfg, queue)), "one": Out(sums_layout(cfg, queue)),
+            "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)),
+            "last": In(1)})
 
 
 class _Loop:
@@ -109,18 +121,18 @@ class _Loop:
         self.more = Signal(name=f"{name}_more")  # left is not 0
         self.back = Signal(name=f"{name}_back")  # the current word ends a round, and another follows
 
-    def fetch(self, m: Module, opens, count, none, address, wanted):
-        """Statements for the word that becomes current, and whether it goes back at its end, and where to.
+    def fetch(self, m: Module, advance, opens, count, none, address, wanted):
+        """Statements for the coming word, and whether it goes back at its end, and where to.
 
-        opens: it is the body's first, and `count` rounds follow (`none`: that is 0). address: its own.
-        wanted: it is the body's last.
+        advance: it becomes the current one. opens: it is the body's first, and `count` rounds follow (`none`: that
+        is 0). address: its own. wanted: it is the body's last.
         """
         left, first = Mux(opens, count, self.left), Mux(opens, address, self.first)
-        back = Signal(name=f"{self.back.name}_next")
-        m.d.comb += back.eq(wanted & Mux(opens, ~none, self.more))
-        with m.If(opens | back):
-            m.d.sync += [self.left.eq(left - back), self.more.eq(left != back)]
-        m.d.sync += [self.first.eq(first), self.back.eq(back)]
+        back = node(m, wanted & Mux(opens, ~none, self.more), f"{self.back.name}_next")
+        with m.If(advance):
+            with m.If(opens | back):
+                m.d.sync += [self.left.eq(left - back), self.more.eq(left != back)]
+            m.d.sync += [self.first.eq(first), self.back.eq(back)]
         return back, first
 
     def open(self, m: Module, word) -> None:
@@ -190,7 +202,7 @@ class Sequencer(wiring.Component):
         read, write = words.read_port(), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))
-        address = Signal(self.address_bits)  # of the coming word
+        address, next_address = Signal(self.address_bits), Signal(self.address_bits)  # of the coming word; one more
         m.d.comb += [
             coming.as_value().eq(read.data), write.addr.eq(self.load.address), write.data.eq(self.load.data),
             write.en.eq(self.load.en)]
@@ -207,56 +219,68 @@ class Sequencer(wiring.Component):
                 find.addr.eq(coming[name]), find.en.eq(advance), dynamic[name].eq(find.data)]
 
         # What follows from the word alone.
-        is_run, opens_inner, opens_outer, is_end, is_end_prompt = (
+        is_run, opens_inner, opens_outer = (
             kept(m, advance, coming.op == op.value, f"is_{op.name.lower()}")
-            for op in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER, Op.END, Op.END_PROMPT))
-        no_wait, no_repeat = (kept(m, advance, coming[name] == 0, f"no_{name}") for name in ("wait", "repeat"))
+            for op in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER))
+        ends = (coming.op == Op.END.value) | ((coming.op == Op.END_PROMPT.value) & ~self.classify)
+        is_end = kept(m, advance, ends, "is_end")
+        rounds = ROUNDS[queue.name]
+        brief = ~ends & ((coming.op != Op.RUN.value) | ~Cat(coming[name] != 0 for name in rounds).any())
+        is_brief = kept(m, advance, brief, "is_brief")  # a single cycle, if its dynamic values are 0
+        longer = is_run & Cat(dynamic[f"{name}_value"].some for name in rounds).any()
+        for name in now.zero.shape().members:
+            none = kept(m, advance, coming[name] == 0, f"no_{name}")
+            m.d.comb += [
+                now.zero[name].eq(none & ~dynamic[f"{name}_value"].some),
+                now.one[name].eq(sum_is(m, word[name], dynamic[f"{name}_value"].value, 1))]
 
         # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
         fresh, waiting, going = Signal(), Signal(), Signal()
-        wait, wait_left, wait_zero = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
+        wait, wait_left, wait_zero = Signal(total_bits(cfg)), Signal(total_bits(cfg)), now.zero.wait
         due = Signal()  # the wait ends in this cycle
         start, ending, complete = Signal(), Signal(), Signal()
         m.d.comb += [
             wait.eq(word.wait + dynamic.wait_value.value),
-            wait_zero.eq(no_wait & ~dynamic.wait_value.some),
             start.eq((fresh & wait_zero) | due),
-            ending.eq(start & (is_end | (is_end_prompt & ~self.classify))),
-            complete.eq(Mux(is_run, (start | going) & now.done, start & ~ending)),
+            ending.eq(start & is_end),
+            complete.eq((start & is_brief & ~longer) | (going & now.last)),
             advance.eq(self.go | complete),
             self.idle.eq(~(fresh | waiting | going) | ending)]
         m.d.sync += [
             fresh.eq(advance),
             waiting.eq((fresh & ~wait_zero) | (waiting & ~start)),
             going.eq((start | going) & ~complete & ~ending),
-            due.eq((fresh & (wait == 1)) | (waiting & (wait_left == 2))),
+            due.eq((fresh & now.one.wait) | (waiting & (wait_left == 2))),
             wait_left.eq(Mux(fresh, wait, wait_left - 1))]
 
         # The current word, for the issue logic.
         m.d.comb += [
             now.word.eq(word), now.dynamic.eq(dynamic),
             now.run.eq(is_run & (start | going)), now.start.eq(is_run & start),
-            now.repeat.eq(word.repeat + dynamic.repeat_value.value),
-            now.repeat_zero.eq(no_repeat & ~dynamic.repeat_value.some)]
+            now.repeat.eq(word.repeat + dynamic.repeat_value.value)]
 
         # Fetch, and where to go after the word that becomes current.
         inner = _Loop("inner", strides(cfg, queue), self.address_bits, total_bits(cfg))
         outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, total_bits(cfg))
         following, reload = Signal(self.address_bits), Signal(init=1)
         m.d.comb += [
-            following.eq(address + 1), now.inner.eq(inner.offset), now.outer.eq(outer.offset),
-            read.en.eq((advance | reload) & ~write.en), read.addr.eq(Mux(reload, 0, following))]
+            following.eq(next_address), now.inner.eq(inner.offset), now.outer.eq(outer.offset),
+            read.en.eq(advance | reload), read.addr.eq(following)]
         m.d.sync += reload.eq(ending | write.en)
+        # None of these depends on `advance`, but for the registers' enables.
+        back, first = inner.fetch(m, advance, opens_inner, now.repeat, now.zero.repeat, address, coming.end_inner)
+        outer_back, outer_first = outer.fetch(
+            m, advance, opens_outer, now.repeat, now.zero.repeat, address, coming.end_outer & ~back)
+        with m.If(back):
+            m.d.comb += following.eq(first)
+        with m.Elif(outer_back):
+            m.d.comb += following.eq(outer_first)
         with m.If(advance):
             m.d.sync += word.eq(coming)
-            back, first = inner.fetch(m, opens_inner, now.repeat, now.repeat_zero, address, coming.end_inner)
-            outer_back, outer_first = outer.fetch(
-                m, opens_outer, now.repeat, now.repeat_zero, address, coming.end_outer & ~back)
-            with m.If(back):
-                m.d.comb += following.eq(first)
-            with m.Elif(outer_back):
-                m.d.comb += following.eq(outer_first)
-            m.d.sync += address.eq(following)
+        with m.If(advance | reload):
+            m.d.sync += [address.eq(following), next_address.eq(following + 1)]
+        with m.If(ending | write.en):
+            m.d.sync += next_address.eq(0)
 
         # What a word that completes does to the offsets; a token never starts with those of a broken program.
         with m.If(complete):
@@ -269,7 +293,6 @@ class Sequencer(wiring.Component):
             with m.If(word.end_outer & ~inner.back):
                 outer.end(m)
         with m.If(self.idle):
-            m.d.sync += [inner.offset.as_value().eq(0), outer.offset.as_value().eq(0)]
-            with m.If(~advance):
-                m.d.sync += address.eq(0)
+            m.d.sync += [
+                inner.offset.as_value().eq(0), outer.offset.as_value().eq(0), inner.more.eq(0), outer.more.eq(0)]
         return m

@@ -35,7 +35,8 @@ class Timing:
     scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
     values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current
     one.
-    token_overhead: cycles from the last queue's END to the start of the next token.
+    token_read: cycles from the last queue's END to reading ARGMAX's winner; token_overhead: to the start of the next
+    token.
     """
 
     matrix_read: int
@@ -51,6 +52,7 @@ class Timing:
     scalar_read: int
     scalar_visible: int
     values_ready: int
+    token_read: int
     token_overhead: int
 
 
@@ -82,8 +84,8 @@ def timing(cfg: Config) -> Timing:
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register)
     return Timing(
         matrix_read=ADDRESS, acc_visible=accumulate + 1,
-        vector_read=ADDRESS, acc_read=vector_cycle(cfg, "shift"),
+        vector_read=ADDRESS, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=output, bank_visible=output + 1,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1,
-        values_ready=cfg.values + 3, token_overhead=2)
+        values_ready=cfg.values + 3, token_read=2, token_overhead=3)

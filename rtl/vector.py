@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl import isa
-from rtl.arithmetic import limit, node, number, pipe, round_saturate, saturate, shift_doubled
+from rtl.arithmetic import limit, node, number, pipe, register, round_saturate, saturate, shift_doubled
 from rtl.config import VECTOR_STEPS, Config, log2
 from rtl.isa import MATRIX, VECTOR, Addend, Factor1, Factor2, Function, Mask, Source, Store
 from rtl.memories import vector_address_bits
@@ -46,7 +46,7 @@ class Vector(wiring.Component):
     param_row, param_enable, param_data: read port of ParamMemory.
     scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle.
     out_index: scalar register of the output shift; out_exponent: its exponent, in the same cycle.
-    acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle.
+    acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle (`acc_register`: a register follows).
     memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory.
     act_vector, act_enable, act_data: write port of ActMemory.
     bank_row, bank_enable, bank_data: write port of Banks, (lanes, taps) bytes with a bit each.
@@ -105,38 +105,52 @@ class Vector(wiring.Component):
             late.append(limit(m, asked.s2 + Mux(from_scalar & ~asked.early, exponent, 0), SHIFT_MOST))
             mantissas.append(self.scalars[group].mantissa)
 
+        acc = [self.acc[lane] for lane in range(cfg.lanes)]
+        if cfg.acc_register:
+            m.d.comb += self.acc_slot.eq(asked.slot)
+            acc = register(m, acc, "acc")
+
         # Of a rotate pair the first pass only makes the held value.
         second = asked.rotate & asked.odd
         effective = node(m, asked.valid & (~asked.rotate | asked.odd), "effective")
-        return pipe(
+        state = pipe(
             m, True, "memory", valid=asked.valid, source=asked.source, slot=asked.slot,
             first_turn=asked.rotate & ~asked.odd, second=second,
             factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
-            shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, masked=self.mask(m, asked),
+            shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, **self.compare(m, asked),
             shift3=limit(m, asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
             dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target, sequence=asked.sequence,
             write=effective & asked.write,
             store=Mux(effective, asked.store, Store.NONE.value),
             reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
+        state.acc = acc
+        return state
 
-    def mask(self, m: Module, asked):
-        """A bit a lane: it yields zero and takes no part in reductions."""
-        lanes = range(self.cfg.lanes)
+    def compare(self, m: Module, asked):
+        """What `mask` needs: the first lane that is masked, and whether lanes count at all."""
+        by_position, by_tail = asked.mask == Mask.POSITION.value, asked.mask == Mask.TAIL.value
         position = of_sequence(self.position, asked.sequence)
         past, last = position >> log2(self.cfg.lanes), position[:log2(self.cfg.lanes)]
-        beyond, within = node(m, asked.index > past, "beyond"), node(m, asked.index == past, "within")
-        by_position = Cat(beyond | (within & (lane > last)) for lane in lanes)
-        by_tail = Cat(lane >= asked.tail for lane in lanes)
-        return Mux(asked.mask == Mask.POSITION.value, by_position, Mux(asked.mask == Mask.TAIL.value, by_tail, 0))
+        return {
+            "all_masked": node(m, by_position & (asked.index > past), "beyond"),
+            "some_masked": node(m, by_tail | (by_position & (asked.index == past)), "within"),
+            "first_masked": node(m, Mux(by_tail, asked.tail, last + 1), "first_masked")}
+
+    def mask(self, m: Module, state):
+        """A bit a lane: it yields zero and takes no part in reductions."""
+        return Cat(
+            state.all_masked | (state.some_masked & (lane >= state.first_masked)) for lane in range(self.cfg.lanes))
 
     def shift(self, m: Module, state):
-        """The accumulator shifted, and what the memories answer."""
-        m.d.comb += self.acc_slot.eq(state.slot)
+        """The accumulator shifted, and what the memories answer; the lanes that are masked."""
+        if not self.cfg.acc_register:
+            m.d.comb += self.acc_slot.eq(state.slot)
         lanes = range(self.cfg.lanes)
-        shifted = [shift_doubled(m, self.acc[lane], state.shift0[lane // self.cfg.group_lanes]) for lane in lanes]
+        shifted = [shift_doubled(m, state.acc[lane], state.shift0[lane // self.cfg.group_lanes]) for lane in lanes]
         return self.cut(
             m, "shift", state, shifted=shifted, plain=[self.memory_read_data[lane] for lane in lanes],
-            params=[self.param_data[lane] for lane in lanes], drop=("slot", "shift0"))
+            params=[self.param_data[lane] for lane in lanes], masked=self.mask(m, state),
+            drop=("slot", "shift0", "acc", "all_masked", "some_masked", "first_masked"))
 
     def select(self, m: Module, state):
         """a: a requantised accumulator, or memory. The factors and the addend are chosen here too."""
@@ -189,31 +203,54 @@ class Vector(wiring.Component):
         return self.cut(m, "settle", state, settled=settled, drop=("product", "shift2"))
 
     def add(self, m: Module, state):
-        """d: the product rounded, and the addend. The register keeps d until the next pass: that is the held value."""
-        kept = [Signal(signed(32), name=f"kept_{lane}") for lane in range(self.cfg.lanes)]
-        for lane, held in enumerate(kept):
-            addend = Mux(state.second, saturate(m, held, 16), state.addend[lane]).as_signed()
+        """d: the product rounded, and the addend; the held value is kept until the next pass."""
+        made = []
+        for lane, settled in enumerate(state.settled):
+            d, held = Signal(signed(32), name=f"d_{lane}"), Signal(signed(16), name=f"held_{lane}")
+            addend = Mux(state.second, held, state.addend[lane]).as_signed()
             with m.If(state.valid):
-                # One carry chain: the rounding bit is its carry in.
-                settled = state.settled[lane]
-                m.d.sync += held.eq((settled + Cat(settled[0], addend).as_signed())[1:33])
+                m.d.sync += [
+                    # One carry chain: the rounding bit is its carry in.
+                    d.eq((settled + Cat(settled[0], addend).as_signed())[1:33]),
+                    # As d is clamped, since the first of a rotate pair has no addend; but d would be late.
+                    held.eq(round_saturate(m, settled, 16))]
+            made.append(d)
         state = self.cut(m, "add", state, drop=("settled", "addend", "second", "valid"))
-        state.d = kept
+        state.d = made
         return state
 
+    def clamp(self, m: Module, state):
+        """d clamped to what memory, SILU and EXP2 take. EXP2 of -256 and less is 0."""
+        short, small = ([saturate(m, d, bits) for d in state.d] for bits in (16, 8))
+        power = [node(m, Mux(d[-1], d[:8], 0), f"power_{lane}") for lane, d in enumerate(state.d)]
+        # Which of them each lane's result comes from; of a masked lane, none.
+        from_d, from_silu, from_exp2 = (
+            [node(m, (state.function == function.value) & ~state.masked[lane], f"from_{function.name}_{lane}")
+             for lane in range(self.cfg.lanes)] for function in (Function.IDENTITY, Function.SILU, Function.EXP2))
+        from_exp2 = [
+            chosen & ~(d[-1] & (~d[8:].all() | ~d[:8].any())) for chosen, d in zip(from_exp2, state.d, strict=True)]
+        return self.cut(
+            m, "clamp", state, short=short, small=small, power=power, from_d=from_d, from_silu=from_silu,
+            from_exp2=from_exp2, drop=("function",))
+
+    def look_up(self, m: Module, state):
+        """The functions of d."""
+        direct = self.cfg.direct_tables
+        return self.cut(
+            m, "look_up", state, silus=[silu(m, lane, x, direct=direct) for lane, x in enumerate(state.small)],
+            powers=[exp2(m, lane, x, direct=direct) for lane, x in enumerate(state.power)], drop=("small", "power"))
+
     def function(self, m: Module, state):
-        """f: saturated or looked up, zero where masked."""
+        """f: d clamped, or a function of it, or zero where masked."""
         results, terms = [], []
-        table = state.function != Function.IDENTITY.value
         for lane, d in enumerate(state.d):
-            short = saturate(m, d, 16)
-            looked_up = {
-                Function.SILU: silu(m, lane, saturate(m, d, 8), direct=self.cfg.direct_silu),
-                Function.EXP2: exp2(m, lane, d)}
-            f = node(m, Mux(state.masked[lane], 0, choose(state.function, looked_up, short)), f"f_{lane}")
+            f = (Mux(state.from_d[lane], state.short[lane], 0) | Mux(state.from_silu[lane], state.silus[lane], 0)
+                 | Mux(state.from_exp2[lane], state.powers[lane], 0))
+            f = node(m, f[:16].as_signed(), f"f_{lane}")
             results.append(f)
-            terms.append(Mux(table | state.masked[lane], f, d)[:32].as_signed())
-        state = self.cut(m, "function", state, results=results, terms=terms, drop=("d", "function"))
+            terms.append(Mux(state.from_d[lane], d, f)[:32].as_signed())
+        state = self.cut(m, "function", state, results=results, terms=terms, drop=(
+            "d", "short", "silus", "powers", "from_d", "from_silu", "from_exp2"))
 
         # f goes to vector memory and to the reductions.
         m.submodules.reduce = reduce = Reduce(self.cfg)

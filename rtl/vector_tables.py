@@ -56,12 +56,22 @@ def silu(m: Module, lane: int, x: Value, *, direct: bool) -> Value:
     return (line - gap)[:16].as_signed()
 
 
-def exp2(m: Module, lane: int, x: Value) -> Value:
-    """EXP2 of a signed x of more than 8 bits: 0 to 127, 8 bits signed. What is above 0 counts as 0."""
-    part, negative = x[:5], x[-1]
+def exp2_at(index: int) -> int:
+    """EXP2 of index - 256, and for index 0 that of 0."""
+    if not index:
+        return exp2_mantissa(0)
+    halvings, part = divmod(256 - index, EXP2_ROWS)
+    return (2 * exp2_mantissa(part) >> halvings) + 1 >> 1
+
+
+def exp2(m: Module, lane: int, x: Value, *, direct: bool) -> Value:
+    """EXP2 of the 8 lower bits of a negative x down to -255, and of 0: 0 to 127, 8 bits signed. direct: from a table of
+    all results."""
+    if direct:
+        return look_up(m, f"exp2_{lane}", 8, [exp2_at(index) for index in range(256)], x).as_signed()
+    part = x[:5]
     # Twice the mantissa for -x = 32 * ~h + 32 - l; for l = 0, where that is one h further, half of it.
     rows = [exp2_mantissa(0)] + [2 * exp2_mantissa(EXP2_ROWS - low) for low in range(1, EXP2_ROWS)]
     mantissa = look_up(m, f"exp2_{lane}", 8, rows, part)
-    vanishes = node(m, negative & ~x[8:].all(), "vanishes")
-    doubled = node(m, Mux(negative, mantissa >> ~x[5:8], 2 * exp2_mantissa(0)), "power")
-    return node(m, Mux(vanishes, 0, doubled[1:] + doubled[0])[:8].as_signed(), f"exp2_{lane}")
+    doubled = node(m, Mux(x.any(), mantissa >> ~x[5:8], 2 * exp2_mantissa(0)), "power")
+    return node(m, (doubled[1:] + doubled[0])[:8].as_signed(), f"exp2_{lane}")

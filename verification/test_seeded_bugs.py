@@ -127,8 +127,8 @@ def negation_does_not_saturate(patch: Patch) -> None:
 
 
 def lengths_ignore_the_highest_bit(patch: Patch) -> None:
-    length = rtl.scalar.bit_length
-    patch.setattr(rtl.scalar, "bit_length", lambda m, x: length(m, Cat(x[:-1], 0)))
+    place = rtl.scalar.leading_place
+    patch.setattr(rtl.scalar, "leading_place", lambda m, x: place(m, Cat(x[:-1], 0)))
 
 
 # Banks ----------------------------------------------------------------------------------------------------------------

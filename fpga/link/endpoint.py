@@ -83,8 +83,9 @@ class Endpoint(wiring.Component):
 
         # Ring for the core: [core_out, core_in) is the core's, [core_in, arriving) the frame's that is under way.
         core_in, core_out, arriving = pointer("core_in"), pointer("core_out"), pointer("arriving")
-        room = Signal(bits)
+        room, no_room = Signal(bits), Signal()  # no_room: a cycle late; bytes come more slowly
         m.d.comb += room.eq(~(arriving - core_out))
+        m.d.sync += no_room.eq(room == 0)
         # Ring from the core: [answer, answer_end) is the last answer's, [answer_end, made) is for the next.
         made, answer, answer_end = pointer("made"), pointer("answer"), pointer("answer_end")
         made_full, length, to_send = Signal(), Signal(bits), Signal(bits)
@@ -103,7 +104,7 @@ class Endpoint(wiring.Component):
         # The read port: the answer's bytes first; what the core gets is held until it is taken.
         read, reading = Signal(), Signal()
         m.d.comb += [
-            read.eq(~fetch & ~reading & (core_out != core_in) & (~self.rx.valid | self.rx.ready)),
+            read.eq(~fetch & ~reading & (core_out != core_in) & ~self.rx.valid),
             reader.en.eq(fetch | read), reader.addr.eq(Mux(fetch, Cat(to_send, Const(1, 1)), core_out))]
         m.d.sync += reading.eq(read)
         with m.If(read):
@@ -167,11 +168,11 @@ class Endpoint(wiring.Component):
                     with m.Case(Field.ROOM):
                         m.d.sync += field.eq(Mux(left == 0, Field.CRC, Field.PAYLOAD))
                     with m.Case(Field.PAYLOAD):
-                        m.d.comb += store.eq(~sending & (room != 0))
+                        m.d.comb += store.eq(~sending & ~no_room)
                         m.d.sync += left.eq(left - 1)
                         with m.If(store):
                             m.d.sync += arriving.eq(arriving + 1)
-                        with m.If(~sending & (room == 0)):
+                        with m.If(~sending & no_room):
                             m.d.sync += overflow.eq(1)
                         with m.If(left == 1):
                             m.d.sync += field.eq(Field.CRC)

@@ -109,7 +109,7 @@ def deadlines(times: Timing, timeline: Timeline) -> dict[Space, int]:
         Space.BANK: first + times.matrix_read, Space.ACT: first + times.matrix_read, Space.ACC: first + times.acc_read,
         Space.MEMORY: first + times.vector_read, Space.SCALAR: first + min(times.vector_read, times.scalar_read),
         Space.REDUCE: first + times.scalar_read,
-        Space.TOKEN: timeline.cycles}  # the winner becomes the next token
+        Space.TOKEN: timeline.cycles - times.token_overhead + times.token_read}  # the winner becomes the next token
 
 
 def _landed(writes: Touches, deadline: int) -> None:

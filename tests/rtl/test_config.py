@@ -51,4 +51,4 @@ def test_timing_counts_registers(cfg):
     assert times.memory_visible - 1 > times.vector_read
     assert min(times.act_visible, times.bank_visible) - 1 > times.matrix_read
     cycles = [vector_cycle(cfg, step) for step in VECTOR_STEPS]
-    assert cycles == sorted(cycles) and cycles[0] == times.acc_read
+    assert cycles == sorted(cycles) and cycles[0] == times.acc_read + int(cfg.acc_register)

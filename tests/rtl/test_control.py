@@ -118,17 +118,20 @@ async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
 
 
 async def one_token(ctx, dut: Control, expected: Expected, rng: random.Random, *, length: int) -> None:
-    """A token from its cycle 0, in which this begins, to its record; `length` is the cycle of the last END."""
+    """A token from the cycle before its cycle 0, in which this begins, to its record; `length` is the cycle of the last
+    END."""
     cfg, overhead = dut.cfg, timing(dut.cfg).token_overhead
     classify, winners = rng.randrange(2), [rng.randrange(1 << cfg.token_bits) for _ in range(cfg.sequences)]
-    assert ctx.get(dut.go)  # cycle 0: back to back with the record of the token before
+    assert ctx.get(dut.start) and not ctx.get(dut.go)  # while the record of the token before is taken
+    await ctx.tick()
+    assert ctx.get(dut.go) and not ctx.get(dut.start) and not ctx.get(dut.record.valid)
     await ctx.tick()
     ctx.set(dut.idle, 0)
     ctx.set(dut.classify, classify)
     ctx.set(dut.record.ready, 0)
-    for cycle in range(1, length + overhead):
+    for cycle in range(1, length + overhead - 1):
         ctx.set(dut.idle, cycle >= length)
-        assert not ctx.get(dut.record.valid) and not ctx.get(dut.go) and not ctx.get(dut.ready)
+        assert not any(ctx.get(port) for port in (dut.record.valid, dut.start, dut.go, dut.ready))
         expected.check_state(ctx, dut)
         expected.check_column(ctx, dut)
         keep(ctx, dut.values, expected.kept)

@@ -170,7 +170,7 @@ def test_random_passes_give_what_numerics_says_in_their_cycles(name):
         cycle += rng.choice([1, 1, 1, 2, 5])
         fields = random_fields(rng, cfg)
         if rng.random() < 0.2:  # a pair, with a pause between or without
-            pair = fields | {"rotate": 1, "source": Source.MEM.value}
+            pair = fields | {"rotate": 1, "source": Source.MEM.value, "addend": Addend.ZERO.value}
             schedule[cycle] = random_pass(rng, cfg, pair, positions)
             cycle += rng.choice([1, 3])
             fields = random_fields(rng, cfg) | {"rotate": 1, "odd": 1, "source": Source.MEM.value}

@@ -308,7 +308,7 @@ def test_nothing_outlives_the_token_so_far_that_the_next_sees_it_half(space: str
 
 def test_argmax_is_done_when_the_token_ends():
     times = timing(SQUARE)
-    least = times.token_visible - times.token_overhead - 1
+    least = times.token_visible - times.token_read - 1
     quick: dict[str, Any] = {"matrix": f"{ACC}\nEND", "scalar": "END"}
     word = "RUN wait=19 reduce=ARGMAX first=1"
     simulator(vector=f"{word}\n{ends(least)}", **quick).step(3, classify=True)
