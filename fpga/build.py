@@ -159,18 +159,21 @@ def _gateware(ask: Design, build: _Run) -> Path:
     return build.step("gateware", key, work)
 
 
-def synthesis_script(commands: str) -> str:
-    """For yosys, from design.v to design.json; commands: the family's.
+def synthesis_script(commands: str, look_up_tables: str = "") -> str:
+    """For yosys, from design.v to design.json; commands: the family's; look_up_tables: what stands for its step map_luts.
 
     Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il.
     """
+    rest = f"{commands} -run map_ram:"
+    if look_up_tables:
+        rest = f"{commands} -run map_ram:map_luts\n{look_up_tables}\n{commands} -run map_cells:"
     return (f"read_verilog design.v\n{commands} -run begin:map_ram\ndump -o soft.il t:$mul t:$macc_v2\n"
-            f"{commands} -run map_ram: -json design.json\n")
+            f"{rest} -json design.json\n")
 
 
 def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
     """Folder with design.json and netlist.json, the counts."""
-    script = synthesis_script(ask.family.synthesis(ask.board))
+    script = synthesis_script(ask.family.synthesis(ask.board), ask.family.look_up_tables)
 
     inputs = [gateware / "design.v", *sorted(gateware.glob("*.hex"))]
 

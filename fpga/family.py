@@ -84,6 +84,7 @@ class Family(ABC):
     constraints_file: ClassVar[str]
     placed_file: ClassVar[str]
     bitstream_suffix: ClassVar[str]
+    look_up_tables: ClassVar[str] = ""  # for yosys, where it is not what `synthesis` would do
     placer: ClassVar[str]
     packer: ClassVar[str]
     fmax_is_modelled: ClassVar[bool] = True
