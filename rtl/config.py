@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 VECTOR_STEPS = (
-    "shift", "select", "scale", "align", "round", "multiply", "settle", "add", "clamp", "look_up",
-    "function", "narrow", "output")
+    "shift", "select", "scale", "align", "round", "multiply", "settle", "add", "clamp", "look_up", "function", "narrow",
+    "output")
 """The vector pipeline's steps, in order. `Config.vector_cuts` says after which of them there is a register."""
 
 USUAL_CUTS = ("select", "scale", "round", "multiply", "add", "function", "output")
@@ -174,8 +174,8 @@ _PRESETS = (
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=256, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
-           vector_cuts=VECTOR_STEPS, acc_register=True, reduce_levels=1, scalar_register=True, direct_tables=True,
-           logic_products=4, lut_memories=("vector", "program")),
+           vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
+           scalar_register=True, direct_tables=True, logic_products=4, lut_memories=("vector", "program")),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
            vector_words=1024, values=32, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16,

@@ -76,7 +76,7 @@ class _Gowin(Family):
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(
             "--device", board.package, "--vopt", f"family={board.device}", "--vopt", f"cst={self.constraints_file}",
             "--json", "design.json", "--write", self.placed_file, "--report", "report.json", "--seed", str(seed),
-            "--freq", f"{target_mhz:g}", "--timing-allow-fail"))
+            "--freq", f"{target_mhz:g}", "--router", "router2", "--timing-allow-fail"))
 
     def pack(self, board: Board) -> Step:
         return Step(program=self.packer, outputs=("bitstream.fs",), arguments=(

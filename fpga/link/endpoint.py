@@ -89,8 +89,9 @@ class Endpoint(wiring.Component):
         # Ring from the core: [answer, answer_end) is the last answer's, [answer_end, made) is for the next.
         made, answer, answer_end = pointer("made"), pointer("answer"), pointer("answer_end")
         made_full, length, to_send = Signal(), Signal(bits), Signal(bits)
+        before_answer = Signal(bits, init=-1 % (1 << bits))  # answer - 1
         m.d.comb += [
-            made_full.eq((made + 1)[:bits] == answer), length.eq(answer_end - answer), to_send.eq(answer_end - left)]
+            made_full.eq(made == before_answer), length.eq(answer_end - answer), to_send.eq(answer_end - left)]
 
         # The write port: the UART's bytes first, they cannot wait.
         store, fetch = Signal(), Signal()
@@ -190,6 +191,7 @@ class Endpoint(wiring.Component):
                     m.next = "BEGIN"
                 with m.If(new):
                     m.d.sync += [core_in.eq(arriving), answer.eq(answer_end), answer_end.eq(made)]
+                    m.d.sync += before_answer.eq(answer_end - 1)
                 with m.If(new | reset):
                     m.d.sync += last_number.eq(number)
                 with m.If(reset):
@@ -230,4 +232,5 @@ class Endpoint(wiring.Component):
         with m.If(self.reset_core):
             m.d.sync += [
                 one.eq(0) for one in (core_in, core_out, arriving, made, answer, answer_end, reading, self.rx.valid)]
+            m.d.sync += before_answer.eq(-1)
         return m
