@@ -160,7 +160,7 @@ def _gateware(ask: Design, build: _Run) -> Path:
 
 
 def synthesis_script(commands: str, look_up_tables: str = "") -> str:
-    """For yosys, from design.v to design.json; commands: the family's; look_up_tables: what stands for its step map_luts.
+    """For yosys, from design.v to design.json; commands: the family's; look_up_tables: in the place of map_luts.
 
     Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il.
     """

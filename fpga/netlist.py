@@ -32,8 +32,9 @@ LOGIC_BITS = 4096
 """A table that nobody writes may be logic up to this size: less than a block RAM is worth."""
 LUT_RAM_BITS = 4096
 """A memory may be LUT RAM up to this size, or where `Config.lut_memories` says so."""
-LUT_MEMORIES = {"vector": ("core.memory.ram",), "program": tuple(f"{queue.name}_sequencer.words" for queue in QUEUES)}
-"""Names in `Config.lut_memories`, and the ends of the paths that they stand for."""
+LUT_MEMORIES = {"memory": "core.memory.ram"} | {
+    f"{queue.name}_program": f"{queue.name}_sequencer.words" for queue in QUEUES}
+"""Names in `Config.lut_memories`, and the end of the path that each stands for."""
 SOFT_BITS = 5
 """A product in LUTs is worth a word from this width of the narrower factor on."""
 
@@ -180,7 +181,7 @@ def problems(memories: Sequence[Memory], netlist: Netlist, family: Family, cfg: 
 def memory_problems(memories: Sequence[Memory], family: Family, lut_memories: Sequence[str] = ()) -> list[str]:
     """Memories that fell apart. lut_memories : those that may be LUT RAM however large, as `Config` names them."""
     found: list[str] = []
-    meant = tuple(place for name in lut_memories for place in LUT_MEMORIES[name])
+    meant = tuple(LUT_MEMORIES[name] for name in lut_memories)
     for one in memories:
         kinds = {family.ram_cells[kind] for kind in one.cells}
         size = f"{one.name} ({one.rows} x {one.width})"

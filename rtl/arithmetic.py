@@ -110,8 +110,8 @@ def sum_is(m: Module, a: Value, b: Value, wanted: int) -> Value:
 
 
 def leading_place(m: Module, x: Value) -> Value:
-    """Place of the highest set bit of an unsigned x, counted from 0; also 0 for 0. The width of x is a power of two. In a
-    tree, not in a chain."""
+    """Place of the highest set bit of an unsigned x, counted from 0; also 0 for 0. The width of x is a power of two.
+    In a tree, not in a chain."""
     if len(x) == 2:
         return x[1]
     low, high = x[:len(x) // 2], x[len(x) // 2:]

@@ -12,6 +12,9 @@ VECTOR_STEPS = (
 USUAL_CUTS = ("select", "scale", "round", "multiply", "add", "function", "output")
 """Without the registers between a shift and its rounding, which are for the highest clocks."""
 
+LUT_MEMORIES = ("memory", "matrix_program", "vector_program", "scalar_program")
+"""Memories that can be LUT RAM instead of block RAM: vector memory and the queues' programs."""
+
 
 class ConfigError(ValueError):
     """A Config whose sizes cannot be built; the message names the field and what would be right."""
@@ -47,9 +50,9 @@ class Config:
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
     scalar_register: the scalar unit has a register between finding an operand's length and shifting by it.
-    direct_tables: SILU's and EXP2's tables have all 256 results, with nothing to compute behind them: larger and faster.
+    direct_tables: SILU's and EXP2's tables have all 256 results and nothing to compute behind them: larger and faster.
     logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others.
-    lut_memories: which of "vector" (vector memory) and "program" are LUT RAM where the FPGA's family has it.
+    lut_memories: which of LUT_MEMORIES are LUT RAM where the FPGA's family has it.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
     """
@@ -110,7 +113,7 @@ class Config:
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
-        need(set(self.lut_memories) <= {"vector", "program"}, "lut_memories must be among vector, program")
+        need(set(self.lut_memories) <= set(LUT_MEMORIES), f"lut_memories must be among {', '.join(LUT_MEMORIES)}")
         for field in ("bank_rows", "vector_rows", "act_rows", "param_rows", "constants", "matrix_words", "vector_words",
                       "scalar_words", "position_bits", "token_bits", "wait_bits", "repeat_bits", "value_bits"):
             need(getattr(self, field) >= 2, f"{field} must be at least 2")
@@ -170,12 +173,13 @@ _PRESETS = (
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,
            vector_rows=256, act_rows=256, param_rows=1024, constants=32, position_bits=8, token_bits=9,
-           matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8),
+           matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8,
+           lut_memories=("matrix_program", "scalar_program")),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=256, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
-           scalar_register=True, direct_tables=True, logic_products=4, lut_memories=("vector", "program")),
+           scalar_register=True, direct_tables=True, logic_products=4, lut_memories=LUT_MEMORIES),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
            vector_words=1024, values=32, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16,

@@ -55,7 +55,7 @@ class VectorMemory(wiring.Component):
 
     def elaborate(self, platform):
         cfg, host, m = self.cfg, self.host, Module()
-        in_luts = lut_ram(platform) if "vector" in cfg.lut_memories else {}
+        in_luts = lut_ram(platform) if "memory" in cfg.lut_memories else {}
         m.submodules.ram = ram = Memory(
             shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[], attrs=NEVER_COLLIDES | in_luts)
         reader, writer = ram.read_port(), ram.write_port(granularity=16)

@@ -91,7 +91,7 @@ class Mesh(wiring.Component):
         return m
 
     def of_adders(self, m: Module, weight, activation: list, late: int, name: str):
-        """A product of operands `late` cycles ago. Where that is a cycle at least, its terms are made before the last."""
+        """A product of operands `late` cycles ago; if that is a cycle at least, its terms are made before the last."""
         early = max(0, late - 1)
         terms = partial_products(delays(m, weight, early, f"{name}_weight")[early], activation[early])
         if late:

@@ -23,7 +23,7 @@ from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
-from rtl.technology import lut_ram, shallow_attributes, technology
+from rtl.technology import lut_ram
 
 OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
 """Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
@@ -98,8 +98,8 @@ class CurrentSignature(wiring.Signature):
     repeat : Out. `repeat + values[repeat_value]`; valid while the word is current.
     zero, one : Out(struct). Whether a field's sum with its dynamic value is 0, or 1; earlier than the sum.
     inner, outer : Out(struct). Offsets of the two loops.
-    last : In(1). The issue logic's answer: this cycle of a RUN word, not its first, is its last. Early in the cycle: what
-        follows from it moves the whole queue.
+    last : In(1). The issue logic's answer: this cycle of a RUN word, not its first, is its last. Early in the cycle:
+        what follows from it moves the whole queue.
     """
 
     def __init__(self, cfg: Config, queue: Queue) -> None:
@@ -197,8 +197,7 @@ class Sequencer(wiring.Component):
         cfg, queue, now = self.cfg, self.queue, self.current
         m.submodules.words = words = Memory(
             shape=word_bits(cfg, queue), depth=queue.words(cfg), init=self.contents.of(program_space(queue)),
-            attrs=NEVER_COLLIDES | shallow_attributes(technology(platform), queue.words(cfg)) | (
-                lut_ram(platform) if "program" in cfg.lut_memories else {}))
+            attrs=NEVER_COLLIDES | (lut_ram(platform) if f"{queue.name}_program" in cfg.lut_memories else {}))
         read, write = words.read_port(), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))

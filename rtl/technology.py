@@ -1,8 +1,8 @@
 """Technology: which FPGA family the gateware is elaborated for.
 
-Amaranth hands `elaborate` a platform. Ours is a `Technology`, or None for a simulation. A unit asks for it where a family
-has a primitive that no tool infers well; in every other place it is ignored. It never changes what happens in which
-cycle: a machine behaves the same on every technology, and the netlist is simulated to show it.
+Amaranth hands `elaborate` a platform. Ours is a `Technology`, or None for a simulation. A unit asks for it where a
+family has a primitive that no tool infers well; in every other place it is ignored. It never changes what happens in
+which cycle: a machine behaves the same on every technology, and the netlist is simulated to show it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,8 @@ def technology(platform: Any) -> Technology | None:
     raise TypeError(f"elaborate for a rtl.technology.Technology or None, not {platform!r}")
 
 
-def shallow_attributes(family: Technology | None, depth: int) -> dict[str, Any]:
-    """Attributes of a memory that is much wider than deep, where block RAM would be wasted on it.
-
-    Gowin: 36 bits are the widest block RAM, however few of its 512 words are used, and there are 46. One RAM16SDP4 is
-    16 words of 4 bits in the place of 8 LUTs.
-    """
-    return {"ram_style": "distributed"} if family is Technology.GOWIN and depth <= 64 else {}
-
-
 def lut_ram(platform: Any) -> dict[str, Any]:
-    """Attributes of a small memory that is to be LUT RAM where the family has it: it answers sooner than block RAM, of
-    which there is too little."""
-    return {"ram_style": "distributed"} if technology(platform) is Technology.ECP5 else {}
+    """Attributes of a memory that is to be LUT RAM where the family has it: it answers sooner than block RAM, of which
+    there is too little; and a shallow and wide one would waste that."""
+    families = (Technology.ECP5, Technology.GOWIN)
+    return {"ram_style": "distributed"} if technology(platform) in families else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from amaranth.hdl import Cat, Const, Module, Mux, Value, unsigned
+from amaranth.hdl import Module, Mux, Value, unsigned
 from amaranth.lib.memory import Memory
 
 from rtl.arithmetic import node

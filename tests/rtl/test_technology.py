@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from rtl.config import PRESETS
 from rtl.isa import MATRIX
 from rtl.sequencer import Sequencer, dynamic_fields
 from rtl.technology import Technology, technology
@@ -16,18 +15,14 @@ from tests.rtl.bench import SMALL
 DISTRIBUTED = '(* ram_style = "distributed" *)'
 
 
-@pytest.mark.parametrize("family, words, distributed", [
-    (Technology.GOWIN, 64, True), (Technology.GOWIN, 128, False), (Technology.ECP5, 64, False), (None, 64, False)])
-def test_short_programs_are_in_luts_where_block_ram_is_short(family: Technology | None, words: int, distributed: bool):
-    cfg = replace(SMALL["tiny"], matrix_words=words)
+@pytest.mark.parametrize("family", [Technology.GOWIN, Technology.ECP5, Technology.ICE40, None])
+@pytest.mark.parametrize("named", [("matrix_program",), ("vector_program",)])
+def test_programs_are_in_luts_where_the_config_says_so_and_the_family_has_lut_ram(family, named):
+    cfg = replace(SMALL["tiny"], lut_memories=named)
     text = convert(Sequencer(cfg, MATRIX), name="sequencer", technology=family)
-    values = len(dynamic_fields(cfg, MATRIX).members) if family is Technology.ECP5 else 0  # small memories of their own
-    assert text.count(DISTRIBUTED) == values + distributed
-
-
-def test_short_programs_of_the_gowin_board_are_short_enough():
-    cfg = PRESETS["tangnano20k"]
-    assert max(cfg.matrix_words, cfg.scalar_words) <= 64 < cfg.vector_words
+    values = len(dynamic_fields(cfg, MATRIX).members)  # small memories of their own
+    has = family in (Technology.GOWIN, Technology.ECP5)
+    assert text.count(DISTRIBUTED) == has * (values + ("matrix_program" in named))
 
 
 def test_another_kind_of_platform_is_refused():
