@@ -37,6 +37,8 @@ class RtlDevice:
     ----------
     image : the compiled model; its memories and programs are loaded.
     trace : a VCD file to write; slow.
+    library : another build of the image's machine with the same ports, for instance of its netlist.
+    skip_zeros : rely on memories that are zero in the beginning, which makes loading quicker.
 
     Raises
     ------
@@ -45,11 +47,12 @@ class RtlDevice:
 
     name = "rtl"
 
-    def __init__(self, image: Image, *, trace: Path | None = None) -> None:
+    def __init__(self, image: Image, *, trace: Path | None = None, library: Path | None = None,
+                 skip_zeros: bool = True) -> None:
         self.image = image
-        self._core = VerilatedCore(build_core(image.config, trace=trace is not None), trace=trace)
+        self._core = VerilatedCore(library or build_core(image.config, trace=trace is not None), trace=trace)
         self._driver = Driver(image.config, self._core)
-        self._driver.load(image, skip_zeros=True)
+        self._driver.load(image, skip_zeros=skip_zeros)
         self._driver.reset()
 
     @property

@@ -27,7 +27,8 @@ OPTIMISE = ("-O2",)  # 15 % faster than -O1 for two seconds more of building; -O
 
 
 def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Sequence[str] = (),
-          harness: Path = HARNESS, ports: Sequence[str] = PORTS) -> Path:
+          harness: Path = HARNESS, ports: Sequence[str] = PORTS, flags: Sequence[str] = VERILATOR_FLAGS,
+          optimise: Sequence[str] = OPTIMISE) -> Path:
     """The shared library of a design, from the cache where it was built before.
 
     Parameters
@@ -37,6 +38,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     trace : make it able to write VCD files, at a fifth of the speed.
     probes : names of further outputs that `VerilatedCore.probe` shall read.
     harness : the C++ file that drives the ports.
+    flags, optimise : of Verilator and of the C++ compiler.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     """
     verilator, compiler = find_verilator(), find_compiler()
     defines = (*cxx.definitions(trace=trace), cxx.HIDDEN)
-    flags = (*VERILATOR_FLAGS, *(["--trace-vcd"] if trace else []))
+    flags = (*flags, *(["--trace-vcd"] if trace else []))
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []))
     driver = harness.read_text()
     probes = sorted(set(probes))
@@ -57,14 +59,14 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
             raise BuildFailed(f"module {top} has no port {', '.join(missing)}; it has {has}")
         macro = f"-DOPENLPU_PROBES(X)={' '.join(f'X({name})' for name in probes)}"
         objects = [
-            *cxx.compile_objects(generated, extra=[harness], defines=[*defines, macro], optimise=OPTIMISE),
+            *cxx.compile_objects(generated, extra=[harness], defines=[*defines, macro], optimise=optimise),
             *cxx.library_objects(library),
         ]
         link = [*compiler.command, *compiler.flags, "-shared", "-pthread", *map(str, objects), "-o", "core.so"]
         run_all([link], what="linking the design", cwd=folder, environment=compiler_environment())
         shutil.rmtree(generated.folder)  # megabytes that nobody reads again
 
-    key = digest(verilog, top, driver, verilator.version, compiler.identity, *flags, *defines, *OPTIMISE, *probes)
+    key = digest(verilog, top, driver, verilator.version, compiler.identity, *flags, *defines, *optimise, *probes)
     return cached("core", key, fill) / "core.so"
 
 
