@@ -85,7 +85,7 @@ def a_table_entry_is_wrong(patch: Patch) -> None:
 
 
 def masks_follow_the_first_sequence(patch: Patch) -> None:
-    _choose(patch, "mask", lambda self, values, sequence: values[0])
+    _choose(patch, "compare", lambda self, values, sequence: values[0])
 
 
 def keys_are_stored_in_the_first_sequences_row(patch: Patch) -> None:
