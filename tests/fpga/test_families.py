@@ -1,5 +1,5 @@
-"""PLLs and constraints, family by family."""
 # amaranth: UnusedElaboratable=no
+"""PLLs and constraints, family by family. Tops are asked for their pins, and not elaborated."""
 
 import pytest
 
