@@ -15,7 +15,7 @@ def node(m: Module, value: Value, name: str) -> Signal:
 
 
 def shift_doubled(m: Module, x: Value, amount: Value) -> Value:
-    """floor(2 * x / 2**amount): rshift's result in the upper bits, and in bit 0 what rounding still adds to it."""
+    """floor(2 * x / 2**amount): x / 2**amount in the upper bits, in bit 0 what rounding half up still adds to it."""
     return node(m, Cat(Const(0, 1), x).as_signed() >> amount, "doubled")
 
 
@@ -38,18 +38,6 @@ def partial_products(a: Value, b: Value) -> list[Value]:
         shifted = Cat(Const(0, 1), high).as_signed()
         terms.append(Cat(Const(0, place), low - shifted if place == len(b) - 2 else low + shifted).as_signed())
     return terms
-
-
-def rshift(m: Module, x: Value, amount: Value) -> Value:
-    """x * 2**-amount, rounded half up; as wide as x. x is signed, amount unsigned and of any size."""
-    doubled = shift_doubled(m, x, amount)
-    return node(m, (doubled[1:].as_signed() + doubled[0])[:len(x)].as_signed(), "shifted")
-
-
-def rshift_add(m: Module, x: Value, amount: Value, addend: Value, bits: int) -> Value:
-    """rshift(x, amount) + addend in `bits` bits, with one carry chain: the rounding bit is its carry in."""
-    doubled = shift_doubled(m, x, amount)
-    return (doubled + Cat(doubled[0], addend).as_signed())[1:bits + 1].as_signed()
 
 
 def saturate(m: Module, x: Value, bits: int) -> Value:

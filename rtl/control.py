@@ -115,7 +115,7 @@ class Control(wiring.Component):
         `reset`.
     start : Out(1). A token that the host wanted starts: the next cycle is its cycle 0.
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
-    winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2.
+    winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2, `rtl.timing` token_read.
     values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position.
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.

@@ -120,7 +120,7 @@ async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
 async def one_token(ctx, dut: Control, expected: Expected, rng: random.Random, *, length: int) -> None:
     """A token from the cycle before its cycle 0, in which this begins, to its record; `length` is the cycle of the last
     END."""
-    cfg, overhead = dut.cfg, timing(dut.cfg).token_overhead
+    cfg, times = dut.cfg, timing(dut.cfg)
     classify, winners = rng.randrange(2), [rng.randrange(1 << cfg.token_bits) for _ in range(cfg.sequences)]
     assert ctx.get(dut.start) and not ctx.get(dut.go)  # while the record of the token before is taken
     await ctx.tick()
@@ -129,13 +129,13 @@ async def one_token(ctx, dut: Control, expected: Expected, rng: random.Random, *
     ctx.set(dut.idle, 0)
     ctx.set(dut.classify, classify)
     ctx.set(dut.record.ready, 0)
-    for cycle in range(1, length + overhead - 1):
+    for cycle in range(1, length + times.token_read):
         ctx.set(dut.idle, cycle >= length)
         assert not any(ctx.get(port) for port in (dut.record.valid, dut.start, dut.go, dut.ready))
         expected.check_state(ctx, dut)
         expected.check_column(ctx, dut)
         keep(ctx, dut.values, expected.kept)
-        if cycle >= timing(cfg).values_ready - 2:
+        if cycle >= times.values_ready - 2:
             expected.check_values(ctx, dut)
         await ctx.tick()
     for _ in range(rng.choice((0, 0, 1, 7))):  # the record is not taken: nothing starts, and no cycle is counted
@@ -145,9 +145,9 @@ async def one_token(ctx, dut: Control, expected: Expected, rng: random.Random, *
     ctx.set(dut.record.ready, 1)
     if classify:
         expected.tokens = winners
-    assert ctx.get(dut.record.valid) and ctx.get(dut.record.payload.cycles) == length + overhead
+    assert ctx.get(dut.record.valid) and ctx.get(dut.record.payload.cycles) == length + times.token_overhead
     assert each(ctx, dut.record.payload.token) == expected.tokens
-    expected.cycles += length + overhead
+    expected.cycles += length + times.token_overhead
     assert ctx.get(dut.cycles) == expected.cycles
     expected.positions = [position + 1 for position in expected.positions]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -196,9 +197,10 @@ def passes(
     return schedule
 
 
-def test_every_silu_and_exp2_argument():
-    """All 256 of SILU, and the ends, the knees and a sample of EXP2, four lanes at a time."""
-    cfg = PRESETS["tiny"]
+@pytest.mark.parametrize("direct", [False, True])
+def test_every_silu_and_exp2_argument(direct: bool):
+    """All 256 of SILU, and the ends, the knees and a sample of EXP2, four lanes at a time; of both kinds of tables."""
+    cfg = replace(PRESETS["tiny"], direct_tables=direct)
     arguments = list(range(-128, 128))
     cases = [({"source": 1, "write": 1, "function": Function.SILU.value}, {"memory": arguments[i:i + 4]})
              for i in range(0, 256, 4)]
