@@ -6,6 +6,7 @@ The same inputs and seed give the same bytes, whether or not a step comes from t
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -193,18 +194,22 @@ def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
 def _placed(ask: Design, gateware: Path, synthesis: Path, step: Step, build: _Run) -> Path:
     """Folder with the placed design and report.json."""
     constraints = ask.family.constraints_file
-    inputs = ((synthesis / "design.json"), (gateware / constraints))
+    design = json.loads((synthesis / "design.json").read_text())
+    cells = design["modules"][TOP]["cells"]
+    for name, site in ask.family.sites(ask.board, design["modules"][TOP], ask.cfg).items():
+        cells[name]["attributes"]["BEL"] = site
+    inputs = {"design.json": json.dumps(design).encode(), constraints: (gateware / constraints).read_bytes()}
 
     def work(folder: Path) -> None:
-        for path in inputs:
-            (folder / path.name).write_bytes(path.read_bytes())
+        for name, content in inputs.items():
+            (folder / name).write_bytes(content)
         build.tool("place and route", step.program, step.arguments, folder)
-        (folder / "design.json").unlink()  # tens of megabytes that the netlist's folder has
+        (folder / "design.json").unlink()  # tens of megabytes that the netlist's folder nearly has
         _expect(step, folder)
 
     version = find_program(step.program).version
-    key = digest(*(path.read_bytes() for path in inputs), step.program, version, *step.arguments)
-    return build.step("place and route", key, work)
+    return build.step(
+        "place and route", digest(*inputs.values(), step.program, version, *step.arguments), work)
 
 
 def _packed(ask: Design, placed: Path, step: Step, build: _Run) -> Path:

@@ -12,6 +12,7 @@ from amaranth import Const, Instance, Module, Signal
 
 from compiler.errors import InputError
 from fpga.board import Board, Pin
+from rtl.config import Config
 from rtl.technology import Technology
 
 TOP = "top"
@@ -108,6 +109,11 @@ class Family(ABC):
     @abstractmethod
     def synthesis(self, board: Board) -> str:
         """Commands for yosys that turn the design that was read into cells of the family; the top is `top`."""
+
+    def sites(self, board: Board, module: Mapping[str, Any], cfg: Config) -> Mapping[str, str]:
+        """Cells that get their place before the others do: what the place-and-route tool calls the site, by the cell's
+        name. module : the flat netlist, as yosys' JSON has it."""
+        return {}
 
     @abstractmethod
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:

@@ -51,7 +51,8 @@ class Config:
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
     scalar_register: the scalar unit has a register between finding an operand's length and shifting by it.
     direct_tables: SILU's and EXP2's tables have all 256 results and nothing to compute behind them: larger and faster.
-    logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others.
+    logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others; a lane's last
+        taps first.
     lut_memories: which of LUT_MEMORIES are LUT RAM where the FPGA's family has it.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
@@ -179,7 +180,7 @@ _PRESETS = (
            vector_rows=256, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
-           scalar_register=True, direct_tables=True, logic_products=4, lut_memories=LUT_MEMORIES),
+           scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
            vector_words=1024, values=32, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16,

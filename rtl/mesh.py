@@ -74,7 +74,7 @@ class Mesh(wiring.Component):
                 products = []
                 for tap in range(column * cfg.tile_taps, (column + 1) * cfg.tile_taps):
                     product = Signal(sum_shape(1), name=f"product_{lane}_{tap}")
-                    if cfg.lanes * cfg.taps - (lane * cfg.taps + tap) > cfg.logic_products:
+                    if not self.in_logic(lane, tap):
                         weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
                         m.d.sync += product.eq(weight * down[group][tap][late])
                     else:
@@ -97,6 +97,10 @@ class Mesh(wiring.Component):
         if late:
             terms = register(m, [node(m, term, f"{name}_term") for term in terms], name)
         return tree(terms)
+
+    def in_logic(self, lane: int, tap: int) -> bool:
+        """Whether a product is made of adders: those of the last taps, so that all lanes need as many DSPs."""
+        return self.cfg.lanes * (self.cfg.taps - tap) - lane <= self.cfg.logic_products
 
     def last_tile(self, group: int) -> int:
         """The last lane tile that a group's activations reach."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from fpga.board import Board, Pin
 from fpga.family import Family, Pll, Resources, Step, closest
+from fpga.floorplan import floorplan
+from rtl.config import Config
 from rtl.technology import Technology
 
 # MHz, from the family's data sheet (sysCLOCK PLL timing).
@@ -81,6 +84,9 @@ class _Ecp5(Family):
 
     def synthesis(self, board: Board) -> str:
         return "synth_lattice -family ecp5 -top top"
+
+    def sites(self, board: Board, module: Mapping[str, Any], cfg: Config) -> Mapping[str, str]:
+        return floorplan(module, cfg) if board.device == "85k" else {}
 
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(

@@ -1,0 +1,124 @@
+"""Floorplan: where the banks and multipliers of a large ECP5 design go.
+
+A machine that takes all block RAMs and DSPs of its FPGA is beyond a placer that moves cells one by one: it scatters a
+lane's over the whole die. But they are a regular array, and so are the sites. So each lane gets a strip of the die,
+from the left to the right in the lanes' order, with the control in a spine in the middle: every bank beside its
+multipliers, their sum on its way along the strip to the vector lane at the end. Logic follows by itself.
+
+The sites were read from what nextpnr-ecp5 places a design on that uses all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rtl.config import Config
+
+BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
+PRODUCT = re.compile(r"\.mesh\.product_(\d+)_(\d+)$")
+SCALED = re.compile(r"\.vector\.after_(?:scale_scaled|multiply_product)_(\d+)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Die:
+    """Sites of a die, which has the same blocks side by side, each with four of both kinds in every row of its kind.
+
+    Members
+    -------
+    blocks : column of each block's first tile. spine : index of the block in the middle, for control.
+    dsp_rows, ram_rows : row of each row of them, from the far end of a lane's strip to the end with the vector lane.
+    """
+
+    blocks: tuple[int, ...]
+    spine: int
+    dsp_rows: tuple[int, ...]
+    ram_rows: tuple[int, ...]
+
+    def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The blocks to the left of the spine, and those to its right."""
+        return self.blocks[:self.spine], self.blocks[self.spine + 1:]
+
+
+LFE5_85 = Die(blocks=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), spine=6, dsp_rows=(58, 34, 10),
+              ram_rows=(82, 70, 46, 22))
+
+
+def ram_sites(block: int, row: int) -> list[str]:
+    return [f"X{block + 2 * index}/Y{row}/EBR{index}" for index in range(4)]
+
+
+def dsp_sites(block: int, row: int) -> list[str]:
+    return [f"X{block + index}/Y{row}/MULT18_{index}" for index in (0, 1, 4, 5)]
+
+
+def floorplan(module: Mapping[str, Any], cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
+    """Sites by cell name; nothing where the lanes' strips would not hold what belongs into them.
+
+    module : yosys' netlist of the flat top, as JSON.
+    """
+    banks, multipliers = _banks(module, cfg), _multipliers(module, cfg)
+    half = cfg.lanes // 2
+    sites: dict[str, str] = {}
+    for side, lanes in zip(die.sides(), (range(half), range(half, cfg.lanes)), strict=True):
+        for rows, of_row, cells in ((die.ram_rows, ram_sites, banks), (die.dsp_rows, dsp_sites, multipliers)):
+            room = len(side) * 4 // half  # of a lane, in a row
+            for place, lane in enumerate(lanes):
+                if len(cells[lane]) > room * len(rows):
+                    return {}
+                strips = [[site for block in side for site in of_row(block, row)][place * room:(place + 1) * room]
+                          for row in rows]
+                sites |= dict(zip(cells[lane], [site for strip in strips for site in strip], strict=False))
+    return sites
+
+
+def _banks(module: Mapping[str, Any], cfg: Config) -> list[list[str]]:
+    """Of each lane the block RAMs of its bank, those of the lowest taps first; which bytes one holds, its number in the
+    first row of RAMs says."""
+    found: list[dict[tuple[Any, ...], list[str]]] = [defaultdict(list) for _ in range(cfg.lanes)]
+    for name, cell in _of_type(module, "DP16KD"):
+        if hit := BANK.search(name):
+            data = tuple(bit for port, bits in sorted(cell["connections"].items()) if re.match(r"DI[AB]\d", port)
+                         for bit in bits if isinstance(bit, int))
+            found[int(hit[1])][data].append(name)
+
+    def number(name: str) -> int:
+        return int(name.rpartition(".")[2])
+
+    return [[name for group in sorted(groups.values(), key=lambda names: min(map(number, names)))
+             for name in sorted(group, key=number)] for groups in found]
+
+
+def _multipliers(module: Mapping[str, Any], cfg: Config) -> list[list[str]]:
+    """Of each lane the DSPs: those of the mesh by taps, then the vector lane's."""
+    registers = _registers(module)
+    found: list[dict[int, str]] = [{} for _ in range(cfg.lanes)]
+    for name, cell in _of_type(module, "MULT18X18D"):
+        for port, bits in sorted(cell["connections"].items()):
+            for register in registers.get(bits[0], ()) if re.match(r"P\d", port) else ():
+                if hit := PRODUCT.search(register):
+                    found[int(hit[1])][int(hit[2])] = name
+                elif hit := SCALED.search(register):
+                    found[int(hit[1])][cfg.taps + ("product" in register)] = name
+    return [[cells[key] for key in sorted(cells)] for cells in found]
+
+
+def _registers(module: Mapping[str, Any]) -> dict[int, set[str]]:
+    """Names of the registers that a net's bit is the input of."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, net in module["netnames"].items():
+        for bit in net["bits"]:
+            names[bit].append(name)
+    found: dict[int, set[str]] = defaultdict(set)
+    for _, cell in _of_type(module, "TRELLIS_FF"):
+        for source in cell["connections"].get("DI", ()):
+            for target in cell["connections"].get("Q", ()):
+                found[source] |= set(names[target])
+    return found
+
+
+def _of_type(module: Mapping[str, Any], kind: str) -> Iterable[tuple[str, Any]]:
+    return ((name, cell) for name, cell in module["cells"].items() if cell["type"] == kind)

@@ -1,0 +1,82 @@
+"""The floorplan: every lane's banks and multipliers on sites of its own strip, or no floorplan."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from fpga.boards.ulx3s import BOARD
+from fpga.families.ecp5 import ECP5
+from fpga.floorplan import LFE5_85, floorplan
+from rtl.config import Config, preset
+
+CFG = preset("ulx3s")
+
+
+def netlist(cfg: Config, mesh_products: int, vector_products: int = 2) -> dict[str, Any]:
+    """A netlist with the cells that count: 12 block RAMs a lane in 4 columns of bytes, and multipliers."""
+    cells: dict[str, Any] = {}
+    nets: dict[str, Any] = {}
+    bits = iter(range(2, 1 << 20))
+
+    def multiplier(name: str, register: str) -> None:
+        product, held = next(bits), next(bits)
+        cells[name] = {"type": "MULT18X18D", "connections": {"P0": [product]}, "attributes": {}}
+        cells[f"{name}_register"] = {
+            "type": "TRELLIS_FF", "connections": {"DI": [product], "Q": [held]}, "attributes": {}}
+        nets[register] = {"bits": [held]}
+
+    for lane in range(cfg.lanes):
+        columns = [next(bits) for _ in range(4)]
+        for index in range(12):
+            cells[f"core.banks.bank_{lane}.ram.0.{index}"] = {
+                "type": "DP16KD", "connections": {"DIA0": [columns[index % 4]], "ADA0": [1]}, "attributes": {}}
+        for tap in range(mesh_products):
+            multiplier(f"core.matrix.mesh.${lane * cfg.taps + tap}", f"core.matrix.mesh.product_{lane}_{tap}")
+        for name in ("scale_scaled", "multiply_product")[:vector_products]:
+            multiplier(f"core.vector.{name}{lane}", f"core.vector.after_{name}_{lane}")
+    return {"cells": cells, "netnames": nets}
+
+
+def column(site: str) -> int:
+    found = re.fullmatch(r"X(\d+)/Y\d+/\w+", site)
+    assert found is not None, site
+    return int(found[1])
+
+
+def test_every_lane_has_a_strip() -> None:
+    module = netlist(CFG, mesh_products=7)
+    sites = floorplan(module, CFG)
+    wanted = {name for name, cell in module["cells"].items() if cell["type"] != "TRELLIS_FF"}
+    assert set(sites) == wanted
+    assert len(set(sites.values())) == len(sites), "two cells on one site"
+    spans = []
+    for lane in range(CFG.lanes):
+        of_lane = [column(site) for name, site in sites.items()
+                   if f"bank_{lane}." in name or re.search(rf"(?:scaled|product){lane}$", name)
+                   or ((found := re.search(r"mesh\.\$(\d+)$", name)) and int(found[1]) // CFG.taps == lane)]
+        assert len(of_lane) == 12 + 7 + 2
+        spans.append((min(of_lane), max(of_lane)))
+    spine = LFE5_85.blocks[LFE5_85.spine]
+    assert all(high < spine or low >= spine + 9 for low, high in spans), "a lane reaches into the spine"
+    assert all(spans[lane][0] < spans[lane + 1][0] for lane in range(CFG.lanes - 1)), "the lanes are out of order"
+    assert all(high - low < 9 for low, high in spans), "a lane is wider than a block"
+
+
+def test_a_bank_s_bytes_are_in_one_row() -> None:
+    sites = floorplan(netlist(CFG, mesh_products=7), CFG)
+    for first in range(4):
+        rows = {sites[f"core.banks.bank_5.ram.0.{first + deep}"].split("/")[1] for deep in (0, 4, 8)}
+        assert len(rows) == 1, f"the RAMs of one column of bytes are in rows {rows}"
+
+
+def test_no_floorplan_where_it_does_not_fit() -> None:
+    assert floorplan(netlist(CFG, mesh_products=8), CFG) == {}
+    assert floorplan(netlist(CFG, mesh_products=8, vector_products=1), CFG) != {}
+
+
+def test_only_the_die_that_is_known() -> None:
+    module = netlist(CFG, mesh_products=7)
+    assert ECP5.sites(BOARD, module, CFG) == floorplan(module, CFG)
+    assert ECP5.sites(replace(BOARD, device="45k"), module, CFG) == {}
