@@ -92,7 +92,8 @@ class _Ecp5(Family):
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(
             f"--{board.device}", "--package", board.package, "--speed", board.speed, "--json", "design.json",
             "--lpf", self.constraints_file, "--textcfg", self.placed_file, "--report", "report.json",
-            "--seed", str(seed), "--freq", f"{target_mhz:g}", "--router", "router2", "--timing-allow-fail"))
+            "--seed", str(seed), "--freq", f"{target_mhz:g}", "--placer", "static", "--router", "router2",
+            "--timing-allow-fail"))
 
     def pack(self, board: Board) -> Step:
         return Step(program=self.packer, outputs=("bitstream.bit",), arguments=(
