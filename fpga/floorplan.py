@@ -20,7 +20,7 @@ from rtl.config import Config
 
 BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
 PRODUCT = re.compile(r"\.mesh\.product_(\d+)_(\d+)$")
-SCALED = re.compile(r"\.vector\.after_(?:scale_scaled|multiply_product)_(\d+)$")
+LANE_PRODUCT = re.compile(r"\.vector\.after_(?:scale_scaled|multiply_product)_(\d+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def _multipliers(module: Mapping[str, Any], cfg: Config) -> list[list[str]]:
             for register in registers.get(bits[0], ()) if re.match(r"P\d", port) else ():
                 if hit := PRODUCT.search(register):
                     found[int(hit[1])][int(hit[2])] = name
-                elif hit := SCALED.search(register):
+                elif hit := LANE_PRODUCT.search(register):
                     found[int(hit[1])][cfg.taps + ("product" in register)] = name
     return [[cells[key] for key in sorted(cells)] for cells in found]
 

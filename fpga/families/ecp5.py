@@ -88,6 +88,7 @@ class _Ecp5(Family):
     def sites(self, board: Board, module: Mapping[str, Any], cfg: Config) -> Mapping[str, str]:
         return floorplan(module, cfg) if board.device == "85k" else {}
 
+    # `static` takes what is fixed into account from the start, and leaves shorter wires than `heap` on a full chip.
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(
             f"--{board.device}", "--package", board.package, "--speed", board.speed, "--json", "design.json",
