@@ -39,9 +39,9 @@ $(STAMP): pyproject.toml
 demo: setup
 	@$(BIN)/lpu demo
 
-# The fast tests first: they say more precisely what broke.
+# The fast tests first: they say more precisely what broke. A file's tests stay together: they share what they build.
 test: setup
-	$(BIN)/python -m pytest tests verification
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile tests verification
 
 $(LINT): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 
 
 def node(m: Module, value: Value, name: str) -> Signal:
@@ -75,6 +75,16 @@ def pipe(m: Module, cut: bool, stage: str, **values) -> SimpleNamespace:
     """
     return SimpleNamespace(**{
         name: register(m, value, f"{stage}_{name}") if cut else value for name, value in values.items()})
+
+
+def picked(m: Module, values: list[Value], index: Value, *, in_two: bool) -> Value:
+    """values[index] of a power of two of values; `in_two` cycles it is picked from the neighbours, then from what is
+    left, and the index must stay that long."""
+    low = index[:len(index) // 2] if in_two else index
+    groups = [Array(values[first:first + (1 << len(low))])[low] for first in range(0, len(values), 1 << len(low))]
+    if not in_two:
+        return groups[0]
+    return Array([register(m, value, f"picked_{place}") for place, value in enumerate(groups)])[index[len(low):]]
 
 
 def number(value: int, bits: int) -> Const:

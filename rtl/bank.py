@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from rtl.arithmetic import picked
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX
@@ -104,7 +105,7 @@ class Banks(wiring.Component):
         cfg, host, m = self.cfg, self.host, Module()
         host_lane, host_row = host.address[:log2(cfg.lanes)], host.address[log2(cfg.lanes):]
         values = Signal(data.ArrayLayout(8 * cfg.taps, cfg.lanes))
-        m.d.comb += host.value.eq(values[host_lane])
+        m.d.comb += host.value.eq(picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_two=cfg.spread))
         for lane in range(cfg.lanes):
             m.submodules[f"bank_{lane}"] = bank = Bank(cfg, self.contents.lane(lane, cfg.lanes))
             host_writes = host.write & (host_lane == lane)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import pipe
+from rtl.arithmetic import pipe, register
 from rtl.config import Config
 from rtl.isa import MATRIX
 from rtl.mesh import Mesh
@@ -50,8 +50,9 @@ class Matrix(wiring.Component):
         times = timing(cfg)
 
         # Address: ask the banks and activation memory.
-        step = Signal(step_layout(cfg))
-        m.d.sync += step.eq(self.issue)
+        step = self.issue
+        for stage in range(times.matrix_read):
+            step = register(m, step, f"step{stage}")
         m.d.comb += [
             self.bank_row.eq(step.row), self.bank_enable.eq(step.valid),
             self.act_words.eq(step.act), self.act_enable.eq(step.valid)]

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import register
+from rtl.arithmetic import picked, register
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
@@ -69,7 +69,8 @@ class VectorMemory(wiring.Component):
             writer.en.eq(Mux(host.active, host_enable, self.write_enable.replicate(cfg.lanes))),
             writer.data.eq(Mux(host.active, host.data.replicate(cfg.lanes), Cat(self.write_data)))]
 
-        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(reader.data.word_select(host_lane, 16))]
+        words = [reader.data.word_select(lane, 16) for lane in range(cfg.lanes)]
+        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(picked(m, words, host_lane, in_two=cfg.spread))]
         return m
 
 
@@ -170,5 +171,6 @@ class ActMemory(wiring.Component):
                 word = word.word_select(part, 8 * cfg.taps)
             domain += self.read_data[group].eq(word)
             if group == 0:
-                m.d.comb += host.value.eq(reader.data.word_select(host_byte, 8))
+                stored = [reader.data.word_select(byte, 8) for byte in range(cfg.act_width)]
+                m.d.comb += host.value.eq(picked(m, stored, host_byte, in_two=cfg.spread))
         return m

@@ -135,6 +135,14 @@ class _Loop:
             m.d.sync += [self.first.eq(first), self.back.eq(back)]
         return back, first
 
+    def head(self, m: Module, advance, opens, coming):
+        """The body's first word, kept from when it was the coming one; as for `fetch`."""
+        kept_word = Signal(coming.shape(), name=f"{self.first.name}_word")
+        head = Mux(opens, coming, kept_word)
+        with m.If(advance):
+            m.d.sync += kept_word.eq(head)
+        return head
+
     def open(self, m: Module, word) -> None:
         """Statements for a LOOP word that completes."""
         names = self.stride.shape().members
@@ -195,16 +203,16 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         cfg, queue, now = self.cfg, self.queue, self.current
+        in_luts = f"{queue.name}_program" in cfg.lut_memories
         m.submodules.words = words = Memory(
             shape=word_bits(cfg, queue), depth=queue.words(cfg), init=self.contents.of(program_space(queue)),
-            attrs=NEVER_COLLIDES | (lut_ram(platform) if f"{queue.name}_program" in cfg.lut_memories else {}))
-        read, write = words.read_port(), words.write_port()
+            attrs=NEVER_COLLIDES | (lut_ram(platform) if in_luts else {}))
+        read, write = words.read_port(domain="comb" if in_luts else "sync"), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))
         address, next_address = Signal(self.address_bits), Signal(self.address_bits)  # of the coming word; one more
         m.d.comb += [
-            coming.as_value().eq(read.data), write.addr.eq(self.load.address), write.data.eq(self.load.data),
-            write.en.eq(self.load.en)]
+            write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en)]
 
         # Dynamic values: read as the word that names them moves into the IR. Nothing uses one while it is written.
         dynamic, advance = Signal(dynamic_fields(cfg, queue)), Signal()
@@ -263,8 +271,7 @@ class Sequencer(wiring.Component):
         outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, total_bits(cfg))
         following, reload = Signal(self.address_bits), Signal(init=1)
         m.d.comb += [
-            following.eq(next_address), now.inner.eq(inner.offset), now.outer.eq(outer.offset),
-            read.en.eq(advance | reload), read.addr.eq(following)]
+            following.eq(next_address), now.inner.eq(inner.offset), now.outer.eq(outer.offset)]
         m.d.sync += reload.eq(ending | write.en)
         # None of these depends on `advance`, but for the registers' enables.
         back, first = inner.fetch(m, advance, opens_inner, now.repeat, now.zero.repeat, address, coming.end_inner)
@@ -278,6 +285,16 @@ class Sequencer(wiring.Component):
             m.d.sync += word.eq(coming)
         with m.If(advance | reload):
             m.d.sync += [address.eq(following), next_address.eq(following + 1)]
+        if in_luts:
+            # LUT RAM takes most of a cycle once its address is there, and whether a loop goes back is known late. So
+            # the next word is read in any case, and a loop's first word is kept.
+            m.d.comb += read.addr.eq(next_address)
+            heads = [loop.head(m, advance, opens, coming) for loop, opens in (
+                (inner, opens_inner), (outer, opens_outer))]
+            with m.If(advance | reload):
+                m.d.sync += coming.eq(Mux(back, heads[0], Mux(outer_back, heads[1], read.data)))
+        else:
+            m.d.comb += [read.addr.eq(following), read.en.eq(advance | reload), coming.as_value().eq(read.data)]
         with m.If(ending | write.en):
             m.d.sync += next_address.eq(0)
 

@@ -56,6 +56,11 @@ class Timing:
     token_overhead: int
 
 
+def address_stages(cfg: Config) -> int:
+    """Registers between the issue of a step or a pass and the memories that it reads."""
+    return ADDRESS + int(cfg.spread)
+
+
 def matrix_tree_stages(cfg: Config) -> int:
     """Registers of the mesh: one for each tile of taps a partial sum crosses, and one for each further tile of
     lanes."""
@@ -70,22 +75,24 @@ def reduce_stages(cfg: Config) -> int:
 def vector_cycle(cfg: Config, step: str) -> int:
     """Cycle in which the logic of a pipeline step works on a pass."""
     before = VECTOR_STEPS[:VECTOR_STEPS.index(step)]
-    return ADDRESS + MEMORY + sum(name in cfg.vector_cuts for name in before)
+    return address_stages(cfg) + MEMORY + sum(name in cfg.vector_cuts for name in before)
 
 
 @cache
 def timing(cfg: Config) -> Timing:
     """The Timing of a machine."""
-    product = ADDRESS + MEMORY + int(cfg.bank_register)  # cycle in which the multipliers work
+    read = address_stages(cfg)
+    product = read + MEMORY + int(cfg.bank_register)  # cycle in which the multipliers work
     accumulate = product + 1 + matrix_tree_stages(cfg)  # +1: the product register
     result = vector_cycle(cfg, "function") + int("function" in cfg.vector_cuts)  # f can be written
     output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts)  # o can be written
+    stored = output + int(cfg.spread)  # o meets the banks
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register)
     return Timing(
-        matrix_read=ADDRESS, acc_visible=accumulate + 1,
-        vector_read=ADDRESS, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
-        memory_visible=result + 1, act_visible=output + 1, bank_write=output, bank_visible=output + 1,
+        matrix_read=read, acc_visible=accumulate + 1,
+        vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
+        memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1,
         values_ready=cfg.values + 3, token_read=2, token_overhead=3)

@@ -80,11 +80,11 @@ class Vector(wiring.Component):
             "token": Out(each_sequence(cfg.token_bits, cfg))})
 
     def elaborate(self, platform):
-        m = Module()
-        asked = Signal(pass_layout(self.cfg))
-        m.d.sync += [asked.eq(self.issue)] + [
-            self.scalar_index[group].eq(self.issue.scalar + Mux(self.issue.grouped, group, 0))
-            for group in range(self.cfg.groups)]
+        cfg, m = self.cfg, Module()
+        told = register(m, self.issue, "told") if cfg.spread else self.issue
+        asked = register(m, told, "asked")
+        m.d.sync += [
+            self.scalar_index[group].eq(told.scalar + Mux(told.grouped, group, 0)) for group in range(cfg.groups)]
         state = self.address(m, asked)
         for step in VECTOR_STEPS:
             state = getattr(self, step)(m, state)
@@ -283,7 +283,7 @@ class Vector(wiring.Component):
 
         m.d.comb += [
             self.act_vector.eq(state.dst), self.act_enable.eq(state.store == Store.ACT.value),
-            Cat(self.act_data).eq(Cat(state.o)), self.bank_row.eq(state.row)]
+            Cat(self.act_data).eq(Cat(state.o))]
 
         # K: part of the vector to the bytes of one lane. V: a byte to each lane.
         keys, values = node(m, state.store == Store.KEYS.value, "keys"), state.store == Store.VALUES.value
@@ -297,11 +297,12 @@ class Vector(wiring.Component):
             m.d.comb += chunk.eq(Cat(state.o).replicate(cfg.taps // cfg.lanes))
             if cfg.lanes < cfg.taps:
                 key_bytes = Cat((state.chunk == tap // cfg.lanes) for tap in range(cfg.taps))
+        domain = m.d.sync if cfg.spread else m.d.comb
+        domain += self.bank_row.eq(state.row)
         for lane in range(cfg.lanes):
-            m.d.comb += self.bank_enable[lane].eq(
-                Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)
+            domain += self.bank_enable[lane].eq(Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)
             for tap in range(cfg.taps):
-                m.d.comb += self.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))
+                domain += self.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))
         return state
 
     def cut(self, m: Module, step: str, state, *, drop: tuple[str, ...], **made):

@@ -30,7 +30,8 @@ class Expected:
     """By cycle: rows written to vector memory, 8-bit outputs, and the reduce registers and winners from then on."""
 
     written: dict[int, tuple[int, Int]] = field(default_factory=dict[int, tuple[int, Int]])
-    stored: dict[int, tuple[Pass, Int]] = field(default_factory=dict[int, tuple[Pass, Int]])
+    acts: dict[int, tuple[Pass, Int]] = field(default_factory=dict[int, tuple[Pass, Int]])
+    banked: dict[int, tuple[Pass, Int]] = field(default_factory=dict[int, tuple[Pass, Int]])
     registers: dict[int, tuple[dict[int, int], dict[int, int]]] = field(
         default_factory=dict[int, tuple[dict[int, int], dict[int, int]]])
 
@@ -47,10 +48,12 @@ def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int]) -> Ex
         wide, narrow = model.run(one)
         if fields["write"] and not one.held:
             found.written[cycle + times.memory_visible - 1] = (fields["dst"], wide)
-        if fields["store"] and not one.held:
-            found.stored[cycle + times.bank_write] = (one, narrow)
+        if fields["store"] == Store.ACT.value and not one.held:
+            found.acts[cycle + times.act_visible - 1] = (one, narrow)
+        elif fields["store"] and not one.held:
+            found.banked[cycle + times.bank_write] = (one, narrow)
         found.registers[cycle + times.reduce_visible] = (dict(model.registers), dict(model.tokens))
-    assert times.act_visible == times.bank_visible == times.bank_write + 1
+    assert times.bank_visible == times.bank_write + 1
     assert times.reduce_visible == times.token_visible
     return found
 
@@ -119,13 +122,13 @@ class Player:
             row, wide = found.written[cycle]
             ports.expect("memory_write_row", row % cfg.vector_rows)
             ports.expect("memory_write_data", wide)
-        one, narrow = found.stored.get(cycle, (self.noise, np.zeros(cfg.lanes, np.int64)))
-        store = Store(one.fields["store"]) if cycle in found.stored else Store.NONE
-        ports.expect("act_enable", int(store is Store.ACT))
-        if store is Store.ACT:
+        ports.expect("act_enable", int(cycle in found.acts))
+        if cycle in found.acts:
+            one, narrow = found.acts[cycle]
             ports.expect("act_vector", one.fields["dst"] % cfg.act_vectors)
             ports.expect("act_data", narrow)
-        self._bank(store, one.fields, narrow)
+        one, narrow = found.banked.get(cycle, (self.noise, np.zeros(cfg.lanes, np.int64)))
+        self._bank(Store(one.fields["store"]) if cycle in found.banked else Store.NONE, one.fields, narrow)
 
     def _bank(self, store: Store, fields: dict[str, int], narrow: Int) -> None:
         """K: part of the vector to one lane's row. V: one byte of every lane's."""

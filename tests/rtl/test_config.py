@@ -43,9 +43,11 @@ def test_derived_sizes_agree(cfg):
 @pytest.mark.parametrize("cfg", PRESETS.values(), ids=PRESETS)
 def test_timing_counts_registers(cfg):
     times = timing(cfg)
-    assert times.bank_visible == times.bank_write + 1 == times.act_visible
-    assert times.acc_visible == 4 + int(cfg.bank_register) + matrix_tree_stages(cfg)
-    assert times.memory_visible == 2 + len(set(cfg.vector_cuts) - {"narrow", "output"}) + 1
+    spread = int(cfg.spread)
+    assert times.bank_visible == times.bank_write + 1 == times.act_visible + spread
+    assert times.matrix_read == times.vector_read == 1 + spread
+    assert times.acc_visible == 4 + spread + int(cfg.bank_register) + matrix_tree_stages(cfg)
+    assert times.memory_visible == 2 + spread + len(set(cfg.vector_cuts) - {"narrow", "output"}) + 1
     assert times.reduce_visible == times.memory_visible + reduce_stages(cfg)
     # What makes NEVER_COLLIDES true: a write that is issued with a read, or after it, lands in a later cycle.
     assert times.memory_visible - 1 > times.vector_read

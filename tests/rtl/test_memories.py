@@ -20,7 +20,7 @@ def shaped(name: str) -> Config:
     """A small machine with more lanes than taps, fewer, or as many."""
     lanes, taps = WIDE[name]
     return small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1 if lanes == 2 else 2, bank_rows=16, vector_rows=16,
-                 act_rows=16, param_rows=16, bank_register=name != "flat")
+                 act_rows=16, param_rows=16, bank_register=name != "flat", spread=name == "tall")
 
 
 def read_cycles(cfg: Config) -> int:

@@ -65,17 +65,20 @@ def simulate(
     times, lanes, taps = timing(cfg), cfg.lanes, cfg.taps
     oracle = VectorOracle(lanes, cfg.reduces, cfg.token_bits, cfg.sequences)
     written: dict[int, tuple] = {}
-    stored: dict[int, tuple] = {}
+    acts: dict[int, tuple] = {}
+    banked: dict[int, tuple] = {}
     registers: dict[int, tuple] = {}
     for cycle, given in sorted(schedule.items()):
         results, outputs = oracle.run(given)
         quiet = given.fields["rotate"] and not given.fields["odd"]
         if given.fields["write"] and not quiet:
             written[cycle + times.memory_visible - 1] = (given.fields["dst"], results)
-        if given.fields["store"] and not quiet:
-            stored[cycle + times.act_visible - 1] = (given.fields, outputs)
+        if given.fields["store"] == Store.ACT.value and not quiet:
+            acts[cycle + times.act_visible - 1] = (given.fields, outputs)
+        elif given.fields["store"] and not quiet:
+            banked[cycle + times.bank_write] = (given.fields, outputs)
         registers[cycle + times.reduce_visible] = (list(oracle.registers), oracle.tokens)
-    assert times.act_visible - 1 == times.bank_write and times.reduce_visible == times.token_visible
+    assert times.reduce_visible == times.token_visible
 
     dut = Vector(cfg)
     junk = random_pass(rng, cfg, random_fields(rng, cfg), positions)
@@ -117,12 +120,12 @@ def simulate(
                 row, results = written[cycle]
                 assert ctx.get(dut.memory_write_row) == row % (1 << len(dut.memory_write_row))
                 assert unpack(ctx.get(dut.memory_write_data.as_value()), 16, lanes) == results
-            fields, outputs = stored.get(cycle, ({"store": 0}, []))
-            assert ctx.get(dut.act_enable) == (fields["store"] == Store.ACT.value)
-            if ctx.get(dut.act_enable):
+            assert ctx.get(dut.act_enable) == (cycle in acts)
+            if cycle in acts:
+                fields, outputs = acts[cycle]
                 assert ctx.get(dut.act_vector) == fields["dst"] % (1 << len(dut.act_vector))
                 assert unpack(ctx.get(dut.act_data.as_value()), 8, lanes) == outputs
-            check_bank(ctx, dut, fields, outputs)
+            check_bank(ctx, dut, *banked.get(cycle, ({"store": 0}, [])))
 
             # Reduce registers and winners.
             assert ctx.get(dut.reduce_value.as_signed()) == shown[asked]

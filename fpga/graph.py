@@ -1,0 +1,84 @@
+"""A flat netlist as a graph: what drives each net, and what loads it. It can be changed."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class Pin(NamedTuple):
+    """One bit of a cell's port."""
+
+    cell: str
+    port: str
+    index: int
+
+
+class Graph:
+    """Cells of a netlist and what connects them.
+
+    Parameters
+    ----------
+    module : the flat top as yosys' JSON has it; changes are made in it.
+
+    Members
+    -------
+    cells : by name. driver : pin that drives a net, by the net's number; constants and inputs of the top have none.
+    loads : pins that a net drives, in the order of the cells. names : a net's names, each with the bit's place in it.
+    """
+
+    def __init__(self, module: dict[str, Any]) -> None:
+        self.module = module
+        self.cells: dict[str, dict[str, Any]] = module["cells"]
+        self.driver: dict[int, Pin] = {}
+        self.loads: dict[int, list[Pin]] = defaultdict(list)
+        self.names: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        for name, net in module["netnames"].items():
+            for index, bit in enumerate(net["bits"]):
+                self.names[bit].append((name, index))
+        for name in self.cells:
+            for pin, bit in self.pins(name, "output"):
+                self.driver[bit] = pin
+            for pin, bit in self.pins(name, "input"):
+                self.loads[bit].append(pin)
+        self.outside = {bit for port in module["ports"].values() for bit in port["bits"] if isinstance(bit, int)}
+        self.fresh = max((*self.driver, *self.loads, *self.outside), default=1) + 1
+
+    def type(self, cell: str) -> str:
+        return self.cells[cell]["type"]
+
+    def pins(self, cell: str, direction: str) -> Iterable[tuple[Pin, int]]:
+        """A cell's pins of a direction, without those on constants, and their nets."""
+        found = self.cells[cell]
+        for port, bits in found["connections"].items():
+            if found["port_directions"][port] == direction:
+                for index, bit in enumerate(bits):
+                    if isinstance(bit, int):
+                        yield Pin(cell, port, index), bit
+
+    def outputs(self, cell: str) -> list[int]:
+        """The nets that a cell drives."""
+        return [bit for _, bit in self.pins(cell, "output")]
+
+    def twin(self, cell: str, name: str, loads: Iterable[Pin]) -> None:
+        """A second cell like one with one output; it drives these of its loads instead."""
+        ((_, old),) = self.pins(cell, "output")
+        self.cells[name] = copy.deepcopy(self.cells[cell])
+        ((pin, _),) = self.pins(name, "output")
+        new, self.fresh = self.fresh, self.fresh + 1
+        self.cells[name]["connections"][pin.port][pin.index] = new
+        self.module["netnames"][name] = {"hide_name": 1, "bits": [new], "attributes": {}}
+        self.driver[new], self.loads[new] = pin, list(loads)
+        for load in self.loads[new]:
+            self.cells[load.cell]["connections"][load.port][load.index] = new
+        moved = set(self.loads[new])
+        self.loads[old] = [load for load in self.loads[old] if load not in moved]
+        for load, bit in self.pins(name, "input"):
+            self.loads[bit].append(load)
+
+    def remove(self, cell: str) -> None:
+        for load, bit in self.pins(cell, "input"):
+            self.loads[bit].remove(load)
+        del self.cells[cell]
