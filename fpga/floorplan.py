@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fpga.family import ArrangementFailed
 from rtl.config import Config
 
 BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
@@ -56,19 +57,22 @@ def dsp_sites(block: int, row: int) -> list[str]:
 
 
 def floorplan(module: Mapping[str, Any], cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
-    """Sites by cell name; nothing where the lanes' strips would not hold what belongs into them.
+    """Sites by cell name.
 
     module : yosys' netlist of the flat top, as JSON.
+    Raises ArrangementFailed where the lanes' strips would not hold what belongs into them.
     """
     banks, multipliers = _banks(module, cfg), _multipliers(module, cfg)
     half = cfg.lanes // 2
     sites: dict[str, str] = {}
     for side, lanes in zip(die.sides(), (range(half), range(half, cfg.lanes)), strict=True):
-        for rows, of_row, cells in ((die.ram_rows, ram_sites, banks), (die.dsp_rows, dsp_sites, multipliers)):
+        for what, rows, of_row, cells in (("block RAMs", die.ram_rows, ram_sites, banks),
+                                          ("multipliers", die.dsp_rows, dsp_sites, multipliers)):
             room = len(side) * 4 // half  # of a lane, in a row
             for place, lane in enumerate(lanes):
                 if len(cells[lane]) > room * len(rows):
-                    return {}
+                    raise ArrangementFailed(f"lane {lane} has {len(cells[lane])} {what}; its strip of the die has "
+                                            f"{room * len(rows)}")
                 strips = [[site for block in side for site in of_row(block, row)][place * room:(place + 1) * room]
                           for row in rows]
                 sites |= dict(zip(cells[lane], [site for strip in strips for site in strip], strict=False))

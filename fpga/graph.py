@@ -62,21 +62,26 @@ class Graph:
         """The nets that a cell drives."""
         return [bit for _, bit in self.pins(cell, "output")]
 
-    def twin(self, cell: str, name: str, loads: Iterable[Pin]) -> None:
-        """A second cell like one with one output; it drives these of its loads instead."""
-        ((_, old),) = self.pins(cell, "output")
+    def twin(self, cell: str, name: str) -> int:
+        """Add a second cell like one with one output; the net that it drives, which has no loads yet."""
+        assert name not in self.cells, name
         self.cells[name] = copy.deepcopy(self.cells[cell])
         ((pin, _),) = self.pins(name, "output")
-        new, self.fresh = self.fresh, self.fresh + 1
-        self.cells[name]["connections"][pin.port][pin.index] = new
-        self.module["netnames"][name] = {"hide_name": 1, "bits": [new], "attributes": {}}
-        self.driver[new], self.loads[new] = pin, list(loads)
-        for load in self.loads[new]:
-            self.cells[load.cell]["connections"][load.port][load.index] = new
-        moved = set(self.loads[new])
-        self.loads[old] = [load for load in self.loads[old] if load not in moved]
+        net, self.fresh = self.fresh, self.fresh + 1
+        self.cells[name]["connections"][pin.port][pin.index] = net
+        self.module["netnames"][name] = {"hide_name": 1, "bits": [net], "attributes": {}}
+        self.driver[net] = pin
         for load, bit in self.pins(name, "input"):
             self.loads[bit].append(load)
+        return net
+
+    def move(self, loads: Iterable[Pin], old: int, new: int) -> None:
+        """Connect loads of one net to another."""
+        moved = dict.fromkeys(loads)
+        for load in moved:
+            self.cells[load.cell]["connections"][load.port][load.index] = new
+        self.loads[old] = [load for load in self.loads[old] if load not in moved]
+        self.loads[new] += moved
 
     def remove(self, cell: str) -> None:
         for load, bit in self.pins(cell, "input"):

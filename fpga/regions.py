@@ -7,21 +7,26 @@ region only belongs there.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
+from fpga.family import ArrangementFailed
 from fpga.graph import Graph, Pin
+from rtl.config import Config
 
 CLOCKED = ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4", "MULT18X18D", "EHXPLLL")
 """Cells at which a path between two clock edges begins and ends."""
 
 BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
 NUMBERED = (
-    re.compile(r"\.mesh\.(?:product|weight|partial|sum)_(\d+)_"), re.compile(r"\.mesh\.(?:weights|sums)\[(\d+)\]$"),
+    re.compile(r"\.mesh\.(?:product|weight|partial|sum)_(\d+)_"), re.compile(r"\.mesh\.(?:weights|sums)\[(\d+)\]"),
     re.compile(r"\.vector\.(?:acc|d|held)_(\d+)$"),
     re.compile(r"\.vector\.after_\w+?_(?:shifted|plain|params|a|f1|f2|addend|scaled|aligned|b|product|settled|d|short"
                r"|small|power|from_\w+|silus|powers|results|terms|narrowed|o)_(\d+)$"))
 """Names of registers with the lane's number."""
-ROWS = ((re.compile(r"\.vector\.after_\w+_masked$"), 1), (re.compile(r"\.core\.memory\.(?:read_data|_\d+_)$"), 16))
+ROWS = (
+    (re.compile(r"\.vector\.after_\w+_masked$"), 1),
+    (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
 UNIT = re.compile(r"(?:.*\.)?(?:core|board)\.(\w+)\.")
@@ -135,3 +140,20 @@ class Regions:
             if found := TREE.search(name):
                 return int(found[2]) << int(found[1])
         return None
+
+
+PARTS = {"DP16KD": "block RAMs", "MULT18X18D": "multipliers", "TRELLIS_DPR16X4": "LUT RAMs", "TRELLIS_FF": "registers"}
+
+
+def check_lanes(graph: Graph, regions: Regions, cfg: Config) -> None:
+    """Raises ArrangementFailed where a lane's cells were not found, and would be left to the placer without a word.
+
+    All lanes are made of the same; but registers that are the same in some lanes may have been merged, and the last
+    lanes may have a product more in logic.
+    """
+    found = Counter((graph.type(name), region) for name, region in regions.of.items())
+    for kind, what in PARTS.items():
+        counts = [found[kind, lane_region(lane)] for lane in range(cfg.lanes)]
+        if not min(counts) or (kind in ("DP16KD", "TRELLIS_DPR16X4") and min(counts) != max(counts)):
+            raise ArrangementFailed(f"of lanes 0 to {cfg.lanes - 1} these {what} were found: "
+                                    f"{', '.join(map(str, counts))}; their names may have changed")

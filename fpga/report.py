@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fpga.family import Family, Resources
+from fpga.family import Arrangement, Family, Resources
 from fpga.netlist import Memory
 
 NOT_MODELLED = "nextpnr models neither DSPs nor block RAM here: its Fmax means nothing and is left out"
@@ -44,6 +44,7 @@ class Report:
     -------
     board, device, preset, model : what was built. model is None for a machine that a host loads.
     core_mhz : the clock that the core gets. target_mhz : what place and route aimed at.
+    arrangement : what was done to the netlist before it was placed; None where nothing was placed.
     fmax_mhz : None where the tool does not model it, or nothing was placed. timing_met : it says that the core may be
         clocked so; where it does not model all, that what it models is fast enough.
     lut, ff, dsp, bram, spram, lut_ram : of the placed design; of the netlist where nothing was placed.
@@ -60,6 +61,7 @@ class Report:
     core_mhz: float
     target_mhz: float
     seed: int | None = None
+    arrangement: Arrangement | None = None
     fmax_mhz: float | None = None
     fmax_note: str | None = None
     timing_met: bool | None = None

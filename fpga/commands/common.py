@@ -49,6 +49,9 @@ def print_report(report: Report) -> None:
     table.add_row("board", f"{facts.title} ({report.device}), machine {report.preset}"
                   + (f", with {report.model} inside" if report.model else ""))
     table.add_row("clock", f"{report.core_mhz:g} MHz from a crystal of {facts.clock_mhz:g} MHz")
+    if report.arrangement and report.arrangement.sites:
+        table.add_row("floorplan", f"{report.arrangement.sites} cells have a site; {report.arrangement.copies} copies "
+                      "of registers and LUTs")
     if report.seed is not None:
         table.add_row("place and route", f"aimed at {report.target_mhz:g} MHz, seed {report.seed}")
         table.add_row("Fmax", report.fmax_note if report.fmax_mhz is None else f"{report.fmax_mhz:.2f} MHz")

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fpga.board import Board, Pin
-from fpga.family import Family, Pll, Resources, Step, closest
+from fpga.copies import copy_registers
+from fpga.family import Arrangement, Family, Pll, Resources, Step, closest
 from fpga.floorplan import floorplan
+from fpga.graph import Graph
+from fpga.regions import Regions, check_lanes
 from rtl.config import Config
 from rtl.technology import Technology
 
@@ -18,6 +21,9 @@ PHASE_DETECTOR = (10.0, 400.0)
 VCO = (400.0, 800.0)
 OUTPUT = (3.125, 400.0)
 MIDDLE = 600.0
+
+LARGE = 150
+"""Block RAMs of a design that needs a floorplan; a smaller one has room, and short wires."""
 
 
 class _Ecp5(Family):
@@ -85,8 +91,19 @@ class _Ecp5(Family):
     def synthesis(self, board: Board) -> str:
         return "synth_lattice -family ecp5 -top top"
 
-    def sites(self, board: Board, module: Mapping[str, Any], cfg: Config) -> Mapping[str, str]:
-        return floorplan(module, cfg) if board.device == "85k" else {}
+    def arranges(self, board: Board) -> bool:
+        return board.device == "85k"
+
+    def arrange(self, module: dict[str, Any], cfg: Config) -> Arrangement:
+        graph = Graph(module)
+        if sum(cell["type"] == "DP16KD" for cell in graph.cells.values()) < LARGE:
+            return Arrangement(sites=0, copies=0)
+        regions = Regions(graph)
+        check_lanes(graph, regions, cfg)
+        sites = floorplan(module, cfg)
+        for name, site in sites.items():
+            module["cells"][name]["attributes"]["BEL"] = site
+        return Arrangement(sites=len(sites), copies=copy_registers(graph, regions))
 
     # `static` takes what is fixed into account from the start, and leaves shorter wires than `heap` on a full chip.
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:

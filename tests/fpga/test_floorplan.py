@@ -1,4 +1,4 @@
-"""The floorplan: every lane's banks and multipliers on sites of its own strip, or no floorplan."""
+"""The floorplan: every lane's banks and multipliers on sites of its own strip."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from fpga.boards.ulx3s import BOARD
 from fpga.families.ecp5 import ECP5
+from fpga.family import ArrangementFailed
 from fpga.floorplan import LFE5_85, floorplan
 from rtl.config import Config, preset
 
@@ -71,12 +74,11 @@ def test_a_bank_s_bytes_are_in_one_row() -> None:
         assert len(rows) == 1, f"the RAMs of one column of bytes are in rows {rows}"
 
 
-def test_no_floorplan_where_it_does_not_fit() -> None:
-    assert floorplan(netlist(CFG, mesh_products=8), CFG) == {}
-    assert floorplan(netlist(CFG, mesh_products=8, vector_products=1), CFG) != {}
+def test_what_does_not_fit_is_said() -> None:
+    with pytest.raises(ArrangementFailed, match="lane 0 has 10 multipliers; its strip of the die has 9"):
+        floorplan(netlist(CFG, mesh_products=8), CFG)
+    assert floorplan(netlist(CFG, mesh_products=8, vector_products=1), CFG)
 
 
 def test_only_the_die_that_is_known() -> None:
-    module = netlist(CFG, mesh_products=7)
-    assert ECP5.sites(BOARD, module, CFG) == floorplan(module, CFG)
-    assert ECP5.sites(replace(BOARD, device="45k"), module, CFG) == {}
+    assert ECP5.arranges(BOARD) and not ECP5.arranges(replace(BOARD, device="45k"))

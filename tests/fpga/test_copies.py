@@ -1,0 +1,162 @@
+"""Copies of registers: shorter nets, the same function. Merged again, they must give the netlist as it was."""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+from typing import Any
+
+import pytest
+
+from fpga.boards.ulx3s import BOARD
+from fpga.copies import LEAST_LOADS, copy_registers
+from fpga.families import ecp5
+from fpga.families.ecp5 import ECP5
+from fpga.family import ArrangementFailed
+from fpga.graph import Graph
+from fpga.regions import Regions, check_lanes, lane_region
+from rtl.config import preset
+
+LANES = 4
+
+
+class Netlist:
+    """A netlist under construction: each cell drives one net."""
+
+    def __init__(self) -> None:
+        self.module: dict[str, Any] = {"cells": {}, "netnames": {}, "ports": {}}
+        self.next = 2
+
+    def cell(self, kind: str, name: str, output: str, **inputs: int) -> int:
+        net, self.next = self.next, self.next + 1
+        connections = {output: [net], **{port: [bit] for port, bit in inputs.items()}}
+        self.module["cells"][name] = {
+            "type": kind, "connections": connections, "attributes": {},
+            "port_directions": {port: "output" if port == output else "input" for port in connections}}
+        return net
+
+    def register(self, name: str, **inputs: int) -> int:
+        """A bit of the register of that name."""
+        bits = self.module["netnames"].setdefault(name, {"bits": []})["bits"]
+        bits.append(self.cell("TRELLIS_FF", f"{name}_TRELLIS_FF_Q{'_' * bool(bits)}{len(bits) or ''}", "Q", **inputs))
+        return bits[-1]
+
+
+def pipeline(loads: int = LEAST_LOADS) -> Netlist:
+    """Two registers in a row that all lanes use through LUTs of their own, and one LUT that decodes for all of them."""
+    made = Netlist()
+    source = made.register("board.core.vector_issue.pause", DI=1)
+    first = made.register("board.core.vector.after_shift_factor1", DI=source)
+    second = made.register("board.core.vector.after_select_square", DI=first)
+    decoded = made.cell("LUT4", "board.core.vector.decode", "Z", A=first, B=second)
+    for lane in range(LANES):
+        for number in range(loads):
+            uses = made.cell("LUT4", f"uses_{lane}_{number}", "Z", A=(first, second, decoded)[number % 3])
+            made.register(f"board.core.vector.d_{lane}", DI=uses)
+    made.register("board.core.scalar.a", DI=second)
+    return made
+
+
+def merged(module: dict[str, Any], original: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Connections with each copy's net called as its original's. A copy must be its original but for that."""
+    cells, was = module["cells"], original["cells"]
+    meaning: dict[Any, Any] = {}
+    for name, cell in cells.items():
+        first = re.sub(r"(?:\$of_\w+)+$", "", name)
+        for port, direction in cell["port_directions"].items():
+            if direction == "output":
+                meaning |= dict(zip(cell["connections"][port], was[first]["connections"][port], strict=True))
+
+    def named(cell: dict[str, Any]) -> dict[str, list[Any]]:
+        return {port: [meaning.get(bit, bit) for bit in bits] for port, bits in cell["connections"].items()}
+
+    found: dict[str, dict[str, list[Any]]] = {}
+    for name, cell in cells.items():
+        first = re.sub(r"(?:\$of_\w+)+$", "", name)
+        assert cell["type"] == was[first]["type"] and named(cell) == found.setdefault(first, named(cell)), name
+    return found
+
+
+def arranged(module: dict[str, Any]) -> tuple[dict[str, Any], Graph, Regions, int]:
+    changed = copy.deepcopy(module)
+    graph = Graph(changed)
+    regions = Regions(graph)
+    return changed, graph, regions, copy_registers(graph, regions)
+
+
+def test_every_lane_gets_its_own_and_nothing_else_changes() -> None:
+    made = pipeline()
+    changed, graph, regions, copies = arranged(made.module)
+    assert copies == 3 * LANES, "the two registers and the LUT"
+    before = {name: cell["connections"] for name, cell in made.module["cells"].items()}
+    after = merged(changed, made.module)
+    assert after == {name: before[name] for name in after}
+    assert set(before) - set(after) == set(), "the scalar unit still needs both registers"
+    for lane in range(LANES):
+        for name in ("after_shift_factor1", "after_select_square"):
+            copied = f"board.core.vector.{name}_TRELLIS_FF_Q$of_lane_{lane}"
+            (net,) = graph.outputs(copied)
+            assert {next(iter(regions.reached(load))) for load in graph.loads[net]} == {lane_region(lane)}
+    chain = graph.cells["board.core.vector.after_select_square_TRELLIS_FF_Q$of_lane_2"]["connections"]["DI"]
+    assert chain == [graph.outputs("board.core.vector.after_shift_factor1_TRELLIS_FF_Q$of_lane_2")[0]]
+
+
+def test_originals_that_nobody_needs_are_gone() -> None:
+    made = pipeline()
+    del made.module["cells"]["board.core.scalar.a_TRELLIS_FF_Q"]
+    changed, *_ = arranged(made.module)
+    gone = {name.removesuffix("_TRELLIS_FF_Q") for name in set(made.module["cells"]) - set(changed["cells"])}
+    assert gone == {"board.core.vector.after_select_square", "board.core.vector.after_shift_factor1",
+                    "board.core.vector.decode"}
+
+
+def test_few_loads_stay_as_they_are() -> None:
+    made = pipeline(loads=3)
+    changed, _, _, copies = arranged(made.module)
+    assert copies == 0 and changed == made.module
+
+
+def random_netlist(rng: random.Random) -> Netlist:
+    """Registers and LUTs of lanes and units, each of some that were there before."""
+    made = Netlist()
+    nets = [made.register("board.core.host.start", DI=1)]
+    names = [*(f"board.core.vector.d_{lane}" for lane in range(LANES)), "board.core.vector.told",
+             "board.core.host.space", "board.core.matrix.mesh.product_0_1"]
+    for number in range(400):
+        if rng.random() < 0.5:
+            inputs = dict(zip("ABCD", rng.choices(nets[:30], k=rng.randint(1, 4)), strict=False))
+            nets.append(made.cell("LUT4", f"lut{number}", "Z", **inputs))
+        else:
+            nets.append(made.register(rng.choice(names), DI=rng.choice(nets), CE=rng.choice(nets)))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_netlists_keep_their_function(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fpga.copies.LEAST_LOADS", 2)
+    monkeypatch.setattr("fpga.copies.LEAST_REGIONS", 2)
+    made = random_netlist(random.Random(seed))
+    changed, *_ = arranged(made.module)
+    after = merged(changed, made.module)
+    assert after == {name: made.module["cells"][name]["connections"] for name in after}
+    loaded = {bit for name in after for port, bits in after[name].items() if port not in ("Q", "Z") for bit in bits}
+    lost = set(made.module["cells"]) - set(after)
+    assert not lost or not loaded & {made.module["cells"][name]["connections"].get("Q", [0])[0] for name in lost}
+
+
+def test_a_lane_that_is_not_found_is_said() -> None:
+    made = pipeline()
+    graph = Graph(made.module)
+    with pytest.raises(ArrangementFailed, match="these block RAMs were found: 0, 0"):
+        check_lanes(graph, Regions(graph), preset("ulx3s"))
+
+
+def test_small_designs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pipeline().module
+    before = copy.deepcopy(module)
+    assert ECP5.arranges(BOARD)
+    assert ECP5.arrange(module, preset("ulx3s")).copies == 0 and module == before
+    monkeypatch.setattr(ecp5, "LARGE", 0)
+    with pytest.raises(ArrangementFailed):
+        ECP5.arrange(module, preset("ulx3s"))
