@@ -116,22 +116,25 @@ class _Loop:
     def __init__(self, name: str, offsets: data.StructLayout, address_bits: int, count_bits: int) -> None:
         self.stride = Signal(offsets, name=f"{name}_stride")
         self.offset = Signal(offsets, name=f"{name}_offset")
-        self.first = Signal(address_bits, name=f"{name}_first")  # the body's first word
+        self.first = Signal(address_bits, name=f"{name}_first")  # where to read when it goes back
         self.left = Signal(count_bits, name=f"{name}_left")  # rounds after the one that is being fetched
         self.more = Signal(name=f"{name}_more")  # left is not 0
         self.back = Signal(name=f"{name}_back")  # the current word ends a round, and another follows
 
-    def fetch(self, m: Module, advance, opens, count, none, address, wanted):
+    def fetch(self, m: Module, advance, opens, now, address, wanted):
         """Statements for the coming word, and whether it goes back at its end, and where to.
 
-        advance: it becomes the current one. opens: it is the body's first, and `count` rounds follow (`none`: that
-        is 0). address: its own. wanted: it is the body's last.
+        advance: it becomes the current one. opens: it is the body's first; the current word says how many rounds
+        follow. address: where to read when the loop goes back to it. wanted: it is the body's last.
         """
-        left, first = Mux(opens, count, self.left), Mux(opens, address, self.first)
-        back = node(m, wanted & Mux(opens, ~none, self.more), f"{self.back.name}_next")
+        left, first = Mux(opens, now.repeat, self.left), Mux(opens, address, self.first)
+        back = node(m, wanted & Mux(opens, ~now.zero.repeat, self.more), f"{self.back.name}_next")
+        # `back` comes late: each case by itself, then the choice.
+        more = Mux(opens, ~now.zero.repeat, self.more)
+        still_more = Mux(opens, ~now.one.repeat, self.left != 1)
         with m.If(advance):
             with m.If(opens | back):
-                m.d.sync += [self.left.eq(left - back), self.more.eq(left != back)]
+                m.d.sync += [self.left.eq(Mux(back, left - 1, left)), self.more.eq(Mux(back, still_more, more))]
             m.d.sync += [self.first.eq(first), self.back.eq(back)]
         return back, first
 
@@ -210,7 +213,7 @@ class Sequencer(wiring.Component):
         read, write = words.read_port(domain="comb" if in_luts else "sync"), words.write_port()
         word = Signal(layout(cfg, queue))  # the IR
         coming = Signal(layout(cfg, queue))
-        address, next_address = Signal(self.address_bits), Signal(self.address_bits)  # of the coming word; one more
+        next_address = Signal(self.address_bits)  # of the word after the coming one
         m.d.comb += [
             write.addr.eq(self.load.address), write.data.eq(self.load.data), write.en.eq(self.load.en)]
 
@@ -269,32 +272,34 @@ class Sequencer(wiring.Component):
         # Fetch, and where to go after the word that becomes current.
         inner = _Loop("inner", strides(cfg, queue), self.address_bits, total_bits(cfg))
         outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, total_bits(cfg))
-        following, reload = Signal(self.address_bits), Signal(init=1)
-        m.d.comb += [
-            following.eq(next_address), now.inner.eq(inner.offset), now.outer.eq(outer.offset)]
+        reload, address = Signal(init=1), Signal(self.address_bits)
+        m.d.comb += [now.inner.eq(inner.offset), now.outer.eq(outer.offset)]
         m.d.sync += reload.eq(ending | write.en)
         # None of these depends on `advance`, but for the registers' enables.
-        back, first = inner.fetch(m, advance, opens_inner, now.repeat, now.zero.repeat, address, coming.end_inner)
-        outer_back, outer_first = outer.fetch(
-            m, advance, opens_outer, now.repeat, now.zero.repeat, address, coming.end_outer & ~back)
-        with m.If(back):
-            m.d.comb += following.eq(first)
-        with m.Elif(outer_back):
-            m.d.comb += following.eq(outer_first)
+        mark = next_address if in_luts else address
+        back, first = inner.fetch(m, advance, opens_inner, now, mark, coming.end_inner)
+        outer_back, outer_first = outer.fetch(m, advance, opens_outer, now, mark, coming.end_outer & ~back)
+
+        def after(inside, outside, otherwise):
+            """What follows the coming word: a round of the inner loop, one of the outer, or the next word."""
+            return Mux(back, inside, Mux(outer_back, outside, otherwise))
+
         with m.If(advance):
             m.d.sync += word.eq(coming)
-        with m.If(advance | reload):
-            m.d.sync += [address.eq(following), next_address.eq(following + 1)]
         if in_luts:
             # LUT RAM takes most of a cycle once its address is there, and whether a loop goes back is known late. So
-            # the next word is read in any case, and a loop's first word is kept.
+            # the next word is read in any case, a loop's first word is kept, and it marks the second one.
             m.d.comb += read.addr.eq(next_address)
-            heads = [loop.head(m, advance, opens, coming) for loop, opens in (
-                (inner, opens_inner), (outer, opens_outer))]
+            heads = inner.head(m, advance, opens_inner, coming), outer.head(m, advance, opens_outer, coming)
             with m.If(advance | reload):
-                m.d.sync += coming.eq(Mux(back, heads[0], Mux(outer_back, heads[1], read.data)))
+                m.d.sync += [
+                    coming.eq(after(*heads, read.data)), next_address.eq(after(first, outer_first, next_address + 1))]
         else:
+            # Block RAM keeps the address itself.
+            following = node(m, after(first, outer_first, next_address), "following")
             m.d.comb += [read.addr.eq(following), read.en.eq(advance | reload), coming.as_value().eq(read.data)]
+            with m.If(advance | reload):
+                m.d.sync += [address.eq(following), next_address.eq(following + 1)]
         with m.If(ending | write.en):
             m.d.sync += next_address.eq(0)
 
