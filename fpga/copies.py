@@ -11,6 +11,7 @@ the same kind of cell, the same inputs.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Set
 
@@ -25,6 +26,8 @@ LEAST_UNIT_LOADS = 32
 """A unit that serves all lanes gets a twin for as many loads."""
 LUT_LEVELS = 2
 """A LUT is copied where as many, itself among them, are between it and registers."""
+DEEPEST = 5
+"""A register's twins are far apart, so that its input must not be late; see Graph.levels."""
 REGISTER_INPUTS = ("DI", "M")
 
 
@@ -40,7 +43,7 @@ def copy_registers(graph: Graph, regions: Regions) -> int:
             for region, loads in _by_region(graph, regions, name, twins[name].keys()).items():
                 (old,) = graph.outputs(name)
                 if region not in twins[name]:
-                    twin = f"{name}$of_{region.replace(' ', '_')}"
+                    twin = f"{name}$of_" + re.sub(r"\W", "_", region)
                     twins[name][region] = graph.twin(name, twin)
                     regions.belongs(twin, region)
                 graph.move(loads, old, twins[name][region])
@@ -53,7 +56,8 @@ def _copied(graph: Graph, regions: Regions, name: str, levels: int = LUT_LEVELS)
     """Whether a cell may have twins: a register of no lane, or a LUT behind such registers; with one output."""
     kind = graph.type(name)
     if kind == "TRELLIS_FF":
-        return not regions.of[name].startswith("lane ") and len(graph.outputs(name)) == 1
+        return (not regions.of[name].startswith("lane ") and len(graph.outputs(name)) == 1
+                and graph.levels(name) <= DEEPEST)
     if kind != "LUT4" or not levels:
         return False
     drivers = [graph.driver.get(bit) for _, bit in graph.pins(name, "input")]

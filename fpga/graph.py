@@ -7,6 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+SLOW = 4
+DEPTH = {"TRELLIS_FF": 0, "EHXPLLL": 0, "DP16KD": SLOW, "MULT18X18D": SLOW}
+"""Levels that a cell's output is late after the clock's edge, where it does not only depend on its inputs."""
+
 
 class Pin(NamedTuple):
     """One bit of a cell's port."""
@@ -43,6 +47,7 @@ class Graph:
                 self.driver[bit] = pin
             for pin, bit in self.pins(name, "input"):
                 self.loads[bit].append(pin)
+        self._levels: dict[str, int] = {}
         self.outside = {bit for port in module["ports"].values() for bit in port["bits"] if isinstance(bit, int)}
         self.fresh = max((*self.driver, *self.loads, *self.outside), default=1) + 1
 
@@ -61,6 +66,23 @@ class Graph:
     def outputs(self, cell: str) -> list[int]:
         """The nets that a cell drives."""
         return [bit for _, bit in self.pins(cell, "output")]
+
+    def levels(self, cell: str) -> int:
+        """Cells in a row, at most, that a cell's inputs come through since the clock's edge, by their delay: a block
+        RAM and a multiplier count as SLOW."""
+        waiting = [cell]
+        while waiting:
+            name = waiting[-1]
+            drivers = [self.driver[bit].cell for _, bit in self.pins(name, "input") if bit in self.driver]
+            through = [one for one in drivers if self.type(one) not in DEPTH]
+            missing = [one for one in through if one not in self._levels]
+            if name not in self._levels and missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            self._levels[name] = max((DEPTH[self.type(one)] if self.type(one) in DEPTH else 1 + self._levels[one]
+                                      for one in drivers), default=0)
+        return self._levels[cell]
 
     def twin(self, cell: str, name: str) -> int:
         """Add a second cell like one with one output; the net that it drives, which has no loads yet."""

@@ -29,6 +29,7 @@ ROWS = (
     (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
+PICKED = re.compile(r"\.(banks\.picked_\d+)_")
 UNIT = re.compile(r"(?:.*\.)?(?:core|board)\.(\w+)\.")
 
 Region = str
@@ -68,7 +69,7 @@ class Regions:
                     self.of[name], found = next(iter(ends)), True
         for name in clocked:
             if name not in self.of:
-                unit = UNIT.match(name)
+                unit = PICKED.search(name) or UNIT.match(name)
                 self.of[name] = unit[1] if unit else "top"
         self._reached.clear()
 

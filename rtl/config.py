@@ -180,7 +180,7 @@ _PRESETS = (
            matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8,
            lut_memories=("matrix_program", "scalar_program")),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
-           vector_rows=256, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
+           vector_rows=192, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES),

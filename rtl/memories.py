@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import picked, register
+from rtl.arithmetic import picked, pipe, register
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
@@ -32,7 +32,7 @@ class VectorMemory(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, vector_rows, lut_memories.
+    cfg: uses lanes, vector_rows, lut_memories, spread.
 
     Members
     -------
@@ -40,7 +40,8 @@ class VectorMemory(wiring.Component):
     write_row, write_enable; write_data: (lanes) int16.
     host: see rtl.ports.host_signature; a word is one lane's int16.
 
-    Latency: 1 cycle; a read sees writes of earlier cycles only (of the same cycle: see NEVER_COLLIDES).
+    Latency: 1 cycle; a read sees writes of earlier cycles only (of the same cycle: see NEVER_COLLIDES). With `spread`
+        a row is read in the cycle after it is asked for.
     Throughput: one read and one write a cycle.
     Reset: contents stay.
     """
@@ -62,9 +63,10 @@ class VectorMemory(wiring.Component):
         host_lane, host_row = split(host.address, cfg.lanes)
         host_enable = (host.write << host_lane)[:cfg.lanes]
 
+        asked = pipe(m, cfg.spread, "asked", row=Mux(host.active, host_row, self.read_row),
+                     enable=host.active | self.read_enable)
         m.d.comb += [
-            reader.addr.eq(Mux(host.active, host_row, self.read_row)),
-            reader.en.eq(host.active | self.read_enable),
+            reader.addr.eq(asked.row), reader.en.eq(asked.enable),
             writer.addr.eq(Mux(host.active, host_row, self.write_row)),
             writer.en.eq(Mux(host.active, host_enable, self.write_enable.replicate(cfg.lanes))),
             writer.data.eq(Mux(host.active, host.data.replicate(cfg.lanes), Cat(self.write_data)))]

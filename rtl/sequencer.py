@@ -141,10 +141,9 @@ class _Loop:
     def head(self, m: Module, advance, opens, coming):
         """The body's first word, kept from when it was the coming one; as for `fetch`."""
         kept_word = Signal(coming.shape(), name=f"{self.first.name}_word")
-        head = Mux(opens, coming, kept_word)
-        with m.If(advance):
-            m.d.sync += kept_word.eq(head)
-        return head
+        with m.If(advance & opens):
+            m.d.sync += kept_word.eq(coming)
+        return Mux(opens, coming, kept_word)
 
     def open(self, m: Module, word) -> None:
         """Statements for a LOOP word that completes."""

@@ -83,6 +83,9 @@ class Vector(wiring.Component):
         cfg, m = self.cfg, Module()
         told = register(m, self.issue, "told") if cfg.spread else self.issue
         asked = register(m, told, "asked")
+        # Vector memory then has a register of its own, beside its lanes.
+        reads = told if cfg.spread else asked
+        m.d.comb += [self.memory_read_row.eq(reads.src), self.memory_read_enable.eq(reads.valid)]
         m.d.sync += [
             self.scalar_index[group].eq(told.scalar + Mux(told.grouped, group, 0)) for group in range(cfg.groups)]
         state = self.address(m, asked)
@@ -91,10 +94,9 @@ class Vector(wiring.Component):
         return m
 
     def address(self, m: Module, asked):
-        """Ask the memories; add the scalars' exponents to the shifts; decide which lanes are masked."""
+        """Ask parameter memory; add the scalars' exponents to the shifts; decide which lanes are masked."""
         cfg = self.cfg
         m.d.comb += [
-            self.memory_read_row.eq(asked.src), self.memory_read_enable.eq(asked.valid),
             self.param_row.eq(asked.param), self.param_enable.eq(asked.valid),
             self.out_index.eq(asked.out_scalar)]
         from_scalar = asked.factor2 == Factor2.SCALAR.value

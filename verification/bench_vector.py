@@ -80,6 +80,7 @@ class Player:
             issued = schedule.get(cycle)
             ports.set(issue=issued.fields if issued else self.noise.fields | {"valid": 0})
             addressed = schedule.get(cycle - times.vector_read)
+            row_asked = schedule.get(cycle - times.vector_read + int(self.cfg.spread))
             scalars = (addressed or self.noise).scalars
             ports.set(scalars=[scalar._asdict() for scalar in scalars],
                       out_exponent=(addressed or self.noise).out_exponent)
@@ -89,7 +90,7 @@ class Player:
             index = self.rng.randrange(self.cfg.reduces) if self.rng.random() < 0.3 else self.rng.randrange(2)
             ports.set(acc=(accumulated or self.noise).acc, reduce_index=index)
             await ports.settle()
-            self._addresses(addressed, accumulated)
+            self._addresses(addressed, row_asked, accumulated)
             self._results(found, cycle)
             known, tokens = found.registers.get(cycle, (known, tokens))
             if asked in known:
@@ -101,13 +102,15 @@ class Player:
             asked = index
             await ports.edge()
 
-    def _addresses(self, addressed: Pass | None, accumulated: Pass | None) -> None:
+    def _addresses(self, addressed: Pass | None, row_asked: Pass | None, accumulated: Pass | None) -> None:
+        """row_asked: the pass whose row vector memory is asked for, which with `spread` has a register of its own."""
         ports, cfg = self.ports, self.cfg
-        ports.expect("memory_read_enable", int(addressed is not None))
+        ports.expect("memory_read_enable", int(row_asked is not None))
+        if row_asked:
+            ports.expect("memory_read_row", row_asked.fields["src"])
         ports.expect("param_enable", int(addressed is not None))
         if addressed:
             fields = addressed.fields
-            ports.expect("memory_read_row", fields["src"])
             ports.expect("param_row", fields["param"])
             ports.expect("out_index", fields["out_scalar"])
             ports.expect("scalar_index", [

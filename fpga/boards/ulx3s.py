@@ -6,7 +6,7 @@ from rtl.technology import Technology
 BOARD = Board(
     name="ulx3s", title="ULX3S-85F", family=Technology.ECP5, device="85k", package="CABGA381", speed="6",
     preset="ulx3s", model="fables260k",
-    clock=Pin(name="G2"), clock_mhz=25.0, core_mhz=40.0,
+    clock=Pin(name="G2"), clock_mhz=25.0, core_mhz=50.0,
     # The USB chip's names are from its side: ftdi_txd comes to the FPGA.
     rx=Pin(name="M1", pull="up"), tx=Pin(name="L4"), baud=1_000_000,
     button=Pin(name="R1", pull="down"),  # FIRE1

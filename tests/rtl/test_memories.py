@@ -92,7 +92,7 @@ def test_vector_and_parameter_memory_answer_a_cycle_later(name):
 
     async def body(ctx):
         rows = {row: [0] * cfg.lanes for row in range(cfg.vector_rows)}
-        expected = None
+        expected, before = None, None
         for _ in range(60):
             if expected is not None:
                 assert unpack(ctx.get(dut.read_data.as_value()), 16, cfg.lanes) == expected
@@ -103,7 +103,8 @@ def test_vector_and_parameter_memory_answer_a_cycle_later(name):
             ctx.set(dut.write_row, target)
             ctx.set(dut.write_enable, writes)
             ctx.set(dut.write_data.as_value(), pack(values, 16))
-            expected = list(rows[row])
+            read, before = before if cfg.spread else row, row
+            expected = None if read is None else list(rows[read])
             if writes:
                 rows[target] = values
             await ctx.tick()
@@ -173,7 +174,7 @@ def test_host_reads_back_every_word_that_it_wrote(name, space):
         else:
             ctx.set(dut.read_row, 3)
             expected = [words[3 * cfg.lanes + lane] for lane in range(cfg.lanes)]
-        for _ in range(read_cycles(cfg)):
+        for _ in range(read_cycles(cfg) + int(cfg.spread)):
             await ctx.tick()
         shown = dut.read_data[0] if space is Space.ACT else dut.read_data
         assert unpack(ctx.get(shown.as_value()), bits, len(expected), signed=False) == expected

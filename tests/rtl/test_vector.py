@@ -103,9 +103,13 @@ def simulate(
             ctx.set(dut.reduce_index, (index := rng.randrange(cfg.reduces)))
 
             # Addresses.
-            assert ctx.get(dut.memory_read_enable) == ctx.get(dut.param_enable) == (addressed is not junk)
+            row_asked = schedule.get(cycle - times.vector_read + int(cfg.spread))
+            assert ctx.get(dut.memory_read_enable) == (row_asked is not None)
+            if row_asked is not None:
+                assert ctx.get(dut.memory_read_row) == row_asked.fields["src"]
+            assert ctx.get(dut.param_enable) == (addressed is not junk)
             if addressed is not junk:
-                names = {"src": dut.memory_read_row, "param": dut.param_row, "out_scalar": dut.out_index}
+                names = {"param": dut.param_row, "out_scalar": dut.out_index}
                 for group in range(cfg.groups):
                     step = group if addressed.fields["grouped"] else 0
                     assert ctx.get(dut.scalar_index[group]) == (addressed.fields["scalar"] + step) % cfg.scalars
