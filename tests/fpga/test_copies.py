@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fpga.boards.ulx3s import BOARD
-from fpga.copies import LEAST_LOADS, copy_registers
+from fpga.copies import DEEPEST, LEAST_LOADS, copy_registers
 from fpga.families import ecp5
 from fpga.families.ecp5 import ECP5
 from fpga.family import ArrangementFailed
@@ -115,6 +115,18 @@ def test_few_loads_stay_as_they_are() -> None:
     made = pipeline(loads=3)
     changed, _, _, copies = arranged(made.module)
     assert copies == 0 and changed == made.module
+
+
+@pytest.mark.parametrize("levels, copies", [(DEEPEST, 3 * LANES), (DEEPEST + 1, LANES)])
+def test_a_register_whose_input_is_late_is_not_copied(levels: int, copies: int) -> None:
+    made = pipeline()
+    net = made.register("board.core.control.phase", DI=1)
+    for level in range(levels):
+        net = made.cell("LUT4", f"level{level}", "Z", A=net)
+    made.module["cells"]["board.core.vector.after_shift_factor1_TRELLIS_FF_Q"]["connections"]["DI"] = [net]
+    assert Graph(made.module).levels("board.core.vector.after_shift_factor1_TRELLIS_FF_Q") == levels
+    # Nor is the LUT that decodes it; the register behind it is.
+    assert arranged(made.module)[3] == copies
 
 
 def random_netlist(rng: random.Random) -> Netlist:
