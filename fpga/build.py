@@ -195,7 +195,7 @@ def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
 def _arranged(ask: Design, synthesis: Path, build: _Run) -> tuple[Path, Arrangement]:
     """Folder with the design.json that is to be placed."""
     if not ask.family.arranges(ask.board):
-        return synthesis, Arrangement(sites=0, copies=0)
+        return synthesis, Arrangement()
     netlist = (synthesis / "design.json").read_bytes()
 
     def work(folder: Path) -> None:

@@ -89,8 +89,8 @@ class Arrangement:
     sites : cells that have got a site, see fpga/floorplan.py. copies : cells that were added, see fpga/copies.py.
     """
 
-    sites: int
-    copies: int
+    sites: int = 0
+    copies: int = 0
 
 
 class Family(ABC):

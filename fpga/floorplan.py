@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fpga.family import ArrangementFailed
+from fpga.graph import Graph
+from fpga.regions import BANK
 from rtl.config import Config
 
-BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
 PRODUCT = re.compile(r"\.mesh\.product_(\d+)_(\d+)$")
 LANE_PRODUCT = re.compile(r"\.vector\.after_(?:scale_scaled|multiply_product)_(\d+)$")
 
@@ -56,13 +55,12 @@ def dsp_sites(block: int, row: int) -> list[str]:
     return [f"X{block + index}/Y{row}/MULT18_{index}" for index in (0, 1, 4, 5)]
 
 
-def floorplan(module: Mapping[str, Any], cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
+def floorplan(graph: Graph, cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
     """Sites by cell name.
 
-    module : yosys' netlist of the flat top, as JSON.
     Raises ArrangementFailed where the lanes' strips would not hold what belongs into them.
     """
-    banks, multipliers = _banks(module, cfg), _multipliers(module, cfg)
+    banks, multipliers = _banks(graph, cfg), _multipliers(graph, cfg)
     half = cfg.lanes // 2
     sites: dict[str, str] = {}
     for side, lanes in zip(die.sides(), (range(half), range(half, cfg.lanes)), strict=True):
@@ -79,15 +77,14 @@ def floorplan(module: Mapping[str, Any], cfg: Config, die: Die = LFE5_85) -> dic
     return sites
 
 
-def _banks(module: Mapping[str, Any], cfg: Config) -> list[list[str]]:
+def _banks(graph: Graph, cfg: Config) -> list[list[str]]:
     """Of each lane the block RAMs of its bank, those of the lowest taps first; which bytes one holds, its number in the
     first row of RAMs says."""
-    found: list[dict[tuple[Any, ...], list[str]]] = [defaultdict(list) for _ in range(cfg.lanes)]
-    for name, cell in _of_type(module, "DP16KD"):
-        if hit := BANK.search(name):
-            data = tuple(bit for port, bits in sorted(cell["connections"].items()) if re.match(r"DI[AB]\d", port)
-                         for bit in bits if isinstance(bit, int))
-            found[int(hit[1])][data].append(name)
+    found: list[dict[tuple[int, ...], list[str]]] = [defaultdict(list) for _ in range(cfg.lanes)]
+    for name in graph.cells:
+        if graph.type(name) == "DP16KD" and (hit := BANK.search(name)):
+            written = sorted((pin, bit) for pin, bit in graph.pins(name, "input") if re.match(r"DI[AB]\d", pin.port))
+            found[int(hit[1])][tuple(bit for _, bit in written)].append(name)
 
     def number(name: str) -> int:
         return int(name.rpartition(".")[2])
@@ -96,33 +93,14 @@ def _banks(module: Mapping[str, Any], cfg: Config) -> list[list[str]]:
              for name in sorted(group, key=number)] for groups in found]
 
 
-def _multipliers(module: Mapping[str, Any], cfg: Config) -> list[list[str]]:
+def _multipliers(graph: Graph, cfg: Config) -> list[list[str]]:
     """Of each lane the DSPs: those of the mesh by taps, then the vector lane's."""
-    registers = _registers(module)
     found: list[dict[int, str]] = [{} for _ in range(cfg.lanes)]
-    for name, cell in _of_type(module, "MULT18X18D"):
-        for port, bits in sorted(cell["connections"].items()):
-            for register in registers.get(bits[0], ()) if re.match(r"P\d", port) else ():
+    for name in graph.cells:
+        if graph.type(name) == "MULT18X18D":
+            for register in graph.registers(name):
                 if hit := PRODUCT.search(register):
                     found[int(hit[1])][int(hit[2])] = name
                 elif hit := LANE_PRODUCT.search(register):
                     found[int(hit[1])][cfg.taps + ("product" in register)] = name
     return [[cells[key] for key in sorted(cells)] for cells in found]
-
-
-def _registers(module: Mapping[str, Any]) -> dict[int, set[str]]:
-    """Names of the registers that a net's bit is the input of."""
-    names: dict[int, list[str]] = defaultdict(list)
-    for name, net in module["netnames"].items():
-        for bit in net["bits"]:
-            names[bit].append(name)
-    found: dict[int, set[str]] = defaultdict(set)
-    for _, cell in _of_type(module, "TRELLIS_FF"):
-        for source in cell["connections"].get("DI", ()):
-            for target in cell["connections"].get("Q", ()):
-                found[source] |= set(names[target])
-    return found
-
-
-def _of_type(module: Mapping[str, Any], kind: str) -> Iterable[tuple[str, Any]]:
-    return ((name, cell) for name, cell in module["cells"].items() if cell["type"] == kind)

@@ -67,6 +67,11 @@ class Graph:
         """The nets that a cell drives."""
         return [bit for _, bit in self.pins(cell, "output")]
 
+    def registers(self, cell: str) -> list[str]:
+        """Names of the registers that a cell's outputs are the inputs of."""
+        return [name for bit in self.outputs(cell) for load in self.loads[bit] if self.type(load.cell) == "TRELLIS_FF"
+                for held in self.outputs(load.cell) for name, _ in self.names[held]]
+
     def levels(self, cell: str) -> int:
         """Cells in a row, at most, that a cell's inputs come through since the clock's edge, by their delay: a block
         RAM and a multiplier count as SLOW."""

@@ -31,6 +31,8 @@ ROWS = (
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
 PICKED = re.compile(r"\.(banks\.picked_\d+)_")
 UNIT = re.compile(r"(?:.*\.)?(?:core|board)\.(\w+)\.")
+PARTS = {"DP16KD": "block RAMs", "MULT18X18D": "multipliers", "TRELLIS_DPR16X4": "LUT RAMs", "TRELLIS_FF": "registers"}
+"""Of a lane."""
 
 Region = str
 
@@ -141,9 +143,6 @@ class Regions:
             if found := TREE.search(name):
                 return int(found[2]) << int(found[1])
         return None
-
-
-PARTS = {"DP16KD": "block RAMs", "MULT18X18D": "multipliers", "TRELLIS_DPR16X4": "LUT RAMs", "TRELLIS_FF": "registers"}
 
 
 def check_lanes(graph: Graph, regions: Regions, cfg: Config) -> None:

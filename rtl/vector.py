@@ -42,7 +42,8 @@ class Vector(wiring.Component):
     -------
     issue: the pass of this cycle, see rtl.ports.pass_layout.
     position, key_offset: of each sequence, its position and (position // lanes) * key_step; steady during a token.
-    memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory.
+    memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory; with `spread` that has a register,
+        and is asked a cycle before it reads.
     param_row, param_enable, param_data: read port of ParamMemory.
     scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle.
     out_index: scalar register of the output shift; out_exponent: its exponent, in the same cycle.

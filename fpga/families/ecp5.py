@@ -97,10 +97,10 @@ class _Ecp5(Family):
     def arrange(self, module: dict[str, Any], cfg: Config) -> Arrangement:
         graph = Graph(module)
         if sum(cell["type"] == "DP16KD" for cell in graph.cells.values()) < LARGE:
-            return Arrangement(sites=0, copies=0)
+            return Arrangement()
         regions = Regions(graph)
         check_lanes(graph, regions, cfg)
-        sites = floorplan(module, cfg)
+        sites = floorplan(graph, cfg)
         for name, site in sites.items():
             module["cells"][name]["attributes"]["BEL"] = site
         return Arrangement(sites=len(sites), copies=copy_registers(graph, regions))

@@ -12,6 +12,7 @@ from fpga.boards.ulx3s import BOARD
 from fpga.families.ecp5 import ECP5
 from fpga.family import ArrangementFailed
 from fpga.floorplan import LFE5_85, floorplan
+from fpga.graph import Graph
 from rtl.config import Config, preset
 
 CFG = preset("ulx3s")
@@ -39,7 +40,10 @@ def netlist(cfg: Config, mesh_products: int, vector_products: int = 2) -> dict[s
             multiplier(f"core.matrix.mesh.${lane * cfg.taps + tap}", f"core.matrix.mesh.product_{lane}_{tap}")
         for name in ("scale_scaled", "multiply_product")[:vector_products]:
             multiplier(f"core.vector.{name}{lane}", f"core.vector.after_{name}_{lane}")
-    return {"cells": cells, "netnames": nets}
+    for cell in cells.values():
+        cell["port_directions"] = {
+            port: "output" if port in ("P0", "Q") else "input" for port in cell["connections"]}
+    return {"cells": cells, "netnames": nets, "ports": {}}
 
 
 def column(site: str) -> int:
@@ -50,7 +54,7 @@ def column(site: str) -> int:
 
 def test_every_lane_has_a_strip() -> None:
     module = netlist(CFG, mesh_products=7)
-    sites = floorplan(module, CFG)
+    sites = floorplan(Graph(module), CFG)
     wanted = {name for name, cell in module["cells"].items() if cell["type"] != "TRELLIS_FF"}
     assert set(sites) == wanted
     assert len(set(sites.values())) == len(sites), "two cells on one site"
@@ -68,7 +72,7 @@ def test_every_lane_has_a_strip() -> None:
 
 
 def test_a_bank_s_bytes_are_in_one_row() -> None:
-    sites = floorplan(netlist(CFG, mesh_products=7), CFG)
+    sites = floorplan(Graph(netlist(CFG, mesh_products=7)), CFG)
     for first in range(4):
         rows = {sites[f"core.banks.bank_5.ram.0.{first + deep}"].split("/")[1] for deep in (0, 4, 8)}
         assert len(rows) == 1, f"the RAMs of one column of bytes are in rows {rows}"
@@ -76,8 +80,8 @@ def test_a_bank_s_bytes_are_in_one_row() -> None:
 
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ArrangementFailed, match="lane 0 has 10 multipliers; its strip of the die has 9"):
-        floorplan(netlist(CFG, mesh_products=8), CFG)
-    assert floorplan(netlist(CFG, mesh_products=8, vector_products=1), CFG)
+        floorplan(Graph(netlist(CFG, mesh_products=8)), CFG)
+    assert floorplan(Graph(netlist(CFG, mesh_products=8, vector_products=1)), CFG)
 
 
 def test_only_the_die_that_is_known() -> None:
