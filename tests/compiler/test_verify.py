@@ -145,7 +145,7 @@ def without(number: int) -> Callable[[list[Any]], None]:
     ("vector", waits(3, 1), "cycle is|takes"),
     ("scalar", waits(-1, 1000), "promised"),
     ("vector", without(1), "not as scheduled"),
-], ids=str)
+])
 def test_a_wrong_program_is_found(passes: Make, name: str, queue: str, change: Callable[[list[Any]], None],
                                   message: str):
     made = passes("even", name)
