@@ -93,7 +93,7 @@ def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind
         writes.append(Touch(Space.REDUCE, np.full(len(done), winner), done + t.token_visible))
     elif insn["reduce"] is not Reduce.NONE:
         writes.append(Touch(Space.REDUCE, np.full(len(done), insn.number("target")), done + t.reduce_visible))
-    return Accesses(tuple(reads), tuple(writes), int(issue[-1]) + 1, 0, bank_writes)
+    return Accesses(tuple(reads), tuple(writes), int(issue[-1]) + cfg.beats, 0, bank_writes)
 
 
 def scalar_accesses(cfg: Config, insn: Insn, bucket: int) -> Accesses:

@@ -112,7 +112,7 @@ def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
         encoded: list[int] = []
         for word in program.words[queue.name]:
             wait = word.wait
-            most = (1 << config.wait_bits) - 1
+            most = (1 << queue.by_name["wait"].bits(config)) - 1
             while wait.cycles > most:  # too long for one word: a NOP takes its wait and one cycle more
                 encoded.append(encode(config, _control(queue, Op.NOP, wait=most)))
                 wait = Wait(wait.cycles - most - 1, wait.value)

@@ -85,6 +85,6 @@ def usage(layout: Layout, words: dict[str, list[int]]) -> dict[str, Any]:
     config = layout.geometry.config
     depths = {"matrix": config.matrix_words, "vector": config.vector_words, "scalar": config.scalar_words}
     return {
-        "memory": {memory.name: {"used": memory.used, "free": memory.depth - memory.used}
+        "memory": {memory.name: {"used": memory.most, "free": memory.depth - memory.most}
                    for memory in layout.memories},
         "program": {name: {"used": len(queue), "free": depths[name] - len(queue)} for name, queue in words.items()}}

@@ -79,6 +79,8 @@ class Emitter:
                **fields: Value) -> Operation:
         """Passes of the vector unit. count: dynamic `repeat`; partner and lag: see `Operation`."""
         counts = {} if count is None else {"repeat": count}
+        if (count or fields.get("repeat")) and self.cfg.beats > 1:
+            fields.setdefault("pace", self.cfg.beats - 1)
         if (fields.get("rope") or fields.get("mask") is Mask.POSITION or fields.get("reduce") is Reduce.ARGMAX
                 or fields.get("store") in (Store.KEYS, Store.VALUES)):
             fields["sequence"] = self.layout.sequence

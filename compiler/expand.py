@@ -67,7 +67,7 @@ class _Loop:
         return self.left > 0
 
 
-def walk(words: Sequence[Insn], values: Sequence[int], ready: int) -> tuple[list[Run], int, int]:
+def walk(config: Config, words: Sequence[Insn], values: Sequence[int], ready: int) -> tuple[list[Run], int, int]:
     """RUN words in the order of issue, and the cycles in which a prompt token and a classified token end.
 
     values: dynamic values of the bucket. ready: first cycle in which a word that uses one may be the current one.
@@ -97,7 +97,7 @@ def walk(words: Sequence[Insn], values: Sequence[int], ready: int) -> tuple[list
         if op is Op.RUN:
             inner, outer = (loop.offsets if loop else {} for loop in loops.values())
             runs.append(Run(cycle, at, rounds, outputs, inner, outer))
-            cycle += duration(word, rounds, outputs)
+            cycle += duration(config, word, rounds, outputs)
         else:
             cycle += 1
         at += 1
@@ -118,11 +118,11 @@ def walk(words: Sequence[Insn], values: Sequence[int], ready: int) -> tuple[list
     raise CompileError("a queue never ends")
 
 
-def duration(insn: Insn, rounds: int, outputs: int) -> int:
+def duration(config: Config, insn: Insn, rounds: int, outputs: int) -> int:
     """Cycles that a RUN word occupies its queue."""
     if insn.queue is MATRIX:
         return rounds * outputs
-    return (rounds - 1) * (insn.number("pace") + 1) + 1 if insn.queue is VECTOR else 1
+    return (rounds - 1) * (insn.number("pace") + 1) + config.beats if insn.queue is VECTOR else 1
 
 
 class Events:

@@ -49,8 +49,11 @@ class Geometry:
 
     @property
     def head_steps(self) -> int:
-        """Matrix steps of one score: activation words of a head of q, bank rows of a head of k (`lanes` positions)."""
-        return ceil_div(self.shape.head_dim, self.config.taps)
+        """Matrix steps of one score: activation words of a head of q, bank rows of a head of k (`lanes` positions).
+
+        Not fewer than the cycles that the vector unit needs for a block of scores.
+        """
+        return max(ceil_div(self.shape.head_dim, self.config.taps), self.config.beats)
 
     @property
     def padded_head(self) -> int:

@@ -196,6 +196,7 @@ def _config(path: Path, description: dict[str, Any]) -> Config:
         fields: dict[str, Any] = description["config"]
         for name in ("vector_cuts", "lut_memories"):
             fields[name] = tuple(fields[name])  # JSON knows no tuples
+        fields["narrow"] = tuple((name, bits) for name, bits in fields["narrow"])
         cfg = Config(**fields)
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} describes no machine that can be built: {error}") from None

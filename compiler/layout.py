@@ -44,16 +44,18 @@ class Region:
 
 @dataclass
 class Memory:
-    """Bump allocation in one memory; `used` tells how much was asked for, fitting or not."""
+    """Bump allocation in one memory; `most` tells how much was asked for, fitting or not."""
 
     name: str
     depth: int
     regions: list[Region] = field(default_factory=list[Region])
     used: int = 0
+    most: int = 0
 
     def take(self, name: str, size: int) -> int:
         self.regions.append(Region(name=name, start=self.used, size=size))
         self.used += size
+        self.most = max(self.most, self.used)
         return self.used - size
 
 
@@ -132,6 +134,12 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
             size = ceil_div(size, act_scale) * act_scale
         private[name], pitch[name] = memory.take(region, size * sequences), size
 
+    def over(memory: Memory, size: int, name: str) -> None:
+        """Where the memory is too small for all, what the feed-forward part needs lies over what attention has done with."""
+        size = ceil_div(size, act_scale) * act_scale * sequences if memory is act else size * sequences
+        if memory.used + size > memory.depth and size <= pitch[name] * sequences:
+            memory.used = private[name]
+
     def matrix(name: str, outputs: Index, inputs: Index, *, row: int | None = None, pitch: int | None = None,
                param_row: int | None = None) -> None:
         outputs, inputs = pad_to(outputs, lanes), pad_to(inputs, taps)
@@ -182,14 +190,16 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     q_vectors = len(g.head_map(shape.heads)) // lanes
     k_vectors = len(g.head_map(shape.kv_heads)) // lanes
     own("wide", vector, "wide q and k", q_vectors + k_vectors)
+    own("scores", vector, "scores", wave_heads * score_rows)
+    over(vector, 2 * g.hidden_blocks, "scores")
     own("silu", vector, "silu", g.hidden_blocks)
     own("hidden", vector, "hidden", g.hidden_blocks)
-    own("scores", vector, "scores", wave_heads * score_rows)
     own("q_act", act, "q", q_vectors)
-    own("probs_act", act, "probabilities", wave_heads * score_rows)
     own("attention_act", act, "attention", ceil_div(len(g.attention_map()), lanes))
-    own("hidden_act", act, "hidden", g.hidden_blocks)
     onehot_act = act.take("one-hot", ceil_div(ceil_div(taps * taps, lanes), act_scale) * act_scale)
+    own("probs_act", act, "probabilities", wave_heads * score_rows)
+    over(act, g.hidden_blocks, "probs_act")
+    own("hidden_act", act, "hidden", g.hidden_blocks)
     constant.take("shifts", 1 + (3 + shape.kv_heads) * shape.layers)
     private |= {"scalars": 0, "reduces": 0}
     pitch |= {"scalars": FIXED_SCALARS + 2 * len(chunks) + wave_heads, "reduces": 1 + len(chunks) + wave_heads}
@@ -214,9 +224,9 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
     unit = {"bank rows": config.lanes * config.taps, "parameter rows": config.lanes, "vector rows": 2 * config.lanes,
             "activation vectors": config.lanes, "constants": 1}
     for memory in layout.memories:
-        if memory.used > memory.depth:
-            found.append(f"{(memory.used - memory.depth) * unit[memory.name]} bytes too many in {memory.name} "
-                         f"({memory.used} of {memory.depth})")
+        if memory.most > memory.depth:
+            found.append(f"{(memory.most - memory.depth) * unit[memory.name]} bytes too many in {memory.name} "
+                         f"({memory.most} of {memory.depth})")
     if layout.geometry.context > 1 << config.position_bits:
         found.append(f"context {layout.geometry.context} exceeds {1 << config.position_bits} positions")
     if shape.vocab > 1 << config.token_bits:

@@ -115,6 +115,7 @@ def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
     def step(name: str, a: Insn, b: Insn) -> int:
         return (b.number(name) - a.number(name)) % (1 << MATRIX.by_name[name].bits(cfg))
 
+    most = 1 << MATRIX.by_name["outer"].bits(cfg)
     length, rows, acts = 1, step("row", first, words[at + 1].insn), step("act", first, words[at + 1].insn)
     while at + length < len(words):
         before, here = words[at + length - 1], words[at + length]
@@ -122,10 +123,10 @@ def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
             break
         if (step("row", before.insn, here.insn), step("act", before.insn, here.insn)) != (rows, acts):
             break
-        if step("slot", before.insn, here.insn) != 1 % cfg.slots or length >= 1 << cfg.repeat_bits:
+        if step("slot", before.insn, here.insn) != 1 % cfg.slots or length >= most:
             break
         length += 1
-    if length == 1:
+    if length == 1 or any(moved >> MATRIX.by_name[name].bits(cfg) for name, moved in (("row_step", rows), ("act_step", acts))):
         return None
     return replace(words[at], insn=_set(first, outer=length - 1, row_step=rows, act_step=acts)), length
 
@@ -141,11 +142,11 @@ def _vector_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
         return None
     plain = replace(words[at], insn=_set(first, first=0))
     pace = words[at + 1].wait
-    if pace.value or pace.cycles >= 1 << VECTOR.by_name["pace"].bits(cfg):
+    if pace.value or pace.cycles + cfg.beats > 1 << VECTOR.by_name["pace"].bits(cfg):
         return None
     steps: dict[str, int] | None = None
-    length = 1
-    while at + length < len(words):
+    length, most = 1, 1 << VECTOR.by_name["repeat"].bits(cfg)
+    while at + length < len(words) and length < most:
         before, here = words[at + length - 1].insn, words[at + length]
         if here.wait != pace or here.counts or here.insn["op"] is not Op.RUN or _rest(here) != _rest(plain):
             break
@@ -163,7 +164,7 @@ def _vector_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
     if length == 1 or steps is None:
         return None
     increments = {inc: steps[name] for name, inc in _STEPS if name in steps}
-    return replace(words[at], insn=_set(first, repeat=length - 1, pace=pace.cycles, **increments)), length
+    return replace(words[at], insn=_set(first, repeat=length - 1, pace=pace.cycles + cfg.beats - 1, **increments)), length
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,8 @@ def _rounds(cfg: Config, words: list[Word], at: int, length: int) -> tuple[int, 
     if any(word.insn["op"] is not Op.RUN for word in words[at:at + length]):
         return 1, {}
     strides: dict[str, int] = {}
-    count = 1
-    while at + (count + 1) * length <= len(words) and count < 1 << cfg.repeat_bits:
+    count, most = 1, 1 << words[at].insn.queue.by_name["repeat"].bits(cfg)
+    while at + (count + 1) * length <= len(words) and count < most:
         moved: dict[str, int] = {}
         for offset in range(length):
             before, here = words[at + (count - 1) * length + offset], words[at + count * length + offset]

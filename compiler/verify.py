@@ -189,7 +189,7 @@ class _QueueCheck:
 
     def check(self, bucket: int, values: Sequence[int]) -> tuple[int, int]:
         """The queue's ends (prompt, classified)."""
-        runs, prompt_end, end = walk(self.words, values, timing(self.config).values_ready)
+        runs, prompt_end, end = walk(self.config, self.words, values, timing(self.config).values_ready)
         found: list[tuple[int, Ints]] = []
         for run in runs:
             key = (run.index, run.rounds, run.outputs, *run.inner.values(), -1, *run.outer.values())

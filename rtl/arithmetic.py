@@ -40,6 +40,16 @@ def partial_products(a: Value, b: Value) -> list[Value]:
     return terms
 
 
+def rshift_bounded(m: Module, x: Value, amount: Value, *, doubled: bool = False) -> Value:
+    """x * 2**-amount, rounded half up; as wide as x, which is signed and has at most 32 bits. Amounts of its width and
+    more need no shifter, they make 0. doubled: the result as shift_doubled has it."""
+    levels = min(5, (len(x) - 1).bit_length())
+    small = shift_doubled(m, x, amount[:levels])
+    none = node(m, amount[levels:].any(), "all_out")
+    twice = node(m, Mux(none, 0, small)[:len(x) + 1].as_signed(), "bounded")
+    return twice if doubled else node(m, (twice[1:].as_signed() + twice[0])[:len(x)].as_signed(), "shifted")
+
+
 def saturate(m: Module, x: Value, bits: int) -> Value:
     """x, a signal, clamped to a signed number of that many bits."""
     top, sign = x[bits - 1:], x[-1]

@@ -40,12 +40,15 @@ class Config:
     slots: accumulators a lane. acc_bits: their width.
     vector_rows: vector memory, rows of `lanes` int16. act_rows: activation memory, rows of `act_width` int8.
     param_rows: parameter memory, rows of `lanes` bytes. constants: constant memory of the scalar unit, bytes.
-    scalars, reduces: scalar registers and reduce registers.
+    scalars, reduces: scalar registers and reduce registers. small_scalar: the scalar unit of
+        rtl/small_scalar.py, with less logic and longer paths. scalar_memory: its registers are memories, which are
+        asked a cycle ahead (a serial vector unit alone can do that).
     matrix_words, vector_words, scalar_words: program memory of each queue.
     values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
     sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
+    narrow: fields of instruction words that have fewer bits than rtl/isa.py gives them: ("queue.field", bits).
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
@@ -56,6 +59,7 @@ class Config:
     logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others; a lane's last
         taps first.
     lut_memories: which of LUT_MEMORIES are LUT RAM where the FPGA's family has it.
+    serial_vector: one lane does the vector unit's work, lane after lane; a pass takes `beats` cycles.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
     """
@@ -76,6 +80,8 @@ class Config:
     param_rows: int
     constants: int = 64
     scalars: int = 16
+    small_scalar: bool = False
+    scalar_memory: bool = False
     reduces: int = 16
     matrix_words: int = 256
     vector_words: int = 512
@@ -87,6 +93,7 @@ class Config:
     token_bits: int = 10
     wait_bits: int = 10
     repeat_bits: int = 10
+    narrow: tuple[tuple[str, int], ...] = ()
     vector_cuts: tuple[str, ...] = USUAL_CUTS
     acc_register: bool = False
     reduce_levels: int = 2
@@ -95,6 +102,7 @@ class Config:
     direct_tables: bool = False
     logic_products: int = 0
     lut_memories: tuple[str, ...] = ()
+    serial_vector: bool = False
     external_banks: bool = False
 
     def __post_init__(self) -> None:
@@ -114,6 +122,12 @@ class Config:
         need(self.slots >= 2 and self.values >= 2, "slots and values must be at least 2")
         need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
         need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
+        need(not self.scalar_memory or (self.serial_vector and self.small_scalar),
+             "scalar_memory needs serial_vector and small_scalar")
+        need(not self.small_scalar or not self.scalar_register, "small_scalar has no scalar_register")
+        need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
+        need(not self.serial_vector or {"shift", "function", "narrow", "output"} & set(self.vector_cuts) == {"function"},
+             "a serial vector unit has no register after 'shift', and its last after 'function'")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
@@ -153,6 +167,11 @@ class Config:
         return max(self.lanes // self.taps, self.taps // self.lanes)
 
     @property
+    def beats(self) -> int:
+        """Cycles that a pass occupies the vector unit."""
+        return self.lanes if self.serial_vector else 1
+
+    @property
     def peak_macs(self) -> int:
         """Multiply-accumulates a cycle."""
         return self.lanes * self.taps
@@ -171,8 +190,13 @@ _PRESETS = (
            vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, position_bits=6,
            token_bits=8),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
-           tile_lanes=2, tile_taps=2, vector_rows=1024, act_rows=512, param_rows=2048, position_bits=8, token_bits=9,
-           value_bits=10, matrix_words=128, vector_words=256, scalar_words=128),
+           tile_lanes=2, tile_taps=2, acc_bits=23, small_scalar=True, vector_rows=512, act_rows=256, param_rows=1536, constants=32,
+           position_bits=8, token_bits=9, value_bits=8, matrix_words=256, vector_words=256, scalar_words=256,
+           narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.repeat_value", 2), ("matrix.outer", 8),
+                   ("matrix.outer_value", 2), ("matrix.row_step", 5), ("matrix.act_step", 1), ("matrix.group_step", 0),
+                   ("vector.wait", 5), ("vector.repeat", 8), ("vector.repeat_value", 2), ("vector.pace", 4),
+                   ("vector.grouped", 0), ("scalar.wait", 8), ("scalar.repeat", 4), ("scalar.repeat_value", 2),
+                   ("scalar.bias", 8), ("scalar.adjust", 6))),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,

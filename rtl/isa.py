@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 from amaranth.lib import data
@@ -145,6 +145,12 @@ HEADER = (
 )
 
 
+def _narrowed(queue: str, item: Field) -> Field:
+    """The field of a queue, with as few bits as `Config.narrow` wants."""
+    whole = item.bits
+    return replace(item, bits=lambda cfg: min(whole(cfg), dict(cfg.narrow).get(f"{queue}.{item.name}", whole(cfg))))
+
+
 @dataclass(frozen=True)
 class Queue:
     """One instruction queue: its name, what its RUN words do, and the fields after the header."""
@@ -154,9 +160,12 @@ class Queue:
     own: tuple[Field, ...]
     words: Callable[[Config], int]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", tuple(_narrowed(self.name, item) for item in self.own))
+
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        return HEADER + self.own
+        return tuple(_narrowed(self.name, item) for item in HEADER) + self.own
 
     @cached_property
     def by_name(self) -> dict[str, Field]:

@@ -74,9 +74,9 @@ class MatrixIssue(wiring.Component):
             slot.eq(Mux(now.start, word.slot + inner.slot, slot_before + opening))]
 
         # Rounds that are left after this one, and whether this is the last: known without an adder in the first cycle.
-        steps_left, outputs_left = Signal(total_bits(cfg)), Signal(total_bits(cfg))
-        steps_now, outputs_now = Signal(total_bits(cfg)), Signal(total_bits(cfg))
-        more_outputs = Signal(total_bits(cfg))
+        steps_left, steps_now = Signal(len(now.repeat)), Signal(len(now.repeat))
+        outputs_left, outputs_now, more_outputs = (
+            Signal(total_bits(cfg, MATRIX, "outer"), name=f"outputs_{name}") for name in ("left", "now", "more"))
         output_opens, last_left, outputs_over = Signal(), Signal(), Signal()
         last_step, first_over, first_last = Signal(), Signal(), Signal()
         later_last_step, later_left, later_over, later_last = Signal(), Signal(), Signal(), Signal()

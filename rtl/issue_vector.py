@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import node
 from rtl.config import Config
 from rtl.isa import VECTOR, Store
+from rtl.mesh import delays
 from rtl.ports import each_sequence, of_sequence, pass_layout
-from rtl.sequencer import CurrentSignature, total_bits
+from rtl.sequencer import CurrentSignature
 
 MOVING = ("slot", "src", "param", "dst")
 """Addresses with an `inc_` bit."""
@@ -31,7 +32,7 @@ class VectorIssue(wiring.Component):
 
     Latency
     -------
-    None. A word of `rounds` passes takes (rounds - 1) * (pace + 1) + 1 cycles.
+    None. A word of `rounds` passes takes (rounds - 1) * (pace + 1) + beats cycles, and stands still until they are over.
 
     Reset
     -----
@@ -51,8 +52,8 @@ class VectorIssue(wiring.Component):
         word, inner, outer = now.word, now.inner, now.outer
 
         # Pace: cycles until the next pass is due.
-        pause, pause_over, pause_ends, due = Signal(len(word.pace)), Signal(), Signal(), Signal()
-        later = node(m, now.run & pause_over, "later")  # a pass, if this is not the first
+        pause, pause_over, pause_ends, due, finishing = Signal(len(word.pace)), Signal(), Signal(), Signal(), Signal()
+        later = node(m, now.run & pause_over & ~finishing, "later")  # a pass, if this is not the first
         no_pause = node(m, word.pace == 0, "no_pause")
         m.d.comb += [
             due.eq(now.start | later),
@@ -61,18 +62,26 @@ class VectorIssue(wiring.Component):
         m.d.sync += [pause.eq(Mux(due, word.pace, pause - 1)), pause_over.eq(pause_ends)]
 
         # Passes left after this one, and which of a rotate pair this is.
-        left, left_now, last = Signal(total_bits(cfg)), Signal(total_bits(cfg)), Signal()
+        left, left_now, last = Signal(len(now.repeat)), Signal(len(now.repeat)), Signal()
         last_follows = node(m, Mux(now.start, now.one.repeat, Mux(later, left == 1, last)), "last_follows")
         index, odd, moves, moved = Signal(len(issued.index)), Signal(), Signal(), Signal()
         m.d.comb += [
             left_now.eq(Mux(now.start, now.repeat, left)),
             issued.index.eq(Mux(now.start, 0, index)), issued.odd.eq(word.rotate & ~now.start & odd),
             moves.eq(~word.rotate | issued.odd)]
-        m.d.sync += [last.eq(last_follows), now.last.eq(pause_ends & last_follows)]
+        m.d.sync += last.eq(last_follows)
         with m.If(due):
             m.d.sync += [
                 left.eq(left_now - 1), index.eq(issued.index + 1), odd.eq(~issued.odd),
                 moved.eq(moves)]
+
+        # The word stands still until the last beat of its last pass.
+        if cfg.beats == 1:
+            m.d.sync += now.last.eq(pause_ends & last_follows)
+        else:
+            ending = node(m, due & Mux(now.start, now.zero.repeat, last), "ending")
+            beats = delays(m, ending, cfg.beats - 1, "ending")
+            m.d.comb += [now.last.eq(beats[-1]), finishing.eq(Cat(beats[1:]).any())]
 
         # What the word says, then the addresses: the first pass's from word and loops, each later one's by counting
         # from the one before; both are added at the same time.

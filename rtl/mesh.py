@@ -8,7 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import node, partial_products, register
 from rtl.config import Config
+from rtl.ice40 import product_pair
 from rtl.ports import bank_rows_layout, row_layout
+from rtl.technology import Technology, technology
 
 
 def sum_shape(terms: int) -> Shape:
@@ -46,7 +48,8 @@ class Mesh(wiring.Component):
     weights: (lanes, taps) int8. activations: (groups, taps) int8, of the same cycle.
     sums: (lanes), exact.
 
-    Latency: 1 (the product register) + rtl.timing.matrix_tree_stages. Throughput: one of each a cycle. Reset: to zero.
+    Latency: 1 (the product register) + rtl.timing.matrix_tree_stages. Throughput: one of each a cycle. Reset: to zero,
+    on iCE40 not the products.
     """
 
     def __init__(self, cfg: Config):
@@ -65,6 +68,7 @@ class Mesh(wiring.Component):
             delays(m, self.activations[group][tap], tap // cfg.tile_taps + self.last_tile(group), f"act_{group}_{tap}")
             for tap in range(cfg.taps)] for group in range(cfg.groups)]
 
+        factors = []  # and products, of the multipliers
         for lane in range(cfg.lanes):
             row, group = lane // cfg.tile_lanes, lane // cfg.group_lanes
             crossing = None
@@ -76,7 +80,7 @@ class Mesh(wiring.Component):
                     product = Signal(sum_shape(1), name=f"product_{lane}_{tap}")
                     if not self.in_logic(lane, tap):
                         weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
-                        m.d.sync += product.eq(weight * down[group][tap][late])
+                        factors.append((weight, down[group][tap][late], product))
                     else:
                         m.d.sync += product.eq(self.of_adders(
                             m, self.weights[lane][tap], down[group][tap], late, f"partial_{lane}_{tap}"))
@@ -88,6 +92,12 @@ class Mesh(wiring.Component):
             # Leave together with the last lane tile.
             wait = lane_tiles - 1 - row
             m.d.comb += self.sums[lane].eq(delays(m, crossing, wait, f"leave_{lane}")[wait])
+
+        if technology(platform) is Technology.ICE40:
+            for number, (one, other) in enumerate(zip(factors[::2], factors[1::2], strict=False)):
+                product_pair(m, f"products_{number}", one[:2], other[:2], (one[2], other[2]))
+            factors = factors[len(factors) // 2 * 2:]
+        m.d.sync += [product.eq(weight * activation) for weight, activation, product in factors]
         return m
 
     def of_adders(self, m: Module, weight, activation: list, late: int, name: str):

@@ -31,7 +31,8 @@ class Scalar(wiring.Component):
     -------
     issue: the operation of this cycle, see rtl.ports.operation_layout.
     reduce_index: reduce register to read, in the issue cycle; reduce_value: its 32 bits, a cycle later.
-    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle.
+    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle, or the next one with
+        `scalar_memory`.
     out_index, out_exponent: one further read port, of an exponent.
     host: writes constant memory, see rtl.ports.host_signature.
 
@@ -50,6 +51,9 @@ class Scalar(wiring.Component):
             "host": In(host_signature(cfg, Space.CONSTANT))})
 
     def elaborate(self, platform):
+        if self.cfg.small_scalar:
+            from rtl.small_scalar import small_scalar  # which needs this unit's ports
+            return small_scalar(self)
         cfg, m = self.cfg, Module()
         m.submodules.registers = registers = Memory(shape=scalar_layout(), depth=cfg.scalars, init=[])
         m.submodules.constants = constants = Memory(

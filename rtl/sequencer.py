@@ -51,9 +51,9 @@ def kept(m: Module, advance, value, name: str) -> Signal:
     return held
 
 
-def total_bits(cfg: Config) -> int:
-    """Width of an immediate plus a dynamic value."""
-    return max(cfg.repeat_bits, cfg.wait_bits, cfg.value_bits) + 1
+def total_bits(cfg: Config, queue: Queue, name: str) -> int:
+    """Width of an immediate (`wait`, `repeat` or `outer`) plus a dynamic value."""
+    return max(queue.by_name[name].bits(cfg), cfg.value_bits) + 1
 
 
 def dynamic_layout(cfg: Config) -> data.StructLayout:
@@ -105,9 +105,9 @@ class CurrentSignature(wiring.Signature):
     def __init__(self, cfg: Config, queue: Queue) -> None:
         super().__init__({
             "word": Out(layout(cfg, queue)), "dynamic": Out(dynamic_fields(cfg, queue)), "run": Out(1), "start": Out(1),
-            "repeat": Out(total_bits(cfg)), "zero": Out(sums_layout(cfg, queue)), "one": Out(sums_layout(cfg, queue)),
-            "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)),
-            "last": In(1)})
+            "repeat": Out(total_bits(cfg, queue, "repeat")),
+            "zero": Out(sums_layout(cfg, queue)), "one": Out(sums_layout(cfg, queue)),
+            "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)), "last": In(1)})
 
 
 class _Loop:
@@ -234,7 +234,8 @@ class Sequencer(wiring.Component):
         ends = (coming.op == Op.END.value) | ((coming.op == Op.END_PROMPT.value) & ~self.classify)
         is_end = kept(m, advance, ends, "is_end")
         rounds = ROUNDS[queue.name]
-        brief = ~ends & ((coming.op != Op.RUN.value) | ~Cat(coming[name] != 0 for name in rounds).any())
+        single = queue.name != "vector" or cfg.beats == 1  # whether one round is one cycle
+        brief = ~ends & ((coming.op != Op.RUN.value) | (~Cat(coming[name] != 0 for name in rounds).any() & single))
         is_brief = kept(m, advance, brief, "is_brief")  # a single cycle, if its dynamic values are 0
         longer = is_run & Cat(dynamic[f"{name}_value"].some for name in rounds).any()
         for name in now.zero.shape().members:
@@ -245,7 +246,7 @@ class Sequencer(wiring.Component):
 
         # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
         fresh, waiting, going = Signal(), Signal(), Signal()
-        wait, wait_left, wait_zero = Signal(total_bits(cfg)), Signal(total_bits(cfg)), now.zero.wait
+        wait, wait_left, wait_zero = Signal(bits := total_bits(cfg, queue, "wait")), Signal(bits), now.zero.wait
         due = Signal()  # the wait ends in this cycle
         start, ending, complete = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -269,8 +270,8 @@ class Sequencer(wiring.Component):
             now.repeat.eq(word.repeat + dynamic.repeat_value.value)]
 
         # Fetch, and where to go after the word that becomes current.
-        inner = _Loop("inner", strides(cfg, queue), self.address_bits, total_bits(cfg))
-        outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, total_bits(cfg))
+        inner = _Loop("inner", strides(cfg, queue), self.address_bits, len(now.repeat))
+        outer = _Loop("outer", outer_strides(cfg, queue), self.address_bits, len(now.repeat))
         reload, address = Signal(init=1), Signal(self.address_bits)
         m.d.comb += [now.inner.eq(inner.offset), now.outer.eq(outer.offset)]
         m.d.sync += reload.eq(ending | write.en)

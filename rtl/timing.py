@@ -68,7 +68,10 @@ def matrix_tree_stages(cfg: Config) -> int:
 
 
 def reduce_stages(cfg: Config) -> int:
-    """Registers of the reduction: one for every `reduce_levels` levels of the tree, and one before it if that is 1."""
+    """Registers of the reduction: one for every `reduce_levels` levels of the tree, and one before it if that is 1;
+    of a serial one, its operand's."""
+    if cfg.serial_vector:
+        return 1
     return -(-log2(cfg.lanes) // cfg.reduce_levels) + int(cfg.reduce_levels == 1)
 
 
@@ -84,15 +87,16 @@ def timing(cfg: Config) -> Timing:
     read = address_stages(cfg)
     product = read + MEMORY + int(cfg.bank_register)  # cycle in which the multipliers work
     accumulate = product + 1 + matrix_tree_stages(cfg)  # +1: the product register
-    result = vector_cycle(cfg, "function") + int("function" in cfg.vector_cuts)  # f can be written
-    output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts)  # o can be written
+    serial, last = cfg.serial_vector, cfg.beats - 1  # a row is written when its last lane is there, which is not kept
+    result = vector_cycle(cfg, "function") + int("function" in cfg.vector_cuts and not serial) + last  # f can be written
+    output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts) + last  # o can be written
     stored = output + int(cfg.spread)  # o meets the banks
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register)
     return Timing(
         matrix_read=read, acc_visible=accumulate + 1,
-        vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
+        vector_read=read, acc_read=read if serial else vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
-        reduce_visible=reduced + 1, token_visible=reduced + 1,
-        scalar_read=1, scalar_visible=operated + 1,
+        reduce_visible=reduced + 1 + int(serial), token_visible=reduced + 1,
+        scalar_read=1, scalar_visible=operated + 1 + int(cfg.scalar_memory),
         values_ready=cfg.values + 3, token_read=2, token_overhead=3)

@@ -81,6 +81,9 @@ class Vector(wiring.Component):
             "token": Out(each_sequence(cfg.token_bits, cfg))})
 
     def elaborate(self, platform):
+        if self.cfg.serial_vector:
+            from rtl.serial_vector import serial  # which is made of this unit's steps
+            return serial(self)
         cfg, m = self.cfg, Module()
         told = register(m, self.issue, "told") if cfg.spread else self.issue
         asked = register(m, told, "asked")
@@ -283,29 +286,7 @@ class Vector(wiring.Component):
         state = self.cut(
             m, "output", state, o=outputs, row=(state.dst + offset)[:len(self.bank_row)],
             drop=("narrowed",))
-
-        m.d.comb += [
-            self.act_vector.eq(state.dst), self.act_enable.eq(state.store == Store.ACT.value),
-            Cat(self.act_data).eq(Cat(state.o))]
-
-        # K: part of the vector to the bytes of one lane. V: a byte to each lane.
-        keys, values = node(m, state.store == Store.KEYS.value, "keys"), state.store == Store.VALUES.value
-        position = of_sequence(self.position, state.sequence)
-        value_bytes = node(m, Mux(values, (1 << position[:log2(cfg.taps)])[:cfg.taps], 0), "value_bytes")
-        key_lane, key_bytes = position[:log2(cfg.lanes)], Const(-1, cfg.taps)
-        chunk = Signal(row_layout(8, cfg.taps), name="key_chunk")
-        if cfg.lanes > cfg.taps:
-            m.d.comb += chunk.eq(Cat(state.o).word_select(state.chunk, 8 * cfg.taps))
-        else:
-            m.d.comb += chunk.eq(Cat(state.o).replicate(cfg.taps // cfg.lanes))
-            if cfg.lanes < cfg.taps:
-                key_bytes = Cat((state.chunk == tap // cfg.lanes) for tap in range(cfg.taps))
-        domain = m.d.sync if cfg.spread else m.d.comb
-        domain += self.bank_row.eq(state.row)
-        for lane in range(cfg.lanes):
-            domain += self.bank_enable[lane].eq(Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)
-            for tap in range(cfg.taps):
-                domain += self.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))
+        store_in_banks(m, self, state)
         return state
 
     def cut(self, m: Module, step: str, state, *, drop: tuple[str, ...], **made):
@@ -319,3 +300,29 @@ def choose(selector: Value, cases: Mapping[Any, Value], otherwise: Value) -> Val
     for member, value in cases.items():
         otherwise = Mux(selector == member.value, value, otherwise)
     return otherwise[:16].as_signed()
+
+
+def store_in_banks(m: Module, unit: Vector, state) -> None:
+    """The 8-bit outputs of a pass to activation memory or the banks. K: part of the vector to the bytes of one lane.
+    V: a byte to each lane."""
+    cfg = unit.cfg
+    m.d.comb += [
+        unit.act_vector.eq(state.dst), unit.act_enable.eq(state.store == Store.ACT.value),
+        Cat(unit.act_data).eq(Cat(state.o))]
+    keys, values = node(m, state.store == Store.KEYS.value, "keys"), state.store == Store.VALUES.value
+    position = of_sequence(unit.position, state.sequence)
+    value_bytes = node(m, Mux(values, (1 << position[:log2(cfg.taps)])[:cfg.taps], 0), "value_bytes")
+    key_lane, key_bytes = position[:log2(cfg.lanes)], Const(-1, cfg.taps)
+    chunk = Signal(row_layout(8, cfg.taps), name="key_chunk")
+    if cfg.lanes > cfg.taps:
+        m.d.comb += chunk.eq(Cat(state.o).word_select(state.chunk, 8 * cfg.taps))
+    else:
+        m.d.comb += chunk.eq(Cat(state.o).replicate(cfg.taps // cfg.lanes))
+        if cfg.lanes < cfg.taps:
+            key_bytes = Cat((state.chunk == tap // cfg.lanes) for tap in range(cfg.taps))
+    domain = m.d.sync if cfg.spread else m.d.comb
+    domain += unit.bank_row.eq(state.row)
+    for lane in range(cfg.lanes):
+        domain += unit.bank_enable[lane].eq(Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)
+        for tap in range(cfg.taps):
+            domain += unit.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))

@@ -23,11 +23,20 @@ from verification.vector_model import signed
 FIELDS = tuple(item.name for item in SCALAR.own)
 POWERS = [1 << bit for bit in range(32)]
 VALUES = sorted({0, (1 << 32) - 1, *POWERS, *(power - 1 for power in POWERS), *(power + 1 for power in POWERS)})
-ADJUSTS = (-64, -21, -14, 0, 63)
+ADJUSTS = (-64, -32, -21, -14, 0, 31, 63)
+BIASES = (0, 1, 255, 65535)
+
 RANDOM_OPERATIONS = 250
 
 Operation = dict[str, int]
 """Fields of rtl.ports.operation_layout, and `value`: what the reduce register holds."""
+
+
+def fits(cfg: Config, name: str, value: int) -> bool:
+    """Whether a field holds a number."""
+    item = SCALAR.by_name[name]
+    half = 1 << item.bits(cfg) - 1
+    return -half <= value < half if item.signed else 0 <= value < 2 * half
 
 
 def result(one: Operation, constants: dict[int, int], registers: dict[int, Scalar]) -> Scalar:
@@ -100,7 +109,8 @@ async def corners_of_each_function(dut: Any) -> None:
     some = (0, 1, 300, 1 << 31, (1 << 32) - 1)
     operations += [
         operation(function, value=value, bias=bias, adjust=adjust, dst=index % 2) for index, (
-            function, value, bias, adjust) in enumerate(itertools.product(reading, some, (0, 1, 65535), ADJUSTS))]
+            function, value, bias, adjust) in enumerate(itertools.product(reading, some, BIASES, ADJUSTS))
+        if fits(cfg, "bias", bias) and fits(cfg, "adjust", adjust)]
     await play(dut, cfg, enumerate(operations), {}, rng)
 
 
@@ -127,7 +137,8 @@ async def random_operations_with_pauses(dut: Any) -> None:
         schedule[cycle] = operation(
             rng.choice(list(ScalarFunction)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4),
             a=rng.randrange(4), b=rng.randrange(4), constant=rng.choice(list(constants)),
-            bias=rng.choice([0, rng.getrandbits(16)]), adjust=rng.randint(-64, 63),
+            bias=rng.choice([0, rng.getrandbits(SCALAR.by_name["bias"].bits(cfg))]),
+            adjust=rng.choice([adjust for adjust in range(-64, 64) if fits(cfg, "adjust", adjust)]),
             value=rng.getrandbits(rng.randint(1, 32)))
         cycle += rng.choice([1, 1, 1, 3])
     await play(dut, cfg, schedule.items(), constants, rng)

@@ -56,11 +56,11 @@ class ProgramMaker:
         if queue.name != "scalar":
             fields["repeat"] = rng.choice((0, 0, 1, 4))
             if rng.random() < 0.3:
-                fields["repeat_value"] = rng.randrange(cfg.values)
+                fields["repeat_value"] = rng.randrange(min(cfg.values, 1 << queue.by_name["repeat_value"].bits(cfg)))
         if queue.name == "matrix":
             fields |= {"outer": rng.randrange(3)}
         if queue.name == "vector":
-            fields |= {"pace": rng.choice((0, 0, 1, 3)), "chunk": fields["chunk"] % cfg.chunks}
+            fields |= {"pace": max(rng.choice((0, 0, 1, 3)), cfg.beats - 1), "chunk": fields["chunk"] % cfg.chunks}
             if fields["rotate"]:
                 fields |= {"source": Source.MEM, "addend": Addend.ZERO, "first": 0, "repeat": 3, "repeat_value": 0,
                            "factor2": Factor2.SCALAR}
@@ -72,7 +72,7 @@ class ProgramMaker:
         most = {name: (1 << queue.by_name[name].bits(self.cfg)) - 1 for name in names}
         strides = {name: self.rng.randint(0, min(SMALL_STRIDE, most[name])) for name in names}
         return self._word(queue, op, repeat=self.rng.choice((0, 1, 2)),
-                          repeat_value=self.rng.choice((0, 0, self.rng.randrange(self.cfg.values))), **strides)
+                          repeat_value=self.rng.choice((0, 0, self.rng.randrange(min(self.cfg.values, 1 << queue.by_name["repeat_value"].bits(self.cfg))))), **strides)
 
     def _inner(self, queue: Queue, **ends: int) -> list[Insn]:
         body = [self._plain(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]

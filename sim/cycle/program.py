@@ -204,7 +204,7 @@ def walk(
             runs.append(run)
             controls, values_from = 0, 0
             cycle = start + run.outputs * rounds if word.queue.name == "matrix" else (
-                start + (rounds - 1) * (f.get("pace", 0) + 1) + 1)
+                start + (rounds - 1) * (f.get("pace", 0) + 1) + (cfg.beats if word.queue.name == "vector" else 1))
         if f["end_inner"]:
             if inner is None:
                 raise IllegalProgram(start, "{} ends an inner loop that is not open", word)
@@ -227,6 +227,8 @@ def _run(cfg: Config, word: Word, cycle: int, rounds: int, values: Sequence[int]
          inner: _Loop | None, outer: _Loop | None) -> Run:
     """A RUN word with its addresses."""
     f = word.fields
+    if "pace" in f and rounds > 1 and f["pace"] + 1 < cfg.beats:
+        raise IllegalProgram(cycle, f"{{}} begins a pass every {f['pace'] + 1} cycles; each takes {cfg.beats}", word)
     if f.get("rotate") and rounds % 2:
         raise IllegalProgram(cycle, f"{{}} has {rounds} passes; those of rotate come in pairs", word)
     address: dict[str, int] = {}

@@ -74,7 +74,7 @@ def profile(image: Image, position: int, *, classify: bool = True) -> Profile:
     """Take a token apart. Raises InputError as `checked_timeline` and `sim.profile.losses.losses` do."""
     timeline = checked_timeline(image, position, classify=classify)
     cfg = image.config
-    made = tasks(timeline, image.labels, position // cfg.bucket_positions + 1, classify=classify)
+    made = tasks(timeline, image.labels, position // cfg.bucket_positions + 1, classify=classify, beats=cfg.beats)
     bounds = Bounds(cfg, timeline, made, collect(cfg, timeline), position=position, key_step=image.registers.key_step)
     useful = image.sequences * int(image.useful_macs[int(classify), position])
     return Profile(image, position, classify, timeline, made, gaps(bounds, timeline),

@@ -55,15 +55,15 @@ class Task:
         return f"{self.unit} {self.name}"
 
 
-def tasks(timeline: Timeline, labels: Labels | None, blocks: int, *, classify: bool) -> list[Task]:
+def tasks(timeline: Timeline, labels: Labels | None, blocks: int, *, classify: bool, beats: int = 1) -> list[Task]:
     """All tasks of a token, unit by unit, each unit's in the order of issue.
 
-    blocks: attention blocks in use. Labels that do not fit the program name nothing.
+    blocks: attention blocks in use; beats: cycles of a pass. Labels that do not fit the program name nothing.
     """
     made: list[Task] = []
     for unit in UNITS:
         runs = timeline.walks[unit].runs
-        pieces = [piece for run in runs for piece in _pieces(unit, run)]
+        pieces = [piece for run in runs for piece in _pieces(unit, run, beats)]
         names: list[tuple[Label, int | None]] = []
         if labels is not None:
             names = list(labels.events(unit, blocks, classify=classify))
@@ -79,7 +79,7 @@ def tasks(timeline: Timeline, labels: Labels | None, blocks: int, *, classify: b
     return made
 
 
-def _pieces(unit: str, run: Run) -> Iterator[tuple[Run, int, int, int]]:
+def _pieces(unit: str, run: Run, beats: int) -> Iterator[tuple[Run, int, int, int]]:
     """Run, start, end and events of each task of a run."""
     f, cycle, rounds = run.word.fields, run.cycle, run.rounds
     if unit == "matrix":
@@ -92,6 +92,6 @@ def _pieces(unit: str, run: Run) -> Iterator[tuple[Run, int, int, int]]:
     pace = f.get("pace", 0) + 1
     if unit == "vector" and not f["repeat_value"] and not f["rotate"]:
         for number in range(rounds):
-            yield run, cycle + number * pace, cycle + number * pace + 1, 1
+            yield run, cycle + number * pace, cycle + number * pace + beats, 1
         return
-    yield run, cycle, cycle + (rounds - 1) * pace + 1, rounds
+    yield run, cycle, cycle + (rounds - 1) * pace + (beats if unit == "vector" else 1), rounds

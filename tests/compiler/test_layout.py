@@ -77,7 +77,7 @@ def test_regions_and_matrices_do_not_overlap(model: MODELS, shape: str, name: st
     for memory in layout.memories:
         ends = [region.start + region.size for region in memory.regions]
         assert [region.start for region in memory.regions] == [0, *ends[:-1]]
-        assert memory.used == (ends[-1] if ends else 0)
+        assert memory.most == max(ends, default=0)
     rows: list[int] = []
     for matrix in layout.matrices.values():
         assert len(matrix.outputs) == matrix.blocks * layout.geometry.config.lanes
@@ -99,7 +99,7 @@ def test_padding():
 def test_a_memory_tells_what_was_asked_for_even_if_it_has_less():
     memory = Memory("rows", 10)
     assert (memory.take("a", 6), memory.take("b", 7)) == (0, 6)
-    assert memory.used == 13
+    assert memory.most == 13
 
 
 # ---------------------------------------------------------------------------------------------------- capacity
@@ -111,7 +111,7 @@ def test_a_memory_tells_what_was_asked_for_even_if_it_has_less():
 def test_what_does_not_fit_is_said_in_bytes(model: MODELS, memory: str, depth: int, words: str, row_bytes: int):
     config = replace(preset("tiny"), **{memory: depth})
     layout = lay_out(model("even"), config, 20)
-    used = next(one.used for one in layout.memories if one.name == words)
+    used = next(one.most for one in layout.memories if one.name == words)
     assert used > depth
     assert misfits(model("even"), layout) == [
         f"{(used - depth) * row_bytes} bytes too many in {words} ({used} of {depth})"]

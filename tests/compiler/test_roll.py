@@ -54,7 +54,7 @@ def events(words: list[Word], meanings: Events) -> Ints:
         extra |= {f"{name}_value": column for name, column in one.counts}
         fields = {**one.insn.fields, **{name: value for name, value in extra.items() if value}}
         insns.append(decode(CONFIG, queue, encode(CONFIG, Insn(queue, fields))))
-    runs, _, end = walk(insns, VALUES, 0)
+    runs, _, end = walk(CONFIG, insns, VALUES, 0)
     parts = [_at(run.cycle, meanings.of(insns[run.index], run.rounds, run.outputs, run.inner, run.outer))
              for run in runs]
     return np.concatenate([*parts, np.full((1, parts[0].shape[1]), end)])

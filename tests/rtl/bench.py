@@ -23,7 +23,11 @@ SMALL = {name: shallow(config) for name, config in PRESETS.items()}
 FOUR = dataclasses.replace(PRESETS["tiny"], name="four", sequences=4)
 """As many sequences as there can be; no preset has them."""
 
-MACHINES = PRESETS | {FOUR.name: FOUR}
+SERIAL = dataclasses.replace(
+    PRESETS["tiny"], name="serial", groups=1, serial_vector=True, small_scalar=True, scalar_memory=True, vector_cuts=("round", "add", "function"))
+"""A serial vector unit of more lanes and sequences than the preset that has one."""
+
+MACHINES = PRESETS | {FOUR.name: FOUR, SERIAL.name: SERIAL}
 
 
 def run(dut, body: Callable) -> None:

@@ -51,14 +51,14 @@ def numbers(insn: Insn) -> dict[str, int]:
     return {item.name: insn.number(item.name) for item in insn.queue.fields}
 
 
-def duration(queue: Queue, word: Current, values: Sequence[int]) -> int:
+def duration(queue: Queue, word: Current, values: Sequence[int], beats: int) -> int:
     """Cycles of a RUN word."""
     if queue is MATRIX:
         return (word.repeat + 1) * (word.fields["outer"] + values[word.fields["outer_value"]] + 1)
-    return word.repeat * (word.fields["pace"] + 1) + 1 if queue is VECTOR else 1
+    return word.repeat * (word.fields["pace"] + 1) + beats if queue is VECTOR else 1
 
 
-def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classify: bool) -> tuple[list[Current], int]:
+def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classify: bool, beats: int = 1) -> tuple[list[Current], int]:
     """RUN words with the cycle of each, and the cycle in which the queue becomes idle; `go` is in cycle 0."""
     found: list[Current] = []
     inner, outer = Loop(), Loop()
@@ -80,7 +80,7 @@ def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classi
             word = Current(cycle, now, dict(inner.offset), {
                 name: outer.offset.get(name, 0) for name in OUTER_FIELDS[queue.name]}, repeat)
             found.append(word)
-            cycle += duration(queue, word, values)
+            cycle += duration(queue, word, values, beats)
         else:
             cycle += 1
         if now["end_inner"] and inner.round_ends():
@@ -162,16 +162,19 @@ def random_fields(cfg: Config, queue: Queue, rng: random.Random, *, strides: boo
 def random_program(cfg: Config, queue: Queue, rng: random.Random) -> list[Insn]:
     """A legal program with waits, dynamic values, loops of both levels, and END_PROMPT before its last part."""
 
+    def dynamic(name: str) -> int:
+        return rng.randrange(min(cfg.values, 1 << queue.by_name[name].bits(cfg)))
+
     def word(op: Op, *, most: int = 3, **fields: object) -> Insn:
         own: dict[str, object] = {"op": op, "wait": rng.choice((0, 0, 0, 1, 2, 5))}
         if rng.random() < 0.2:
-            own["wait_value"] = rng.randrange(cfg.values)
+            own["wait_value"] = dynamic("wait_value")
         if op in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER):
             own |= random_fields(cfg, queue, rng, strides=op is not Op.RUN)
             if queue is not SCALAR or op is not Op.RUN:
                 own["repeat"] = rng.choice((0, 0, 1, most))
                 if rng.random() < 0.3:
-                    own["repeat_value"] = rng.randrange(cfg.values)
+                    own["repeat_value"] = dynamic("repeat_value")
         own |= fields
         return Insn(queue, own)  # type: ignore[arg-type]
 

@@ -8,12 +8,12 @@ import random
 import pytest
 
 from rtl.config import PRESETS, Config
-from rtl.isa import ScalarFunction
+from rtl.isa import SCALAR, ScalarFunction
 from rtl.scalar import Scalar
 from rtl.scalar_tables import TABLE_ROWS, root_and_reciprocal
 from rtl.timing import timing
 from tests.rtl import oracle
-from tests.rtl.bench import run, small
+from tests.rtl.bench import MACHINES, run, small
 
 POWERS = [1 << bit for bit in range(32)]
 VALUES = sorted({0, 2**32 - 1, *POWERS, *(p - 1 for p in POWERS), *(p + 1 for p in POWERS)})
@@ -29,6 +29,7 @@ def simulate(cfg: Config, operations: list[dict], constants: dict[int, int], rng
 
     async def body(ctx):
         registers = [(0, 0)] * cfg.scalars
+        indices, out = [0] * cfg.groups, 0
         pending: dict[int, list[tuple[int, int]]] = {}
         ctx.set(dut.host.active, 1)
         ctx.set(dut.host.write, 1)
@@ -56,13 +57,15 @@ def simulate(cfg: Config, operations: list[dict], constants: dict[int, int], rng
                 visible = cycle - times.scalar_read + times.scalar_visible
                 latest = pending[max(pending)] if pending else registers
                 pending[visible] = [result if index == reading["dst"] else old for index, old in enumerate(latest)]
+            before = indices, out
             indices, out = [rng.randrange(cfg.scalars) for _ in range(cfg.groups)], rng.randrange(cfg.scalars)
             ctx.set(dut.scalar_index, indices)
             ctx.set(dut.out_index, out)
-            for group, index in enumerate(indices):
+            seen, seen_out = before if cfg.scalar_memory else (indices, out)
+            for group, index in enumerate(seen):
                 found = dut.scalars[group]
                 assert (ctx.get(found.mantissa), ctx.get(found.exponent)) == registers[index]
-            assert ctx.get(dut.out_exponent) == registers[out][1]
+            assert ctx.get(dut.out_exponent) == registers[seen_out][1]
             await ctx.tick()
 
     run(dut, body)
@@ -97,16 +100,18 @@ def test_combine_and_const_clamp_their_exponents():
     simulate(cfg, operations, constants, random.Random(2))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MACHINES)
 def test_random_operations_in_their_cycles(name):
-    cfg, seed = PRESETS[name], random.randrange(2**32)
+    cfg, seed = MACHINES[name], random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
     constants = {address: rng.choice([0, 5, 63, 200]) for address in range(8)}
+    bits = {item.name: item.bits(cfg) for item in SCALAR.own}
+    most = 1 << bits["adjust"] - 1
     operations = [operation(
         rng.choice(list(ScalarFunction)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4), a=rng.randrange(4),
-        b=rng.randrange(4), constant=rng.randrange(8), bias=rng.choice([0, rng.getrandbits(16)]),
-        adjust=rng.randint(-64, 63), value=rng.getrandbits(rng.randint(1, 32))) for _ in range(150)]
+        b=rng.randrange(4), constant=rng.randrange(8), bias=rng.choice([0, rng.getrandbits(bits["bias"])]),
+        adjust=rng.randint(-most, most - 1), value=rng.getrandbits(rng.randint(1, 32))) for _ in range(150)]
     simulate(cfg, operations, constants, rng)
 
 

@@ -95,7 +95,7 @@ class Bench:
         self, program: Sequence[Insn], values: Sequence[int], classify: bool, *, columns: Sequence[int],
         ropes: Sequence[int],
     ):
-        words, idle = model.expand(self.queue, program, values, classify=classify)
+        words, idle = model.expand(self.queue, program, values, classify=classify, beats=self.cfg.beats)
         found = []
         for word in words:
             if self.queue is MATRIX:

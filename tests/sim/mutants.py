@@ -112,7 +112,7 @@ def _wait(image: Image, rng: random.Random, *, longer: bool) -> Mutant:
     queue, index, insn = _some(image, rng, lambda insn: longer or insn.number("wait") > 0)
     wait = insn.number("wait")
     new = wait + rng.choice((1, 2, 5)) if longer else rng.randrange(wait)
-    new = min(new, (1 << image.config.wait_bits) - 1)
+    new = min(new, (1 << queue.by_name["wait"].bits(image.config)) - 1)
     return Mutant("longer wait" if longer else "shorter wait", f"{queue.name} word {index}: wait {wait} to {new}",
                   with_word(image, queue, index, wait=new))
 

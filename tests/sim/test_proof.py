@@ -259,6 +259,6 @@ def test_mutants_do_what_they_should_not():
     truth = Truth(made, SEED)
     assert truth.broken(replace(made, banks=np.roll(made.banks, 1, axis=0))) is not None
     end = len(made.programs["vector"]) - 1
-    wait = made.config.wait_bits
+    wait = VECTOR.by_name["wait"].bits(made.config)
     longer = with_word(made, VECTOR, end, wait=(1 << wait) - 1)
     assert "cycles" in (truth.broken(longer) or "")
