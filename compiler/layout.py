@@ -135,7 +135,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         private[name], pitch[name] = memory.take(region, size * sequences), size
 
     def over(memory: Memory, size: int, name: str) -> None:
-        """Where the memory is too small for all, what the feed-forward part needs lies over what attention has done with."""
+        """Where the memory is too small for all, the feed-forward part's lies over what attention has done with."""
         size = ceil_div(size, act_scale) * act_scale * sequences if memory is act else size * sequences
         if memory.used + size > memory.depth and size <= pitch[name] * sequences:
             memory.used = private[name]

@@ -126,7 +126,8 @@ def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
         if step("slot", before.insn, here.insn) != 1 % cfg.slots or length >= most:
             break
         length += 1
-    if length == 1 or any(moved >> MATRIX.by_name[name].bits(cfg) for name, moved in (("row_step", rows), ("act_step", acts))):
+    steps = (("row_step", rows), ("act_step", acts))
+    if length == 1 or any(moved >> MATRIX.by_name[name].bits(cfg) for name, moved in steps):
         return None
     return replace(words[at], insn=_set(first, outer=length - 1, row_step=rows, act_step=acts)), length
 
@@ -164,7 +165,8 @@ def _vector_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
     if length == 1 or steps is None:
         return None
     increments = {inc: steps[name] for name, inc in _STEPS if name in steps}
-    return replace(words[at], insn=_set(first, repeat=length - 1, pace=pace.cycles + cfg.beats - 1, **increments)), length
+    rolled = _set(first, repeat=length - 1, pace=pace.cycles + cfg.beats - 1, **increments)
+    return replace(words[at], insn=rolled), length
 
 
 @dataclass(frozen=True)

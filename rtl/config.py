@@ -126,8 +126,11 @@ class Config:
              "scalar_memory needs serial_vector and small_scalar")
         need(not self.small_scalar or not self.scalar_register, "small_scalar has no scalar_register")
         need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
-        need(not self.serial_vector or {"shift", "function", "narrow", "output"} & set(self.vector_cuts) == {"function"},
+        around = {"shift", "function", "narrow", "output"} & set(self.vector_cuts)
+        need(not self.serial_vector or around == {"function"},
              "a serial vector unit has no register after 'shift', and its last after 'function'")
+        need(not self.serial_vector or (self.acc_register and not self.spread),
+             "a serial vector unit takes all accumulators at once, with acc_register, and has no spread")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
@@ -190,13 +193,15 @@ _PRESETS = (
            vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, position_bits=6,
            token_bits=8),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
-           tile_lanes=2, tile_taps=2, acc_bits=23, small_scalar=True, vector_rows=512, act_rows=256, param_rows=1536, constants=32,
-           position_bits=8, token_bits=9, value_bits=8, matrix_words=256, vector_words=256, scalar_words=256,
+           tile_lanes=2, tile_taps=4, acc_bits=23, vector_rows=512, act_rows=256, param_rows=1536, constants=32,
+           position_bits=7, token_bits=9, value_bits=8, matrix_words=256, vector_words=256, scalar_words=256,
            narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.repeat_value", 2), ("matrix.outer", 8),
                    ("matrix.outer_value", 2), ("matrix.row_step", 5), ("matrix.act_step", 1), ("matrix.group_step", 0),
                    ("vector.wait", 5), ("vector.repeat", 8), ("vector.repeat_value", 2), ("vector.pace", 4),
                    ("vector.grouped", 0), ("scalar.wait", 8), ("scalar.repeat", 4), ("scalar.repeat_value", 2),
-                   ("scalar.bias", 8), ("scalar.adjust", 6))),
+                   ("scalar.bias", 8), ("scalar.adjust", 6)),
+           vector_cuts=("select", "scale", "round", "multiply", "add", "function"),
+           acc_register=True, serial_vector=True, small_scalar=True, scalar_memory=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,

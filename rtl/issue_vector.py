@@ -32,7 +32,7 @@ class VectorIssue(wiring.Component):
 
     Latency
     -------
-    None. A word of `rounds` passes takes (rounds - 1) * (pace + 1) + beats cycles, and stands still until they are over.
+    None. A word of `rounds` passes takes (rounds - 1) * (pace + 1) + beats cycles, and stands still for as long.
 
     Reset
     -----

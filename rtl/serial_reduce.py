@@ -58,7 +58,8 @@ class SerialReduce(wiring.Component):
         row = node(m, Mux(argmax, cfg.reduces + self.sequence, self.target)[:row_bits], "row")
 
         # Combine with what the register holds: the row that was written last is kept here too.
-        value, kind, first = register(m, operand, "value"), register(m, self.kind, "kind"), register(m, self.first, "begin")
+        value, kind = register(m, operand, "value"), register(m, self.kind, "kind")
+        first = register(m, self.first, "begin")
         at, sequence = register(m, row, "at"), register(m, self.sequence, "whose")
         m.submodules.registers = registers = Memory(
             shape=signed(32), depth=cfg.reduces + cfg.sequences, init=[], attrs=NEVER_COLLIDES)

@@ -99,7 +99,7 @@ def small_scalar(unit: Scalar) -> Module:
 
 
 class Registers:
-    """The scalar registers, a copy for each read port; or, without `scalar_memory`, one with ports that need no cycle."""
+    """The scalar registers, a copy for each port; or, without `scalar_memory`, one with ports that need no cycle."""
 
     def __init__(self, m: Module, cfg: Config) -> None:
         self.m, self.cfg = m, cfg

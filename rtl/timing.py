@@ -88,14 +88,15 @@ def timing(cfg: Config) -> Timing:
     product = read + MEMORY + int(cfg.bank_register)  # cycle in which the multipliers work
     accumulate = product + 1 + matrix_tree_stages(cfg)  # +1: the product register
     serial, last = cfg.serial_vector, cfg.beats - 1  # a row is written when its last lane is there, which is not kept
-    result = vector_cycle(cfg, "function") + int("function" in cfg.vector_cuts and not serial) + last  # f can be written
+    written = int("function" in cfg.vector_cuts and not serial)
+    result = vector_cycle(cfg, "function") + written + last  # f can be written
     output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts) + last  # o can be written
     stored = output + int(cfg.spread)  # o meets the banks
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register)
     return Timing(
         matrix_read=read, acc_visible=accumulate + 1,
-        vector_read=read, acc_read=read if serial else vector_cycle(cfg, "shift") - int(cfg.acc_register),
+        vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
         reduce_visible=reduced + 1 + int(serial), token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1 + int(cfg.scalar_memory),

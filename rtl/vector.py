@@ -83,7 +83,7 @@ class Vector(wiring.Component):
     def elaborate(self, platform):
         if self.cfg.serial_vector:
             from rtl.serial_vector import serial  # which is made of this unit's steps
-            return serial(self)
+            return serial(self, platform)
         cfg, m = self.cfg, Module()
         told = register(m, self.issue, "told") if cfg.spread else self.issue
         asked = register(m, told, "asked")

@@ -56,7 +56,7 @@ class ProgramMaker:
         if queue.name != "scalar":
             fields["repeat"] = rng.choice((0, 0, 1, 4))
             if rng.random() < 0.3:
-                fields["repeat_value"] = rng.randrange(min(cfg.values, 1 << queue.by_name["repeat_value"].bits(cfg)))
+                fields["repeat_value"] = self._value(queue)
         if queue.name == "matrix":
             fields |= {"outer": rng.randrange(3)}
         if queue.name == "vector":
@@ -72,7 +72,11 @@ class ProgramMaker:
         most = {name: (1 << queue.by_name[name].bits(self.cfg)) - 1 for name in names}
         strides = {name: self.rng.randint(0, min(SMALL_STRIDE, most[name])) for name in names}
         return self._word(queue, op, repeat=self.rng.choice((0, 1, 2)),
-                          repeat_value=self.rng.choice((0, 0, self.rng.randrange(min(self.cfg.values, 1 << queue.by_name["repeat_value"].bits(self.cfg))))), **strides)
+                          repeat_value=self.rng.choice((0, 0, self._value(queue))), **strides)
+
+    def _value(self, queue: Queue) -> int:
+        """A dynamic value that `repeat_value` can name."""
+        return self.rng.randrange(min(self.cfg.values, 1 << queue.by_name["repeat_value"].bits(self.cfg)))
 
     def _inner(self, queue: Queue, **ends: int) -> list[Insn]:
         body = [self._plain(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]

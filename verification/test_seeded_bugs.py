@@ -18,8 +18,8 @@ import rtl.mesh
 import rtl.ram_verilog
 import rtl.reduce
 import rtl.scalar
-import rtl.small_scalar
 import rtl.sequencer
+import rtl.small_scalar
 import rtl.vector
 from rtl.arithmetic import node
 from rtl.config import preset

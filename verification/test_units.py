@@ -22,7 +22,7 @@ def test_unit_is_as_golden(unit: str, name: str) -> None:
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_two_products_in_one_multiplier_of_an_ice40_are_as_golden(broken: bool) -> None:
-    """The mesh with SB_MAC16s, around the model that yosys ships; and with one whose halves are unsigned, which fails."""
+    """The mesh with SB_MAC16s, around the model that yosys ships; with one whose halves are unsigned it fails."""
     text = cached_design("matrix", "icebreaker", Technology.ICE40)
     assert text.count("SB_MAC16 ") == PRESETS["icebreaker"].peak_macs // 2
     if broken:

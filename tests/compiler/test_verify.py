@@ -209,4 +209,4 @@ RUN, END = Insn(SCALAR, {"op": Op.RUN}), Insn(SCALAR, {"op": Op.END})
 ])
 def test_control_that_goes_wrong_is_found(words: list[Insn], message: str):
     with pytest.raises(CompileError, match=message):
-        walk(preset("tiny"), words, [0, 0], 9)
+        walk(PRESETS["tiny"], words, [0, 0], 9)

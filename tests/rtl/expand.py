@@ -58,7 +58,8 @@ def duration(queue: Queue, word: Current, values: Sequence[int], beats: int) -> 
     return word.repeat * (word.fields["pace"] + 1) + beats if queue is VECTOR else 1
 
 
-def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classify: bool, beats: int = 1) -> tuple[list[Current], int]:
+def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classify: bool,
+           beats: int = 1) -> tuple[list[Current], int]:
     """RUN words with the cycle of each, and the cycle in which the queue becomes idle; `go` is in cycle 0."""
     found: list[Current] = []
     inner, outer = Loop(), Loop()

@@ -51,26 +51,41 @@ def block(cfg: Config, sequence: int) -> dict[str, list[Insn]]:
     t = timing(cfg)
     start = 1 + t.values_ready + 10 + LONGER * cfg.sequences + t.acc_visible  # of the first vector pass
     row, out, own = 6 + 16 * sequence, 120 + 8 * sequence, {"sequence": sequence}
+    apart, pace = (3 if cfg.groups > 1 else 0), cfg.beats - 1
     return {
         "matrix": [
-            run(MATRIX, gather=1, clear=1, row=4, act=8, group_step=3 % cfg.groups * 3, **own),
+            run(MATRIX, gather=1, clear=1, row=4, act=8, group_step=apart, **own),
             Insn(MATRIX, {"wait": t.values_ready - 1}),
             run(MATRIX, repeat=1, repeat_value=1, outer=1, row=20, row_step=5, act=30, act_step=1,
-                group_step=3, slot=1, clear=1)],
+                group_step=apart, slot=1, clear=1)],
         "vector": [
-            run(VECTOR, wait=start - 1, repeat=2, source=Source.ACC, inc_slot=1, factor1=Factor1.UNSIGNED, param=2,
-                inc_param=1, s0=3, s1=5, write=1, dst=row, inc_dst=1, reduce=Reduce.SUM, first=1, target=1 + sequence),
+            run(VECTOR, wait=start - 1, repeat=2, pace=pace, source=Source.ACC, inc_slot=1,
+                factor1=Factor1.UNSIGNED, param=2, inc_param=1, s0=3, s1=5, write=1, dst=row, inc_dst=1,
+                reduce=Reduce.SUM, first=1, target=1 + sequence),
             run(VECTOR, wait=t.memory_visible, source=Source.MEM, src=row, rope=1, factor1=Factor1.SIGNED, param=40,
                 s1=4, s3=3, store=Store.KEYS, dst=40 + 14 * sequence, **own),
             run(VECTOR, source=Source.MEM, src=row + 1, s3=6, store=Store.VALUES, dst=50 + 10 * sequence, **own),
-            run(VECTOR, repeat=2, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION, write=1, dst=row + 4,
-                inc_dst=1, **own),
+            run(VECTOR, repeat=2, pace=pace, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION, write=1,
+                dst=row + 4, inc_dst=1, **own),
             run(VECTOR, wait=40, repeat=2, pace=3, source=Source.MEM, src=row, inc_src=1, factor2=Factor2.SCALAR,
                 scalar=3 + sequence, s2=10, s3=5, write=1, store=Store.ACT, dst=out, inc_dst=1)],
         "scalar": [
             run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1 + sequence, bias=5,
                 adjust=-18, dst=3 + sequence)],
     }
+
+
+def fitting(cfg: Config, words: Sequence[Insn]) -> list[Insn]:
+    """The words, with NOPs for what a wait is too long."""
+    found: list[Insn] = []
+    for insn in words:
+        most = (1 << insn.queue.by_name["wait"].bits(cfg)) - 1
+        wait = insn.number("wait")
+        while wait > most:
+            found.append(Insn(insn.queue, {"wait": most}))
+            wait -= most + 1
+        found.append(Insn(insn.queue, {**insn.fields, "wait": wait}))
+    return found
 
 
 def winner(sequence: int, index: int) -> Insn:
@@ -96,7 +111,7 @@ def program(cfg: Config) -> dict[str, list[Insn]]:
         *(winner(sequence, index) for index in range(3) for sequence in sequences), end(VECTOR, wait=t.token_visible)]
     words["matrix"].append(end(MATRIX))
     words["scalar"].append(end(SCALAR))
-    return words
+    return {name: fitting(cfg, found) for name, found in words.items()}
 
 
 def image(cfg: Config) -> Image:
@@ -155,7 +170,8 @@ class Model:
         for index in range(3 if classify else 0):
             for sequence in range(len(tokens)):
                 self.one_pass(winner(sequence, index), 0, memory=self.memory[120 + 8 * sequence + index])
-        idle = max(expand(queue, self.words[queue.name], values, classify=classify, beats=self.cfg.beats)[1] for queue in QUEUES)
+        idle = max(expand(
+            queue, self.words[queue.name], values, classify=classify, beats=self.cfg.beats)[1] for queue in QUEUES)
         self.positions = [position + 1 for position in self.positions]
         return tuple(self.vector.tokens if classify else tokens), idle + timing(self.cfg).token_overhead
 
@@ -163,9 +179,9 @@ class Model:
         """The words of `block`, with sums over so many steps."""
         cfg, words = self.cfg, block(self.cfg, sequence)["vector"]
         position, row, out = self.positions[sequence], 6 + 16 * sequence, 120 + 8 * sequence
-        column, gather_step = token << EMBED_SHIFT, 3 % cfg.groups * 3
-        accs = [self.sums(4 + column // cfg.taps, 8 + column % cfg.taps, 1, gather_step)]
-        accs += [self.sums(20 + 5 * output, 30 + output, steps, 3) for output in range(2)]
+        column, apart = token << EMBED_SHIFT, 3 if cfg.groups > 1 else 0
+        accs = [self.sums(4 + column // cfg.taps, 8 + column % cfg.taps, 1, apart)]
+        accs += [self.sums(20 + 5 * output, 30 + output, steps, apart) for output in range(2)]
         for index, acc in enumerate(accs):
             params = self.params[2 + index].tolist()
             self.memory[row + index], _ = self.one_pass(words[0], index, acc=acc, params=params)
