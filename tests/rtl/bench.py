@@ -24,7 +24,7 @@ FOUR = dataclasses.replace(PRESETS["tiny"], name="four", sequences=4)
 """As many sequences as there can be; no preset has them."""
 
 SERIAL = dataclasses.replace(
-    PRESETS["tiny"], name="serial", groups=1, serial_vector=True, small_scalar=True, scalar_memory=True,
+    PRESETS["tiny"], name="serial", groups=1, acc_register=True, serial_vector=True, small_scalar=True, scalar_memory=True,
     vector_cuts=("round", "add", "function"))
 """A serial vector unit of more lanes and sequences than the preset that has one."""
 
