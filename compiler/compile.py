@@ -63,8 +63,11 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         raise InputError(f"the program does not fit {config.name}: {error}") from None
     verify_program(words, plan, program.cycles, layout, sorted({0, buckets // 2, buckets - 1}))
     values = np.zeros((config.buckets, config.values), np.uint16)
-    for number, column in enumerate(plan.columns.columns):
-        values[:buckets, number] = column
+    if config.linear_values:
+        values[:] = config.linear_table()
+    else:
+        for number, column in enumerate(plan.columns.columns):
+            values[:buckets, number] = column
     bucket = np.arange(wanted) // config.bucket_positions
     shape = model.shape
     macs = np.array([[shape.macs(position, classify=classify) for position in range(wanted)]

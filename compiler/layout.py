@@ -180,15 +180,17 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
 
     most_heads = head_registers(config, sequences, len(chunks))
     even = config.groups // int(np.gcd(config.groups, g.units_per_head))  # KV heads after which no V block is shared
-    wave = next((n for n in range(shape.kv_heads, 0, -1) if n * shape.queries_per_kv <= most_heads
-                 and (n == shape.kv_heads or n % even == 0)), even)
-    wave_heads = wave * shape.queries_per_kv
+    waves = [n for n in range(shape.kv_heads, 0, -1) if n * shape.queries_per_kv <= most_heads
+             and (n == shape.kv_heads or n % even == 0)] or [even]
     score_rows = g.padded_context // lanes
     x_size = ceil_div(g.x_blocks, act_scale) * act_scale  # one pass writes x and x8 to the same address
     own("x", vector, "x", x_size)
     act.take("x8", x_size * sequences)
     q_vectors = len(g.head_map(shape.heads)) // lanes
     k_vectors = len(g.head_map(shape.kv_heads)) // lanes
+    left = vector.depth // sequences - x_size - q_vectors - k_vectors  # rows for scores
+    wave = next((n for n in waves if n * shape.queries_per_kv * score_rows <= left), waves[0])
+    wave_heads = wave * shape.queries_per_kv
     own("wide", vector, "wide q and k", q_vectors + k_vectors)
     own("scores", vector, "scores", wave_heads * score_rows)
     over(vector, 2 * g.hidden_blocks, "scores")

@@ -83,6 +83,8 @@ class Token:
                           for section, ops in self.parts.items()}
         blocks = np.array(buckets, np.int64)
         scales = sorted({count.scale for op in operations for count in op.counts.values()})
+        if config.linear_values:  # the machine's columns, and no others
+            scales = [1 << number for number in range(config.values - 1)]
         self.given = [blocks * scale for scale in scales]
         self._no_release = {
             section: np.zeros((len(ops), self.buckets), np.int64) for section, ops in self.parts.items()}

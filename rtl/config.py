@@ -45,6 +45,8 @@ class Config:
         asked a cycle ahead (a serial vector unit alone can do that).
     matrix_words, vector_words, scalar_words: program memory of each queue.
     values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
+        linear_values: they are not in a table: number n is the bucket's number times 2 ** (n - 1).
+    small_sequencer: the sequencers of rtl/small_sequencer.py, with less logic and longer paths.
     sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
@@ -88,6 +90,8 @@ class Config:
     scalar_words: int = 256
     values: int = 16
     value_bits: int = 12
+    linear_values: bool = False
+    small_sequencer: bool = False
     sequences: int = 1
     position_bits: int
     token_bits: int = 10
@@ -131,6 +135,10 @@ class Config:
              "a serial vector unit has no register after 'shift', and its last after 'function'")
         need(not self.serial_vector or (self.acc_register and not self.spread),
              "a serial vector unit takes all accumulators at once, with acc_register, and has no spread")
+        need(not self.small_sequencer or (self.linear_values and not self.lut_memories),
+             "small_sequencer needs linear_values and programs in block RAM")
+        need(not self.linear_values or (self.buckets - 1) << self.values - 2 < 1 << self.value_bits,
+             f"value_bits is {self.value_bits}; {self.values} linear values need more")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
@@ -169,6 +177,10 @@ class Config:
         """K-cache stores a vector needs when lanes > taps; places a vector can have in a bank row otherwise."""
         return max(self.lanes // self.taps, self.taps // self.lanes)
 
+    def linear_table(self) -> list[list[int]]:
+        """The dynamic values of each bucket, with `linear_values`."""
+        return [[0, *(bucket << number for number in range(self.values - 1))] for bucket in range(self.buckets)]
+
     @property
     def beats(self) -> int:
         """Cycles that a pass occupies the vector unit."""
@@ -193,15 +205,15 @@ _PRESETS = (
            vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, position_bits=6,
            token_bits=8),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
-           tile_lanes=2, tile_taps=4, acc_bits=23, vector_rows=512, act_rows=256, param_rows=1536, constants=32,
-           position_bits=7, token_bits=9, value_bits=8, matrix_words=256, vector_words=256, scalar_words=256,
-           narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.repeat_value", 2), ("matrix.outer", 8),
-                   ("matrix.outer_value", 2), ("matrix.row_step", 5), ("matrix.act_step", 1), ("matrix.group_step", 0),
-                   ("vector.wait", 5), ("vector.repeat", 8), ("vector.repeat_value", 2), ("vector.pace", 4),
-                   ("vector.grouped", 0), ("scalar.wait", 8), ("scalar.repeat", 4), ("scalar.repeat_value", 2),
-                   ("scalar.bias", 8), ("scalar.adjust", 6)),
-           vector_cuts=("select", "scale", "round", "multiply", "add", "function"),
-           acc_register=True, serial_vector=True, small_scalar=True, scalar_memory=True),
+           tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256, param_rows=1536,
+           constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7, token_bits=9,
+           matrix_words=128, vector_words=256, scalar_words=64,
+           narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.outer", 8), ("matrix.row_step", 5),
+                   ("matrix.act_step", 1), ("matrix.group_step", 0), ("vector.wait", 5), ("vector.repeat", 8),
+                   ("vector.pace", 4), ("vector.grouped", 0), ("scalar.repeat", 4), ("scalar.bias", 8),
+                   ("scalar.adjust", 6)),
+           vector_cuts=("select", "scale", "round", "multiply", "add", "function"), acc_register=True,
+           small_sequencer=True, serial_vector=True, small_scalar=True, scalar_memory=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,

@@ -14,7 +14,7 @@ from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import NEVER_COLLIDES, each_sequence
 from rtl.protocol import Space
-from rtl.sequencer import ValuesSignature, dynamic_layout
+from rtl.sequencer import ValuesSignature, bucket_bits, dynamic_layout
 
 COUNTER_BITS = 32
 """Cycle counters, as the protocol has them."""
@@ -64,7 +64,7 @@ class Values(wiring.Component):
         self.cfg, self.contents = cfg, contents
         self.address_bits = log2(cfg.values * cfg.buckets)
         super().__init__({
-            "go": In(1), "bucket": In(max(1, log2(cfg.buckets))), "row": Out(ValuesSignature(cfg)),
+            "go": In(1), "bucket": In(bucket_bits(cfg)), "row": Out(ValuesSignature(cfg)),
             "load": In(wiring.Signature({
                 "address": Out(self.address_bits), "data": Out(cfg.value_bits), "en": Out(1)}))})
 
@@ -116,10 +116,11 @@ class Control(wiring.Component):
     start : Out(1). A token that the host wanted starts: the next cycle is its cycle 0.
     go : Out(1). To the queues: this is cycle 0 of a token. idle : In(1). All queues are idle.
     winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2, `rtl.timing` token_read.
-    values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position.
+    values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position; with
+        `Config.linear_values` it is `bucket` instead, the bucket's number.
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
-    load_values : In(address, data, en). load_register : In(address, data, en), see REGISTERS. Only between tokens.
+    load_values : In(address, data, en); with `linear_values` there is none, and what is written is forgotten. load_register : In(address, data, en), see REGISTERS. Only between tokens.
 
     Latency
     -------
@@ -133,28 +134,33 @@ class Control(wiring.Component):
 
     def __init__(self, cfg: Config, contents: Contents = EMPTY) -> None:
         self.cfg, self.contents = cfg, contents
-        self.table = Values(cfg, contents)
+        self.table = None if cfg.linear_values else Values(cfg, contents)
         row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
         self.register_bits = {"key_step": row, "rope_step": param, "embed_shift": bits_for(column_bits(cfg))}
-        super().__init__({
+        tells = {"bucket": Out(bucket_bits(cfg))} if self.table is None else {
+            "values": Out(ValuesSignature(cfg)), "load_values": In(self.table.load.signature.flip())}
+        super().__init__(tells | {
             "want": In(1), "classify": In(1), "set_token": In(1), "new_token": In(each_sequence(cfg.token_bits, cfg)),
             "restart": In(cfg.sequences), "reset": In(1),
             "ready": Out(1), "record": Out(stream.Signature(record_layout(cfg))),
             "position": Out(each_sequence(cfg.position_bits, cfg)), "token": Out(each_sequence(cfg.token_bits, cfg)),
             "cycles": Out(COUNTER_BITS), "start": Out(1), "go": Out(1), "idle": In(1),
-            "winner": In(each_sequence(cfg.token_bits, cfg)), "values": Out(ValuesSignature(cfg)),
+            "winner": In(each_sequence(cfg.token_bits, cfg)),
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
-            "load_values": In(self.table.load.signature.flip()),
             "load_register": In(wiring.Signature({"address": Out(2), "data": Out(16), "en": Out(1)}))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         cfg, table = self.cfg, self.table
-        m.submodules.table = table
-        wiring.connect(m, wiring.flipped(self.load_values), table.load)
-        wiring.connect(m, table.row, wiring.flipped(self.values))
-        m.d.comb += [table.go.eq(self.go), table.bucket.eq(furthest(self.position) >> log2(cfg.bucket_positions))]
+        bucket = furthest(self.position) >> log2(cfg.bucket_positions)
+        if table is None:
+            m.d.comb += self.bucket.eq(bucket)
+        else:
+            m.submodules.table = table
+            wiring.connect(m, wiring.flipped(self.load_values), table.load)
+            wiring.connect(m, table.row, wiring.flipped(self.values))
+            m.d.comb += [table.go.eq(self.go), table.bucket.eq(bucket)]
 
         start = dict(zip(REGISTERS, self.contents.of(Space.REGISTER), strict=False))
         registers = {

@@ -83,7 +83,8 @@ class Core(wiring.Component):
         for port, unit in (
             (host.bank, banks), (host.vector, memory), (host.act, act), (host.param, param), (host.constant, scalar)):
             connect(m, port, unit.host)
-        loads = [(host.values, control.load_values), (host.register, control.load_register)]
+        loads = [(host.register, control.load_register)]
+        loads += [] if cfg.linear_values else [(host.values, control.load_values)]
         loads += [(getattr(host, f"{name}_program"), sequencer.load) for name, sequencer in sequencers.items()]
         for source, target in loads:
             m.d.comb += [target.address.eq(source.address), target.data.eq(source.data), target.en.eq(source.en)]
@@ -98,9 +99,13 @@ class Core(wiring.Component):
         for name, issue in (("matrix", matrix_issue), ("vector", vector_issue), ("scalar", scalar_issue)):
             sequencer = sequencers[name]
             m.d.comb += [
-                sequencer.go.eq(control.go), sequencer.classify.eq(host.classify),
-                sequencer.values.index.eq(control.values.index), sequencer.values.found.eq(control.values.found),
-                sequencer.values.en.eq(control.values.en)]
+                sequencer.go.eq(control.go), sequencer.classify.eq(host.classify)]
+            if cfg.linear_values:
+                m.d.comb += sequencer.bucket.eq(control.bucket)
+            else:
+                m.d.comb += [
+                    sequencer.values.index.eq(control.values.index), sequencer.values.en.eq(control.values.en),
+                    sequencer.values.found.eq(control.values.found)]
             connect(m, sequencer.current, issue.current)
         m.d.comb += [
             matrix_issue.column.eq(control.column), vector_issue.rope.eq(control.rope),

@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from rtl.arithmetic import node, sum_is
-from rtl.config import Config
+from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
@@ -70,6 +70,11 @@ def dynamic_fields(cfg: Config, queue: Queue) -> data.StructLayout:
 def sums_layout(cfg: Config, queue: Queue) -> data.StructLayout:
     """A bit for each field to which a dynamic value is added."""
     return data.StructLayout({name.removesuffix("_value"): 1 for name in dynamic_fields(cfg, queue).members})
+
+
+def bucket_bits(cfg: Config) -> int:
+    """Width of a bucket's number."""
+    return max(1, log2(cfg.buckets))
 
 
 class ValuesSignature(wiring.Signature):
@@ -177,6 +182,7 @@ class Sequencer(wiring.Component):
     go : In(1). A token starts; only while `idle`. The program's first word is current in the next cycle.
     classify : In(1). The token has a classifier: END_PROMPT is a NOP. Constant while the queue is busy.
     values : In(ValuesSignature). What is kept in one cycle counts for words that become current two cycles later.
+    bucket : In. Instead of `values`, with `linear_values`: the bucket's number; steady during a token.
     current : Out(CurrentSignature), to the issue logic.
     idle : Out(1). At END (from the cycle in which END is current, after its wait), or after reset.
     load : In(address, data, en). Writes the program; only while idle.
@@ -196,13 +202,17 @@ class Sequencer(wiring.Component):
     def __init__(self, cfg: Config, queue: Queue, contents: Contents = EMPTY) -> None:
         self.cfg, self.queue, self.contents = cfg, queue, contents
         self.address_bits = max(1, bits_for(queue.words(cfg) - 1))
+        tells = {"bucket": In(bucket_bits(cfg))} if cfg.linear_values else {"values": In(ValuesSignature(cfg))}
         super().__init__({
-            "go": In(1), "classify": In(1), "values": In(ValuesSignature(cfg)),
+            "go": In(1), "classify": In(1), **tells,
             "current": Out(CurrentSignature(cfg, queue)), "idle": Out(1),
             "load": In(wiring.Signature({
                 "address": Out(self.address_bits), "data": Out(word_bits(cfg, queue)), "en": Out(1)}))})
 
     def elaborate(self, platform) -> Module:
+        if self.cfg.small_sequencer:
+            from rtl.small_sequencer import small_sequencer  # which is made of this unit's parts
+            return small_sequencer(self)
         m = Module()
         cfg, queue, now = self.cfg, self.queue, self.current
         in_luts = f"{queue.name}_program" in cfg.lut_memories

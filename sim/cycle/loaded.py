@@ -67,6 +67,9 @@ def check_shapes(image: Image) -> None:
         need(memory.shape[1:] == row and len(memory) <= rows, f"{name} is {memory.shape}; at most {(rows, *row)}")
     need(len(image.constants) <= cfg.constants, f"{len(image.constants)} constants; there are {cfg.constants}")
     need(image.values.shape[1:] == (cfg.values,), f"dynamic values are {image.values.shape}")
+    if cfg.linear_values:
+        need(image.values.tolist() == cfg.linear_table()[:len(image.values)], "dynamic values are not those that "
+             f"{cfg.name} makes of the bucket's number")
     need(not image.values[:, 0].any(), "dynamic value 0 is not zero")
     need(int(image.values.max(initial=0)) < 1 << cfg.value_bits, f"a dynamic value exceeds {cfg.value_bits} bits")
     need(image.context <= len(image.values) * cfg.bucket_positions and image.context <= 1 << cfg.position_bits,
