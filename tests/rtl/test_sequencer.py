@@ -61,12 +61,16 @@ class Bench:
                     ctx.set(sequencer.load.en, 1)
                     await ctx.tick()
                 ctx.set(sequencer.load.en, 0)
-                for index, value in enumerate(values):
-                    ctx.set(sequencer.values.index, index)
-                    ctx.set(sequencer.values.found, {"value": value, "some": int(value > 0)})
-                    ctx.set(sequencer.values.en, 1)
-                    await ctx.tick()
-                ctx.set(sequencer.values.en, 0)
+                if cfg.linear_values:
+                    assert values in cfg.linear_table()
+                    ctx.set(sequencer.bucket, values[1])
+                else:
+                    for index, value in enumerate(values):
+                        ctx.set(sequencer.values.index, index)
+                        ctx.set(sequencer.values.found, {"value": value, "some": int(value > 0)})
+                        ctx.set(sequencer.values.en, 1)
+                        await ctx.tick()
+                    ctx.set(sequencer.values.en, 0)
                 ctx.set(sequencer.classify, classify)
                 await ctx.tick()
                 assert ctx.get(sequencer.idle)
@@ -131,6 +135,8 @@ def test_random_programs_issue_as_specified(name: str, queue: Queue) -> None:
     tokens = []
     for _ in range(8):
         values = [0] + [rng.choice((0, 0, 1, 2, 3)) for _ in range(cfg.values - 1)]
+        if cfg.linear_values:
+            values = cfg.linear_table()[rng.randrange(4)]
         program = model.random_program(cfg, queue, rng)
         tokens += [(program, values, False), (program, values, True)]
     columns, ropes = (
