@@ -42,7 +42,7 @@ def matrix_accesses(cfg: Config, counts: dict[str, Count], cache: bool, insn: In
     slots = (insn.number("slot") + output) % cfg.slots
     edges = (step == 0) | (step == steps - 1)
     writes = (Touch(Space.ACC, slots[edges], (issue + t.acc_visible)[edges]),)
-    return Accesses(tuple(reads), writes, steps * outputs, steps * outputs, NO_CYCLES)
+    return Accesses(tuple(reads), writes, max(cfg.matrix_fetch, steps * outputs), steps * outputs, NO_CYCLES)
 
 
 def _group_scalars(cfg: Config, insn: Insn) -> Ints:
@@ -107,4 +107,4 @@ def scalar_accesses(cfg: Config, insn: Insn, bucket: int) -> Accesses:
     elif insn["function"] is not ScalarFunction.CONST:
         reads.append(Touch(Space.REDUCE, np.array([insn.number("reduce")]), at))
     write = Touch(Space.SCALAR, np.array([insn.number("dst")]), np.array([t.scalar_visible]))
-    return Accesses(tuple(reads), (write,), 1, 0, NO_CYCLES)
+    return Accesses(tuple(reads), (write,), cfg.scalar_fetch, 0, NO_CYCLES)

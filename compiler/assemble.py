@@ -29,7 +29,7 @@ class Program:
     cycles: Ints
 
 
-def _words(schedule: Schedule, part: SectionSchedule, queue: str) -> list[Word]:
+def _words(schedule: Schedule, part: SectionSchedule, queue: str, fetch: int) -> list[Word]:
     result: list[Word] = []
     for placed in part.queues[queue]:
         counts: list[tuple[str, int]] = []
@@ -38,15 +38,15 @@ def _words(schedule: Schedule, part: SectionSchedule, queue: str) -> list[Word]:
             column = schedule.columns.add(np.arange(len(placed.issue)) * count.scale)
             insn = Insn(insn.queue, {**insn.fields, name: count.scale - 1} if count.scale > 1 else insn.fields)
             counts.append((name, column))
-        result += _waiting(Word(insn, placed.wait, tuple(counts)))
+        result += _waiting(Word(insn, placed.wait, tuple(counts)), fetch)
     return result
 
 
-def _waiting(word: Word) -> list[Word]:
-    """A word after NOPs for all but one of the dynamic values that its wait adds up."""
+def _waiting(word: Word, fetch: int) -> list[Word]:
+    """A word after NOPs, of `fetch` cycles each, for all but one of the dynamic values that its wait adds up."""
     more = word.wait.more
     nops = [Word(Insn(word.insn.queue), Wait(0, value)) for value in more]
-    return [*nops, replace(word, wait=Wait(word.wait.cycles - len(more), word.wait.value))]
+    return [*nops, replace(word, wait=Wait(word.wait.cycles - fetch * len(more), word.wait.value))]
 
 
 def _with_wait(words: list[Word], wait: Wait) -> list[Word]:
@@ -78,20 +78,20 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
     ends = np.zeros((2, len(period)), np.int64)
     landed = prompt_end(body, period, t)
     for queue, name in zip((MATRIX, VECTOR, SCALAR), QUEUE_NAMES, strict=True):
-        first = int(body.queues[name][0].issue[0])
-        loop_wait = start + first - int(prologue.end(name)[0]) - 1
+        first, fetch = int(body.queues[name][0].issue[0]), config.fetch(name)
+        loop_wait = start + first - int(prologue.end(name)[0]) - fetch
         loop = _control(queue, Op.LOOP_OUTER, repeat=layers - 1, **(strides[name] if layers > 1 else {}))
-        head = _words(schedule, prologue, name)
+        head = _words(schedule, prologue, name, fetch)
         if head:
             head = _with_wait(head, Wait(int(prologue.queues[name][0].issue[0])))
-        inside = roll(config, merge(config, _words(schedule, body, name)))
+        inside = roll(config, merge(config, _words(schedule, body, name, fetch)))
         back = schedule.back_waits[name]
         if back is not None:
-            inside += _waiting(Word(_control(queue, Op.NOP), back))
+            inside += _waiting(Word(_control(queue, Op.NOP), back), fetch)
         inside[-1] = replace(inside[-1], end_outer=True)
         gap = int(after[0] + epilogue.queues[name][0].issue[0] - period[0] - first)  # END_PROMPT and the wait around it
-        prompt_wait = min(gap - 1, max(0, landed - first))
-        tail = _with_wait(_words(schedule, epilogue, name), Wait(gap - 1 - prompt_wait))
+        prompt_wait = min(gap - fetch, max(0, landed - first))
+        tail = _with_wait(_words(schedule, epilogue, name, fetch), Wait(gap - fetch - prompt_wait))
         final = max(0, _settled(epilogue, name) - t.token_read)
         words[name] = [
             *roll(config, merge(config, head)), Word(loop, Wait(loop_wait)), *inside,
@@ -113,9 +113,10 @@ def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
         for word in program.words[queue.name]:
             wait = word.wait
             most = (1 << queue.by_name["wait"].bits(config)) - 1
-            while wait.cycles > most:  # too long for one word: a NOP takes its wait and one cycle more
-                encoded.append(encode(config, _control(queue, Op.NOP, wait=most)))
-                wait = Wait(wait.cycles - most - 1, wait.value)
+            while wait.cycles > most:  # too long for one word: a NOP takes its wait and one cycle more, or `fetch`
+                here = min(most, wait.cycles - config.fetch(queue.name))
+                encoded.append(encode(config, _control(queue, Op.NOP, wait=here)))
+                wait = Wait(wait.cycles - here - config.fetch(queue.name), wait.value)
             fields: dict[str, int | enum.Enum] = dict(word.insn.fields)
             extra = {"wait": wait.cycles, "wait_value": wait.value, "end_inner": int(word.end_inner),
                      "end_outer": int(word.end_outer)}

@@ -23,8 +23,8 @@ class NoValueLeft(CompileError):
 class Wait:
     """Idle cycles before a word: `cycles` plus dynamic value number `value` (0: none).
 
-    more: further dynamic values. Each stands in a NOP of its own before the word; the NOP's one cycle is counted in
-    `cycles`.
+    more: further dynamic values. Each stands in a NOP of its own before the word; the NOP's own cycles (one, or as
+    `Config.fetch` has it) are counted in `cycles`.
     """
 
     cycles: int
@@ -68,8 +68,8 @@ class Columns:
         self.columns.append(column.astype(np.int64))
         return len(self.columns) - 1
 
-    def cover(self, gap: Ints, slack: Ints, reserve: int) -> tuple[Wait, Ints]:
-        """A wait nowhere shorter than `gap`, and its length in each bucket.
+    def cover(self, gap: Ints, slack: Ints, reserve: int, nop: int = 1) -> tuple[Wait, Ints]:
+        """A wait nowhere shorter than `gap`, and its length in each bucket. nop: cycles of a NOP in that queue.
 
         Where it can be said with the columns there are, one that nowhere exceeds gap + slack; else a new column while
         more than `reserve` are left; else the wait that is late least.
@@ -77,7 +77,7 @@ class Columns:
         best: tuple[int, Wait, Ints] | None = None  # (cycles beyond gap + slack over all buckets, wait, length)
         for many in range(1, MOST_VALUES + 1):
             choices, sums = self._sums(many)
-            immediates = np.maximum(many - 1, (gap - sums).max(axis=1))  # the NOPs' cycles at least
+            immediates = np.maximum((many - 1) * nop, (gap - sums).max(axis=1))  # the NOPs' cycles at least
             lengths = sums + immediates[:, None]
             late = np.maximum(0, lengths - gap - slack).sum(axis=1)
             one = int(np.lexsort((lengths.sum(axis=1), late))[0])
@@ -92,8 +92,9 @@ class Columns:
             return Wait(int(gap.min()), self.add(shape)), gap
         return best[1], best[2]
 
-    def cover_both(self, gap: Ints, apart: Ints) -> Ints:
-        """A length nowhere shorter than `gap` that can be said, and with `apart` added can be said too.
+    def cover_both(self, gap: Ints, apart: Ints, nop: int = 1) -> Ints:
+        """A length nowhere shorter than `gap` that can be said, and with `apart` added can be said too. nop: cycles of
+        a NOP in the first's queue; in the other's it takes one.
 
         Where no known columns do, a new one is made. Raises NoValueLeft where there is no room for it.
         """
@@ -108,13 +109,13 @@ class Columns:
                 least = ends.get((other - other[0]).tobytes())
                 if least is None:
                     continue
-                immediate = max(many - 1, int((gap - shape).max()), least - int(other[0]))
+                immediate = max((many - 1) * nop, int((gap - shape).max()), least - int(other[0]))
                 length = shape + immediate
                 if best is None or length.sum() < best.sum():
                     best = length
         if best is not None:
             return best
-        _, length = self.cover(gap, np.zeros_like(gap), 0)
+        _, length = self.cover(gap, np.zeros_like(gap), 0, nop)
         other = length + apart
         self.add(other - other.min())
         return length + max(0, -int(other.min()))

@@ -99,7 +99,7 @@ def walk(config: Config, words: Sequence[Insn], values: Sequence[int], ready: in
             runs.append(Run(cycle, at, rounds, outputs, inner, outer))
             cycle += duration(config, word, rounds, outputs)
         else:
-            cycle += 1
+            cycle += config.fetch(queue.name)
         at += 1
         if op in (Op.LOOP_INNER, Op.LOOP_OUTER):
             level = "inner" if op is Op.LOOP_INNER else "outer"
@@ -121,8 +121,8 @@ def walk(config: Config, words: Sequence[Insn], values: Sequence[int], ready: in
 def duration(config: Config, insn: Insn, rounds: int, outputs: int) -> int:
     """Cycles that a RUN word occupies its queue."""
     if insn.queue is MATRIX:
-        return rounds * outputs
-    return (rounds - 1) * (insn.number("pace") + 1) + config.beats if insn.queue is VECTOR else 1
+        return max(rounds * outputs, config.matrix_fetch)
+    return (rounds - 1) * (insn.number("pace") + 1) + config.beats if insn.queue is VECTOR else config.scalar_fetch
 
 
 class Events:

@@ -13,7 +13,8 @@ import numpy as np
 from compiler.columns import Columns, NoValueLeft, Wait
 from compiler.ir import Ints, Section
 from compiler.section import QUEUE_NAMES, SectionSchedule
-from rtl.timing import Timing
+from rtl.config import Config
+from rtl.timing import Timing, timing
 
 
 @dataclass
@@ -53,40 +54,42 @@ def prompt_end(body: SectionSchedule, period: Ints, t: Timing) -> int:
         for touch in placed.operation.accesses(bucket).writes)
 
 
-def join(sections: dict[Section, SectionSchedule], columns: Columns, t: Timing, first_body: int, period: Ints,
+def join(sections: dict[Section, SectionSchedule], columns: Columns, config: Config, first_body: int, period: Ints,
          epilogue_start: Ints) -> Schedule:
     """The sections as close as their dependences and queues allow.
 
     first_body, period, epilogue_start: least distances of the sections' starts by their dependences, see `Schedule`.
     """
     prologue, body, epilogue = (sections[section] for section in Section)
-    zero = np.zeros(len(period), np.int64)
+    zero, t, fetch = np.zeros(len(period), np.int64), timing(config), config.fetch
     body_start = max(0, first_body, t.values_ready - 1 - first_dynamic(body))  # -1: word 0 is current in cycle 1
     period = np.maximum(period, 0)
     spans = {queue: body.end(queue) - body.first(queue) for queue in QUEUE_NAMES}
-    for queue in QUEUE_NAMES:  # +1: the LOOP word
-        body_start = max(body_start, int((prologue.end(queue) + 1 - body.first(queue)).max()))
+    for queue in QUEUE_NAMES:  # + that of the LOOP word
+        body_start = max(body_start, int((prologue.end(queue) + fetch(queue) - body.first(queue)).max()))
         period = np.maximum(period, spans[queue])
-    if any((period == span).any() and (period != span).any() for span in spans.values()):
-        period = period + 1  # a NOP takes a cycle, in every bucket or in none
+    while any((period != span).any() and (period < span + fetch(queue)).any() for queue, span in spans.items()):
+        period = period + 1  # a NOP takes a cycle (or as many as its queue's words), in every bucket or in none
     # The matrix queue's wait may be rounded up, which lengthens the period for all; the others' must be exact.
     if (period != spans["matrix"]).any():
-        _, gap = columns.cover(period - spans["matrix"] - 1, zero, len(QUEUE_NAMES) - 1)
-        period = spans["matrix"] + 1 + gap
+        least = spans["matrix"] + fetch("matrix")
+        _, gap = columns.cover(period - least, zero, len(QUEUE_NAMES) - 1, fetch("matrix"))
+        period = least + gap
     back_waits: dict[str, Wait | None] = {}
     for queue, span in spans.items():
-        gap = period - span - 1
-        if (gap < 0).all():
+        gap = period - span - fetch(queue)
+        if (period == span).all():
             back_waits[queue] = None
             continue
-        back_waits[queue], said = columns.cover(gap, zero, 0)
+        back_waits[queue], said = columns.cover(gap, zero, 0, fetch(queue))
         if not np.array_equal(said, gap):
             raise NoValueLeft("the dynamic values have no room for the wait that closes the loop over layers")
     after = np.maximum(epilogue_start, 0)
-    for queue in QUEUE_NAMES:  # +1: the END_PROMPT word
-        after = np.maximum(after, period + body.first(queue) + 1 - epilogue.first(queue))
+    for queue in QUEUE_NAMES:  # + that of the END_PROMPT word
+        after = np.maximum(after, period + body.first(queue) + fetch(queue) - epilogue.first(queue))
     # In a prompt token one of these words must be able to wait for what is still under way.
     latest = max(int(epilogue.first(queue).max()) for queue in QUEUE_NAMES)
-    after = np.maximum(after, period + prompt_end(body, period, t) + 1 - latest)
+    longest = max(fetch(queue) for queue in QUEUE_NAMES)
+    after = np.maximum(after, period + prompt_end(body, period, t) + longest - latest)
     after = period + int((after - period).max())  # the epilogue's first waits are the same at every position
     return Schedule(sections, columns, body_start, period, after, back_waits)

@@ -233,7 +233,7 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
         found.append(f"context {layout.geometry.context} exceeds {1 << config.position_bits} positions")
     if shape.vocab > 1 << config.token_bits:
         found.append(f"vocabulary {shape.vocab} exceeds {1 << config.token_bits} tokens")
-    whole = config.bucket_positions  # lanes and taps alike
+    whole = max(config.lanes, config.taps)  # both alike
     if any(end % whole for end in model.hidden_chunks[:-1]):
         found.append(f"chunks of the hidden vector end at {model.hidden_chunks[:-1]}, not at multiples of {whole}")
     room = head_registers(config, layout.sequences, len(layout.hidden_chunks))

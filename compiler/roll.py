@@ -109,6 +109,8 @@ def _matrix_run(cfg: Config, words: list[Word], at: int) -> tuple[Word, int] | N
     first = words[at].insn
     if first.queue is not MATRIX or first["op"] is not Op.RUN or words[at].counts or first.number("outer"):
         return None
+    if first.number("repeat") + 1 < cfg.matrix_fetch:  # as words, they take longer
+        return None
     if at + 1 >= len(words):
         return None
 
@@ -183,7 +185,7 @@ class _Loop:
 def roll(cfg: Config, words: list[Word]) -> list[Word]:
     """Repeated runs made into inner loops, at each word the one that saves most.
 
-    The LOOP word takes a cycle. Where the wait before the first round has none to spare, the body gives up `late`
+    The LOOP word takes a cycle (or as many as `Config.fetch` has it). Where the wait before the first round has none to spare, the body gives up `late`
     cycles of its wait to a NOP at its end, and the word after the loop waits that much less.
     """
     words, result = list(words), list[Word]()
@@ -196,12 +198,13 @@ def roll(cfg: Config, words: list[Word]) -> list[Word]:
             continue
         lead, steady = words[at].wait, words[at + loop.length].wait
         queue, body_wait = words[at].insn.queue, steady.cycles - loop.late
+        fetch = cfg.fetch(queue.name)
         head = _set(Insn(queue), op=Op.LOOP_INNER, repeat=loop.count - 1, **loop.strides)
-        result.append(Word(head, Wait(lead.cycles - body_wait - 1, lead.value)))
+        result.append(Word(head, Wait(lead.cycles - body_wait - fetch, lead.value)))
         body = [replace(words[at], wait=Wait(body_wait)), *words[at + 1:at + loop.length]]
         at += loop.count * loop.length
         if loop.late:
-            body.append(Word(Insn(queue), Wait(loop.late - 1)))
+            body.append(Word(Insn(queue), Wait(loop.late - fetch)))
             words[at] = replace(words[at], wait=Wait(words[at].wait.cycles - loop.late, words[at].wait.value))
         body[-1] = replace(body[-1], end_inner=True)
         result += body
@@ -212,8 +215,9 @@ def _best_loop(cfg: Config, words: list[Word], at: int) -> _Loop | None:
     """The loop from `at` on that saves most words; None where none saves any."""
     best: _Loop | None = None
     for length in range(1, min(_LONGEST_BODY, (len(words) - at) // 2) + 1):
-        lead, steady = words[at].wait, words[at + length].wait
-        late = max(0, steady.cycles + 1 - lead.cycles)
+        lead, steady, fetch = words[at].wait, words[at + length].wait, cfg.fetch(words[at].insn.queue.name)
+        late = steady.cycles + fetch - lead.cycles
+        late = max(late, fetch) if late > 0 else 0
         if steady.value or late > steady.cycles:
             continue
         count, strides = _rounds(cfg, words, at, length)

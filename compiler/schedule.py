@@ -113,7 +113,7 @@ class Token:
                                    latest[section] if latest else None, release[section])
             for section, ops in self.parts.items()}
         ahead, layer, behind = (issues(self.parts[section], part) for section, part in sections.items())
-        return join(sections, columns, timing(self.config),
+        return join(sections, columns, self.config,
                     int(self.to_body.apart(ahead, layer).max()), self.to_next_layer.apart(layer, layer),
                     self.to_epilogue.apart(layer, behind))
 

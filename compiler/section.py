@@ -118,7 +118,7 @@ class _Placing:
     def __init__(self, section: Section, operations: list[Operation], sequence: list[int], links: Links,
                  config: Config, columns: Columns, latest: Ints | None, release: Ints) -> None:
         self.operations, self.columns, self.latest, self.release = operations, columns, latest, release
-        self.buckets = release.shape[1]
+        self.buckets, self.fetch = release.shape[1], config.fetch
         self.result = SectionSchedule(section)
         self.incoming = links.incoming(len(operations))
         self.durations = durations(operations, self.buckets)
@@ -176,7 +176,7 @@ class _Placing:
                 slack = np.zeros(self.buckets, np.int64)
                 if self.latest is not None:
                     slack = np.maximum(0, self.latest[number] + self.lost - start)
-                wait, gap = self.columns.cover(start - free, slack, _RESERVE)
+                wait, gap = self.columns.cover(start - free, slack, _RESERVE, self.fetch(queue))
                 sayable = free + gap
             if np.array_equal(self.ports.clear(operation, sayable), sayable):
                 return wait, sayable
@@ -208,7 +208,7 @@ class _Placing:
             if tries > PAIR_TRIES:  # rounding one up keeps spoiling the other
                 free = self.free[self.operations[number].queue]
                 behind = self.free[self.operations[mate].queue] - lag
-                start = free + self.columns.cover_both(start - free, free - behind)
+                start = free + self.columns.cover_both(start - free, free - behind, self.fetch("matrix"))
         self.settle(number, start)
         self.settle(mate, start + lag)
         if not np.array_equal(self.issue[mate], self.issue[number] + lag):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -105,16 +105,21 @@ class Banks(wiring.Component):
         cfg, host, m = self.cfg, self.host, Module()
         host_lane, host_row = host.address[:log2(cfg.lanes)], host.address[log2(cfg.lanes):]
         values = Signal(data.ArrayLayout(8 * cfg.taps, cfg.lanes))
-        m.d.comb += host.value.eq(picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_two=cfg.spread))
+        value = picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_two=cfg.spread)
+        m.d.comb += host.value.eq(value.word_select(host.byte, 8) if cfg.small_control else value)
         for lane in range(cfg.lanes):
             m.submodules[f"bank_{lane}"] = bank = Bank(cfg, self.contents.lane(lane, cfg.lanes))
-            host_writes = host.write & (host_lane == lane)
+            host_writes, host_bytes = host.write & (host_lane == lane), Const(-1, cfg.taps)
+            if cfg.small_control:
+                host_bytes = (1 << host.byte)[:cfg.taps]
             m.d.comb += [
                 bank.read_row.eq(Mux(host.active, host_row, self.read_row)),
                 bank.read_enable.eq(Mux(host.active, ~host_writes, self.read_enable)),
                 bank.write_row.eq(Mux(host.active, host_row, self.write_row)),
-                bank.write_enable.eq(Mux(host.active, host_writes.replicate(cfg.taps), self.write_enable[lane])),
-                bank.write_data.eq(Mux(host.active, host.data, Cat(self.write_data[lane]))),
+                bank.write_enable.eq(Mux(
+                    host.active, Mux(host_writes, host_bytes, 0), self.write_enable[lane])),
+                bank.write_data.eq(Mux(
+                    host.active, host.data.replicate(8 * cfg.taps // len(host.data)), Cat(self.write_data[lane]))),
                 self.read_data[lane].eq(bank.read_data),
                 values[lane].eq(bank.read_data)]
         return m

@@ -45,8 +45,11 @@ class Config:
         asked a cycle ahead (a serial vector unit alone can do that).
     matrix_words, vector_words, scalar_words: program memory of each queue.
     values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
-        linear_values: they are not in a table: number n is the bucket's number times 2 ** (n - 1).
-    small_sequencer: the sequencers of rtl/small_sequencer.py, with less logic and longer paths.
+        matrix_fetch, scalar_fetch: parts in which a small sequencer reads a word of that queue. Every word takes at least as
+        many cycles after its wait; of a matrix word what is needed after its first cycle is in the first part.
+    linear_values: they are not in a table: number n is the bucket's number times 2 ** (n - 1).
+    small_control: the host port and the sequencers of rtl/small_host.py and rtl/small_sequencer.py, with less logic and
+        longer paths; the host moves a byte at a time.
     sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
@@ -91,7 +94,9 @@ class Config:
     values: int = 16
     value_bits: int = 12
     linear_values: bool = False
-    small_sequencer: bool = False
+    small_control: bool = False
+    matrix_fetch: int = 1
+    scalar_fetch: int = 1
     sequences: int = 1
     position_bits: int
     token_bits: int = 10
@@ -135,8 +140,12 @@ class Config:
              "a serial vector unit has no register after 'shift', and its last after 'function'")
         need(not self.serial_vector or (self.acc_register and not self.spread),
              "a serial vector unit takes all accumulators at once, with acc_register, and has no spread")
-        need(not self.small_sequencer or (self.linear_values and not self.lut_memories),
-             "small_sequencer needs linear_values and programs in block RAM")
+        need(not self.small_control or (self.linear_values and not self.lut_memories),
+             "small_control needs linear_values and programs in block RAM")
+        need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 2, 4),
+             "matrix_fetch must be 1 or 2, scalar_fetch 1, 2 or 4")
+        need(self.small_control or self.matrix_fetch == self.scalar_fetch == 1,
+             "matrix_fetch and scalar_fetch need small_control")
         need(not self.linear_values or (self.buckets - 1) << self.values - 2 < 1 << self.value_bits,
              f"value_bits is {self.value_bits}; {self.values} linear values need more")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
@@ -165,8 +174,9 @@ class Config:
 
     @property
     def bucket_positions(self) -> int:
-        """Positions that share one row of dynamic values: attention works in steps of this many."""
-        return max(self.lanes, self.taps)
+        """Positions that share one row of dynamic values: attention works in steps of this many. No word of the matrix
+        queue then has fewer steps than cycles in any bucket."""
+        return max(self.lanes, self.taps) * self.matrix_fetch
 
     @property
     def buckets(self) -> int:
@@ -176,6 +186,10 @@ class Config:
     def chunks(self) -> int:
         """K-cache stores a vector needs when lanes > taps; places a vector can have in a bank row otherwise."""
         return max(self.lanes // self.taps, self.taps // self.lanes)
+
+    def fetch(self, queue: str) -> int:
+        """Parts in which a queue's words are read: the cycles that each takes at least."""
+        return {"matrix": self.matrix_fetch, "vector": 1, "scalar": self.scalar_fetch}[queue]
 
     def linear_table(self) -> list[list[int]]:
         """The dynamic values of each bucket, with `linear_values`."""
@@ -213,7 +227,7 @@ _PRESETS = (
                    ("vector.pace", 4), ("vector.grouped", 0), ("scalar.repeat", 4), ("scalar.bias", 8),
                    ("scalar.adjust", 6)),
            vector_cuts=("select", "scale", "round", "multiply", "add", "function"), acc_register=True,
-           small_sequencer=True, serial_vector=True, small_scalar=True, scalar_memory=True),
+           small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True, scalar_memory=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,

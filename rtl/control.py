@@ -12,7 +12,7 @@ from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
-from rtl.ports import NEVER_COLLIDES, each_sequence
+from rtl.ports import NEVER_COLLIDES, byte_member, each_sequence
 from rtl.protocol import Space
 from rtl.sequencer import ValuesSignature, bucket_bits, dynamic_layout
 
@@ -148,7 +148,9 @@ class Control(wiring.Component):
             "winner": In(each_sequence(cfg.token_bits, cfg)),
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
-            "load_register": In(wiring.Signature({"address": Out(2), "data": Out(16), "en": Out(1)}))})
+            "load_register": In(wiring.Signature({
+                "address": Out(2), "data": Out(8 if cfg.small_control else 16), "en": Out(1)}
+                | byte_member(cfg, Space.REGISTER)))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -166,8 +168,15 @@ class Control(wiring.Component):
         registers = {
             name: Signal(bits, name=name, init=start.get(name, 0)) for name, bits in self.register_bits.items()}
         for address, name in enumerate(REGISTERS):
-            with m.If(self.load_register.en & (self.load_register.address == address)):
-                m.d.sync += registers[name].eq(self.load_register.data)
+            load, register = self.load_register, registers[name]
+            with m.If(load.en & (load.address == address)):
+                if not cfg.small_control:
+                    m.d.sync += register.eq(load.data)
+                else:
+                    with m.If(~load.byte):
+                        m.d.sync += register[:8].eq(load.data)
+                    with m.Else():
+                        m.d.sync += register[8:].eq(load.data)
 
         # READY -> (start) GO -> BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (start) GO, or READY.
         elapsed, winner = Signal(COUNTER_BITS), Signal(each_sequence(cfg.token_bits, cfg))

@@ -88,6 +88,8 @@ class Core(wiring.Component):
         loads += [(getattr(host, f"{name}_program"), sequencer.load) for name, sequencer in sequencers.items()]
         for source, target in loads:
             m.d.comb += [target.address.eq(source.address), target.data.eq(source.data), target.en.eq(source.en)]
+            if cfg.small_control:
+                m.d.comb += target.byte.eq(source.byte)
         for name in ("want", "classify", "set_token", "new_token", "restart", "reset"):
             m.d.comb += getattr(control, name).eq(getattr(host, name))
         for name in ("start", "ready", "position", "token", "cycles"):

@@ -16,7 +16,7 @@ from rtl.arithmetic import node, register
 from rtl.config import Config
 from rtl.control import COUNTER_BITS, record_layout
 from rtl.isa import QUEUES
-from rtl.ports import each_sequence, host_read_cycles, host_signature, host_words
+from rtl.ports import byte_member, each_sequence, host_read_cycles, host_signature, host_words
 from rtl.protocol import (
     ERROR,
     READABLE,
@@ -50,8 +50,8 @@ def space_words(cfg: Config, space: Space) -> int:
 def load_signature(cfg: Config, space: Space) -> wiring.Signature:
     """The host's way into what it only writes, seen from the host: `en` writes the word at `address` in this cycle."""
     return wiring.Signature({
-        "address": Out(max(1, (space_words(cfg, space) - 1).bit_length())), "data": Out(8 * word_bytes(cfg, space)),
-        "en": Out(1)})
+        "address": Out(max(1, (space_words(cfg, space) - 1).bit_length())), "en": Out(1),
+        "data": Out(8 if cfg.small_control else 8 * word_bytes(cfg, space))} | byte_member(cfg, space))
 
 
 class Host(wiring.Component):
@@ -94,6 +94,9 @@ class Host(wiring.Component):
             "token": In(each_sequence(cfg.token_bits, cfg)), "cycles": In(COUNTER_BITS)})
 
     def elaborate(self, platform) -> Module:
+        if self.cfg.small_control:
+            from rtl.small_host import small_host  # which has this unit's ports
+            return small_host(self)
         m = Module()
         cfg = self.cfg
 

@@ -177,20 +177,21 @@ MATRIX = Queue("matrix", (
     "accumulator. `repeat + 1` steps (row and act advance by one each) make one output; "
     "`outer + values[outer_value] + 1` outputs follow one another, each starting `row_step` rows and `act_step` words "
     "after the start of the one before, in the next slot."), (
-    Field("row", _BANK_ROW, "bank row of the first step; + outer and inner offset", strided=True),
+    # What is needed after a word's first cycle comes first, see `Config.matrix_fetch`.
     Field("row_step", _BANK_ROW, "rows from one output's start to the next's (modulo the address width)"),
-    Field("act", _ACT_WORD, "activation word of the first step for lane group 0; + inner offset", strided=True),
     Field("act_step", _ACT_WORD, "words from one output's start to the next's (modulo the address width)"),
     Field("group_step", _ACT_WORD, "words between the operands of neighbouring lane groups"),
-    Field("slot", _SLOT, (
-        "accumulator of the first output, the following ones use the next, modulo slots; + inner offset"
-    ), strided=True),
-    Field("outer", lambda cfg: cfg.repeat_bits, "further outputs"),
-    Field("outer_value", _VALUE, "dynamic value added to `outer`"),
     Field("clear", _bits(1), "an output's first step starts from zero instead of from what the accumulator holds"),
     Field("gather", _bits(1), (
         "add the token's embedding column c = token << embed_shift: row + c div taps, act + c mod taps")),
     Field("sequence", lambda cfg: log2(cfg.sequences), "whose token is gathered"),
+    Field("outer_value", _VALUE, "dynamic value added to `outer`"),
+    Field("outer", lambda cfg: cfg.repeat_bits, "further outputs"),
+    Field("slot", _SLOT, (
+        "accumulator of the first output, the following ones use the next, modulo slots; + inner offset"
+    ), strided=True),
+    Field("act", _ACT_WORD, "activation word of the first step for lane group 0; + inner offset", strided=True),
+    Field("row", _BANK_ROW, "bank row of the first step; + outer and inner offset", strided=True),
 ), lambda cfg: cfg.matrix_words)
 
 VECTOR = Queue("vector", (

@@ -59,20 +59,22 @@ class VectorMemory(wiring.Component):
         in_luts = lut_ram(platform) if "memory" in cfg.lut_memories else {}
         m.submodules.ram = ram = Memory(
             shape=unsigned(16 * cfg.lanes), depth=cfg.vector_rows, init=[], attrs=NEVER_COLLIDES | in_luts)
-        reader, writer = ram.read_port(), ram.write_port(granularity=16)
+        unit = 8 if cfg.small_control else 16  # bits that the host moves
+        reader, writer = ram.read_port(), ram.write_port(granularity=unit)
         host_lane, host_row = split(host.address, cfg.lanes)
-        host_enable = (host.write << host_lane)[:cfg.lanes]
+        host_place = Cat(host.byte, host_lane) if cfg.small_control else host_lane
+        host_enable = (host.write << host_place)[:16 // unit * cfg.lanes]
 
         asked = pipe(m, cfg.spread, "asked", row=Mux(host.active, host_row, self.read_row),
                      enable=host.active | self.read_enable)
         m.d.comb += [
             reader.addr.eq(asked.row), reader.en.eq(asked.enable),
             writer.addr.eq(Mux(host.active, host_row, self.write_row)),
-            writer.en.eq(Mux(host.active, host_enable, self.write_enable.replicate(cfg.lanes))),
-            writer.data.eq(Mux(host.active, host.data.replicate(cfg.lanes), Cat(self.write_data)))]
+            writer.en.eq(Mux(host.active, host_enable, self.write_enable.replicate(len(host_enable)))),
+            writer.data.eq(Mux(host.active, host.data.replicate(len(host_enable)), Cat(self.write_data)))]
 
-        words = [reader.data.word_select(lane, 16) for lane in range(cfg.lanes)]
-        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(picked(m, words, host_lane, in_two=cfg.spread))]
+        words = [reader.data.word_select(place, unit) for place in range(len(host_enable))]
+        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(picked(m, words, host_place, in_two=cfg.spread))]
         return m
 
 

@@ -109,11 +109,17 @@ def host_signature(cfg: Config, space: Space) -> Signature:
     active: the host owns the memory's ports; only while the core is idle.
     address: word number, as in `rtl.protocol.Space`. write, data: write that word in this cycle.
     value: (readable spaces) the word at `address`, `host_read_cycles` later and for as long as the address stays.
+    byte: only with `Config.small_control`: data and value are this byte of the word.
     """
-    bits = 8 * word_bytes(cfg, space)
+    bits = 8 if cfg.small_control else 8 * word_bytes(cfg, space)
     address = Out((host_words(cfg, space) - 1).bit_length())
-    members = {"active": Out(1), "address": address, "write": Out(1), "data": Out(bits)}
+    members = {"active": Out(1), "address": address, "write": Out(1), "data": Out(bits)} | byte_member(cfg, space)
     return Signature(members | ({"value": In(bits)} if space in READABLE else {}))
+
+
+def byte_member(cfg: Config, space: Space) -> dict[str, Any]:
+    """Which byte of a word the host means, where it moves one at a time."""
+    return {"byte": Out(max(1, (word_bytes(cfg, space) - 1).bit_length()))} if cfg.small_control else {}
 
 
 def host_read_cycles(cfg: Config) -> int:

@@ -21,7 +21,7 @@ from rtl.arithmetic import node, sum_is
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import Op, Queue, layout, word_bits
-from rtl.ports import NEVER_COLLIDES
+from rtl.ports import NEVER_COLLIDES, byte_member
 from rtl.protocol import program_space
 from rtl.technology import lut_ram
 
@@ -185,7 +185,8 @@ class Sequencer(wiring.Component):
     bucket : In. Instead of `values`, with `linear_values`: the bucket's number; steady during a token.
     current : Out(CurrentSignature), to the issue logic.
     idle : Out(1). At END (from the cycle in which END is current, after its wait), or after reset.
-    load : In(address, data, en). Writes the program; only while idle.
+    load : In(address, data, en). Writes the program; only while idle. With `small_control` a byte at a time, see `byte`
+        in `rtl.ports.host_signature`.
 
     Latency
     -------
@@ -207,10 +208,11 @@ class Sequencer(wiring.Component):
             "go": In(1), "classify": In(1), **tells,
             "current": Out(CurrentSignature(cfg, queue)), "idle": Out(1),
             "load": In(wiring.Signature({
-                "address": Out(self.address_bits), "data": Out(word_bits(cfg, queue)), "en": Out(1)}))})
+                "address": Out(self.address_bits), "data": Out(8 if cfg.small_control else word_bits(cfg, queue)),
+                "en": Out(1)} | byte_member(cfg, program_space(queue))))})
 
     def elaborate(self, platform) -> Module:
-        if self.cfg.small_sequencer:
+        if self.cfg.small_control:
             from rtl.small_sequencer import small_sequencer  # which is made of this unit's parts
             return small_sequencer(self)
         m = Module()

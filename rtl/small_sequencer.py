@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
 from rtl.arithmetic import node
+from rtl.config import log2
 from rtl.isa import Op, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
@@ -50,17 +51,70 @@ def dynamic_value(unit: Sequencer, index: Any) -> Any:
     return made
 
 
+LATER = ("op", "repeat", "repeat_value", "end_inner", "end_outer", "row_step", "act_step", "group_step", "clear")
+"""Fields that a word of several cycles needs after its first one; where words are read in parts, in all but the last."""
+
+
+class _Program:
+    """A queue's program memory, written by the byte, and what of it is read.
+
+    A word is read in `Config.fetch` parts. The memory's output is the last one, the others are shifted into a register.
+    As soon as a word has started, the first parts of the next one are read, and the last one as it becomes current.
+    """
+
+    def __init__(self, m: Module, unit: Sequencer) -> None:
+        cfg, queue = unit.cfg, unit.queue
+        self.parts = parts = cfg.fetch(queue.name)
+        bits = word_bits(cfg, queue)
+        part_bytes = -(-bits // (8 * parts))
+        width, depth = 8 * part_bytes, queue.words(cfg) * parts
+        whole = list(unit.contents.of(program_space(queue)))
+        rows = [word >> width * part & (1 << width) - 1 for word in whole for part in range(parts)]
+        m.submodules.words = words = Memory(shape=unsigned(width), depth=depth, init=rows, attrs=NEVER_COLLIDES)
+        self.read, write = words.read_port(), words.write_port(granularity=8)
+        load = unit.load
+        low = log2(parts)
+        place = load.byte if parts == 1 else load.byte[:log2(part_bytes)]
+        m.d.comb += [
+            write.addr.eq(load.address if parts == 1 else Cat(load.byte[log2(part_bytes):][:low], load.address)),
+            write.data.eq(load.data.replicate(part_bytes)),
+            write.en.eq(Cat(load.en & (place == byte) for byte in range(part_bytes)))]
+        self.word = Signal(layout(cfg, queue))
+        self.begins, self.turns, self.target = Signal(), Signal(), Signal(unit.address_bits)
+        self.ready: Any = Const(1)  # all parts but the last are there, or one is the memory's output
+        if parts == 1:
+            m.d.comb += [
+                self.read.en.eq(self.turns), self.read.addr.eq(self.target),
+                self.word.as_value().eq(self.read.data)]
+            return
+        offset = 0
+        for item in queue.fields:
+            offset += item.bits(cfg)
+            assert queue.name == "scalar" or item.name not in LATER or offset <= width * (parts - 1), item.name
+        earlier, found, again = Signal(width * (parts - 1)), Signal(range(parts)), Signal(init=1)
+        more = node(m, found.any() & (found != parts - 1), "more")
+        starts = node(m, self.begins | again, "starts")
+        self.ready = node(m, (found == parts - 1) & ~again, "ready")
+        part = Mux(starts, 0, Mux(self.turns, parts - 1, found))[:low]
+        m.d.comb += [
+            self.read.addr.eq(Cat(part, self.target)), self.read.en.eq(starts | self.turns | more),
+            self.word.as_value().eq(Cat(earlier, self.read.data))]
+        m.d.sync += again.eq(load.en)
+        with m.If(starts):
+            m.d.sync += found.eq(1)
+        with m.Elif(self.turns):
+            m.d.sync += found.eq(0)
+        with m.Elif(more):
+            m.d.sync += found.eq(found + 1)
+        with m.If(self.turns | more):
+            m.d.sync += earlier.eq(Cat(earlier, self.read.data)[width:])
+
+
 def small_sequencer(unit: Sequencer) -> Module:
-    """The module of a Sequencer whose Config says `small_sequencer`."""
+    """The module of a Sequencer whose Config says `small_control`."""
     cfg, queue, now, m = unit.cfg, unit.queue, unit.current, Module()
-    m.submodules.words = words = Memory(
-        shape=word_bits(cfg, queue), depth=queue.words(cfg), init=unit.contents.of(program_space(queue)),
-        attrs=NEVER_COLLIDES)
-    read, write = words.read_port(), words.write_port()
-    word = Signal(layout(cfg, queue))
-    m.d.comb += [
-        write.addr.eq(unit.load.address), write.data.eq(unit.load.data), write.en.eq(unit.load.en),
-        word.as_value().eq(read.data)]
+    program = _Program(m, unit)
+    word, parts = program.word, program.parts
 
     # What follows from the word and the bucket.
     for name in now.dynamic.shape().members:
@@ -78,32 +132,36 @@ def small_sequencer(unit: Sequencer) -> Module:
     brief = node(m, ~is_(Op.RUN) | (Cat(now.zero[name] for name in ROUNDS[queue.name]).all() & single), "brief")
     is_end = node(m, is_(Op.END) | (is_(Op.END_PROMPT) & ~unit.classify), "is_end")
 
-    # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
-    fresh, waiting, going, wait_left = Signal(), Signal(), Signal(), Signal(len(totals["wait"]))
+    # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`, or `over` until
+    # the next one is read; idle: none.
+    fresh, waiting, going, over, wait_left = Signal(), Signal(), Signal(), Signal(), Signal(len(totals["wait"]))
     start, ending, complete = Signal(), Signal(), Signal()
+    done = node(m, (start & brief & ~is_end) | over | (going & now.last), "done")
     m.d.comb += [
         start.eq((fresh & now.zero.wait) | (waiting & (wait_left == 1))),
-        ending.eq(start & is_end), complete.eq((start & brief & ~is_end) | (going & now.last)),
-        unit.idle.eq(~(fresh | waiting | going) | ending),
+        ending.eq(start & is_end), complete.eq(done & program.ready),
+        unit.idle.eq(~(fresh | waiting | going | over) | ending),
         now.word.eq(word), now.run.eq(is_(Op.RUN) & (start | going)), now.start.eq(is_(Op.RUN) & start),
         now.repeat.eq(totals["repeat"])]
     m.d.sync += [
-        fresh.eq(unit.go | complete), waiting.eq((fresh | waiting) & ~start),
-        going.eq((start | going) & ~complete & ~ending), wait_left.eq(Mux(fresh, totals["wait"], wait_left - 1))]
+        fresh.eq(unit.go | complete), waiting.eq((fresh | waiting) & ~start), over.eq(done & ~complete),
+        going.eq((start | going) & ~done & ~ending), wait_left.eq(Mux(fresh, totals["wait"], wait_left - 1))]
 
-    # Where to go: the address of the next word, and of the one that a loop goes back to.
+    # Where to go: the address of the next word, and of the one that a loop goes back to. Decided as a word completes;
+    # where words are read in parts, as it starts, and from then on `address` is the next one's.
     address, next_address = Signal(unit.address_bits), Signal(unit.address_bits)
     inner = _Loop("inner", strides(cfg, queue), unit.address_bits, len(now.repeat))
     outer = _Loop("outer", outer_strides(cfg, queue), unit.address_bits, len(now.repeat))
     following = node(m, Mux(inner.back, inner.first, Mux(outer.back, outer.first, next_address)), "following")
+    decides = complete if parts == 1 else node(m, start & ~is_end, "decides")
     m.d.comb += [
         now.inner.eq(inner.offset), now.outer.eq(outer.offset), next_address.eq(address + 1),
         inner.back.eq(word.end_inner & inner.left.any()),
         outer.back.eq(word.end_outer & outer.left.any() & ~inner.back),
-        read.addr.eq(Mux(complete, following, 0)), read.en.eq(unit.go | complete)]
-    with m.If(read.en):
-        m.d.sync += address.eq(read.addr)
-    with m.If(complete):
+        program.begins.eq(start), program.turns.eq(unit.go | complete),
+        program.target.eq(Mux(decides, following, Mux(ending, 0, address)))]
+    with m.If(decides):
+        m.d.sync += address.eq(following)
         with m.If(is_(Op.LOOP_INNER)):
             inner.open(m, word, now.repeat, next_address)
         with m.If(is_(Op.LOOP_OUTER)):
@@ -113,5 +171,6 @@ def small_sequencer(unit: Sequencer) -> Module:
         with m.If(word.end_outer & ~inner.back):
             outer.end(m)
     with m.If(unit.idle):  # a token never starts with what a broken program left
+        m.d.sync += address.eq(0)
         m.d.sync += [each.eq(0) for loop in (inner, outer) for each in (loop.offset.as_value(), loop.left)]
     return m

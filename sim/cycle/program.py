@@ -54,7 +54,7 @@ class Run:
 
     Members:
         cycle: of its first round. rounds: how many. outputs: of a matrix word, each with `rounds` steps.
-        controls: words since the RUN word before that are none: each takes a cycle at least.
+        controls: cycles of the words since the RUN word before that are none, without their waits.
         values_from: first cycle that the dynamic values used since then allow; 0 where none is used.
         address: strided fields with the loops' offsets, modulo the field's width; "bank" is `dst` of K and V stores.
     """
@@ -170,7 +170,7 @@ def walk(
             raise IllegalProgram(cycle, f"the program runs off its end after {len(words)} words without END",
                                  *words[-1:])
         word = words[index]
-        f, op = word.fields, word.op
+        f, op, fetch = word.fields, word.op, cfg.fetch(word.queue.name)
         if f["wait_value"] or f["repeat_value"] or f.get("outer_value", 0):
             if cycle < values_ready:
                 raise IllegalProgram(
@@ -178,7 +178,7 @@ def walk(
             values_from = max(values_from, values_ready)
         start = cycle + f["wait"] + values[f["wait_value"]]
         rounds = f["repeat"] + values[f["repeat_value"]] + 1
-        cycle, index = start + 1, index + 1
+        cycle, index = start + fetch, index + 1
         if cycle > MOST_CYCLES:
             raise IllegalProgram(cycle, "{} is still running: a wait or a loop count must be wrong", word)
         if op is Op.END or (op is Op.END_PROMPT and not classify):
@@ -186,8 +186,8 @@ def walk(
                 raise IllegalProgram(start, "{} ends the queue inside the loop of {}", word, open_loop.word)
             return Walk(runs, start, controls)
         if op is not Op.RUN:
-            controls += 1
-            values_from += values_from > 0
+            controls += fetch
+            values_from += fetch * (values_from > 0)
         if op is Op.LOOP_OUTER:
             if open_loop := inner or outer:
                 raise IllegalProgram(start, "{} opens an outer loop inside the loop of {}", word, open_loop.word)
@@ -203,8 +203,10 @@ def walk(
                           controls=controls, values_from=values_from)
             runs.append(run)
             controls, values_from = 0, 0
-            cycle = start + run.outputs * rounds if word.queue.name == "matrix" else (
-                start + (rounds - 1) * (f.get("pace", 0) + 1) + (cfg.beats if word.queue.name == "vector" else 1))
+            length = run.outputs * rounds if word.queue.name == "matrix" else 1
+            if word.queue.name == "vector":
+                length = (rounds - 1) * (f["pace"] + 1) + cfg.beats
+            cycle = start + max(fetch, length)
         if f["end_inner"]:
             if inner is None:
                 raise IllegalProgram(start, "{} ends an inner loop that is not open", word)

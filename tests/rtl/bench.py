@@ -9,6 +9,7 @@ from collections.abc import Callable
 from amaranth.sim import Simulator
 
 from rtl.config import PRESETS, Config
+from rtl.protocol import Space, word_bytes
 
 
 def shallow(config: Config) -> Config:
@@ -39,6 +40,19 @@ def run(dut, body: Callable) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         simulator.run()
+
+
+async def load_word(ctx, cfg: Config, load, space: Space, address: int, word: int) -> None:
+    """A word through a port that the host only writes; at once or by the byte, as the machine has it."""
+    ctx.set(load.address, address)
+    ctx.set(load.en, 1)
+    for number, byte in enumerate(word.to_bytes(word_bytes(cfg, space), "little")):
+        if cfg.small_control:
+            ctx.set(load.byte, number)
+        ctx.set(load.data, byte if cfg.small_control else word)
+        if cfg.small_control or number == 0:
+            await ctx.tick()
+    ctx.set(load.en, 0)
 
 
 def pack(values: list[int], bits: int) -> int:

@@ -51,15 +51,15 @@ def numbers(insn: Insn) -> dict[str, int]:
     return {item.name: insn.number(item.name) for item in insn.queue.fields}
 
 
-def duration(queue: Queue, word: Current, values: Sequence[int], beats: int) -> int:
+def duration(cfg: Config, queue: Queue, word: Current, values: Sequence[int]) -> int:
     """Cycles of a RUN word."""
     if queue is MATRIX:
         return (word.repeat + 1) * (word.fields["outer"] + values[word.fields["outer_value"]] + 1)
-    return word.repeat * (word.fields["pace"] + 1) + beats if queue is VECTOR else 1
+    return word.repeat * (word.fields["pace"] + 1) + cfg.beats if queue is VECTOR else 1
 
 
-def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classify: bool,
-           beats: int = 1) -> tuple[list[Current], int]:
+def expand(cfg: Config, queue: Queue, words: Sequence[Insn], values: Sequence[int], *,
+           classify: bool) -> tuple[list[Current], int]:
     """RUN words with the cycle of each, and the cycle in which the queue becomes idle; `go` is in cycle 0."""
     found: list[Current] = []
     inner, outer = Loop(), Loop()
@@ -81,9 +81,9 @@ def expand(queue: Queue, words: Sequence[Insn], values: Sequence[int], *, classi
             word = Current(cycle, now, dict(inner.offset), {
                 name: outer.offset.get(name, 0) for name in OUTER_FIELDS[queue.name]}, repeat)
             found.append(word)
-            cycle += duration(queue, word, values, beats)
+            cycle += max(cfg.fetch(queue.name), duration(cfg, queue, word, values))
         else:
-            cycle += 1
+            cycle += cfg.fetch(queue.name)
         if now["end_inner"] and inner.round_ends():
             at = inner.body
         elif now["end_outer"] and outer.round_ends():

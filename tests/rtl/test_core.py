@@ -100,10 +100,10 @@ def program(cfg: Config) -> dict[str, list[Insn]]:
     words: dict[str, list[Insn]] = {queue.name: [] for queue in QUEUES}
     for sequence in sequences:
         made = block(cfg, sequence)
-        phase = expand(VECTOR, [*made["vector"], end(VECTOR)], [0, 0], classify=False, beats=cfg.beats)[1]
+        phase = expand(cfg, VECTOR, [*made["vector"], end(VECTOR)], [0, 0], classify=False)[1]
         for queue in QUEUES:
             found = made[queue.name]
-            length = expand(queue, [*found, end(queue)], [0, 0], classify=False, beats=cfg.beats)[1]
+            length = expand(cfg, queue, [*found, end(queue)], [0, 0], classify=False)[1]
             words[queue.name] += found if queue is VECTOR else [*found, Insn(queue, {"wait": phase - length})]
         words["vector"].append(Insn(VECTOR))
     words["vector"] += [
@@ -171,7 +171,7 @@ class Model:
             for sequence in range(len(tokens)):
                 self.one_pass(winner(sequence, index), 0, memory=self.memory[120 + 8 * sequence + index])
         idle = max(expand(
-            queue, self.words[queue.name], values, classify=classify, beats=self.cfg.beats)[1] for queue in QUEUES)
+            queue, self.words[queue.name], values, classify=classify)[1] for queue in QUEUES)
         self.positions = [position + 1 for position in self.positions]
         return tuple(self.vector.tokens if classify else tokens), idle + timing(self.cfg).token_overhead
 

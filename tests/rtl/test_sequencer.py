@@ -15,9 +15,10 @@ from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Factor1, Insn, Op, Queue, en
 from rtl.issue_matrix import MatrixIssue, column_bits
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
+from rtl.protocol import program_space
 from rtl.sequencer import Sequencer
 from tests.rtl import expand as model
-from tests.rtl.bench import MACHINES
+from tests.rtl.bench import MACHINES, load_word
 
 
 class Bench:
@@ -56,11 +57,9 @@ class Bench:
             await ctx.tick()
             for program, values, classify in tokens:
                 for address, insn in enumerate(program):
-                    ctx.set(sequencer.load.address, address)
-                    ctx.set(sequencer.load.data, encode(cfg, insn))
-                    ctx.set(sequencer.load.en, 1)
+                    await load_word(ctx, cfg, sequencer.load, program_space(queue), address, encode(cfg, insn))
+                for _ in range(cfg.fetch(queue.name) - 1):  # the first word is read
                     await ctx.tick()
-                ctx.set(sequencer.load.en, 0)
                 if cfg.linear_values:
                     assert values in cfg.linear_table()
                     ctx.set(sequencer.bucket, values[1])
@@ -99,7 +98,7 @@ class Bench:
         self, program: Sequence[Insn], values: Sequence[int], classify: bool, *, columns: Sequence[int],
         ropes: Sequence[int],
     ):
-        words, idle = model.expand(self.queue, program, values, classify=classify, beats=self.cfg.beats)
+        words, idle = model.expand(self.cfg, self.queue, program, values, classify=classify)
         found = []
         for word in words:
             if self.queue is MATRIX:
