@@ -41,8 +41,8 @@ class Config:
     vector_rows: vector memory, rows of `lanes` int16. act_rows: activation memory, rows of `act_width` int8.
     param_rows: parameter memory, rows of `lanes` bytes. constants: constant memory of the scalar unit, bytes.
     scalars, reduces: scalar registers and reduce registers. small_scalar: the scalar unit of
-        rtl/small_scalar.py, with less logic and longer paths. scalar_memory: its registers are memories, which are
-        asked a cycle ahead (a serial vector unit alone can do that).
+        rtl/small_scalar.py, with less logic and longer paths; its registers are memories with a read port each for it
+        and for a serial vector unit, and an operation takes all the cycles that `scalar_fetch` has.
     matrix_words, vector_words, scalar_words: program memory of each queue.
     values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
         matrix_fetch, scalar_fetch: parts in which a small sequencer reads a word of that queue. Every word takes at least as
@@ -86,7 +86,6 @@ class Config:
     constants: int = 64
     scalars: int = 16
     small_scalar: bool = False
-    scalar_memory: bool = False
     reduces: int = 16
     matrix_words: int = 256
     vector_words: int = 512
@@ -131,9 +130,9 @@ class Config:
         need(self.slots >= 2 and self.values >= 2, "slots and values must be at least 2")
         need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
         need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
-        need(not self.scalar_memory or (self.serial_vector and self.small_scalar),
-             "scalar_memory needs serial_vector and small_scalar")
-        need(not self.small_scalar or not self.scalar_register, "small_scalar has no scalar_register")
+        need(self.small_scalar == self.serial_vector, "small_scalar and serial_vector need each other")
+        need(not self.small_scalar or (self.scalar_fetch == 4 and not self.scalar_register and self.constants <= 64),
+             "small_scalar needs scalar_fetch 4 and at most 64 constants, and has no scalar_register")
         need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
         around = {"shift", "function", "narrow", "output"} & set(self.vector_cuts)
         need(not self.serial_vector or around == {"function"},
@@ -142,8 +141,8 @@ class Config:
              "a serial vector unit takes all accumulators at once, with acc_register, and has no spread")
         need(not self.small_control or (self.linear_values and not self.lut_memories),
              "small_control needs linear_values and programs in block RAM")
-        need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 2, 4),
-             "matrix_fetch must be 1 or 2, scalar_fetch 1, 2 or 4")
+        need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 4),
+             "matrix_fetch must be 1 or 2, scalar_fetch 1 or 4")
         need(self.small_control or self.matrix_fetch == self.scalar_fetch == 1,
              "matrix_fetch and scalar_fetch need small_control")
         need(not self.linear_values or (self.buckets - 1) << self.values - 2 < 1 << self.value_bits,
@@ -227,7 +226,7 @@ _PRESETS = (
                    ("vector.pace", 4), ("vector.grouped", 0), ("scalar.repeat", 4), ("scalar.bias", 8),
                    ("scalar.adjust", 6)),
            vector_cuts=("select", "scale", "round", "multiply", "add", "function"), acc_register=True,
-           small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True, scalar_memory=True),
+           small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,

@@ -139,8 +139,11 @@ class Core(wiring.Component):
         # Scalar unit.
         m.d.comb += [
             scalar.scalar_index.eq(vector.scalar_index), vector.scalars.eq(scalar.scalars),
-            scalar.out_index.eq(vector.out_index), vector.out_exponent.eq(scalar.out_exponent),
             vector.reduce_index.eq(scalar.reduce_index), scalar.reduce_value.eq(vector.reduce_value)]
+        if cfg.small_scalar:
+            m.d.comb += scalar.reduce_found.eq(vector.reduce_found)
+        else:
+            m.d.comb += [scalar.out_index.eq(vector.out_index), vector.out_exponent.eq(scalar.out_exponent)]
         if self.probed:
             connect_probe(
                 m, self.probe, go=control.go, start=sequencers["matrix"].current.start, matrix=matrix_issue.step,

@@ -31,9 +31,11 @@ class Scalar(wiring.Component):
     -------
     issue: the operation of this cycle, see rtl.ports.operation_layout.
     reduce_index: reduce register to read, in the issue cycle; reduce_value: its 32 bits, a cycle later.
-    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle, or the next one with
-        `scalar_memory`.
+    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle.
     out_index, out_exponent: one further read port, of an exponent.
+    With `small_scalar`: reduce_index in the two cycles after the issue; reduce_found: reduce_value is what was asked for
+        a cycle ago, which is so after one of them at least. scalars follow a cycle after the index, and there is no
+        further port.
     host: writes constant memory, see rtl.ports.host_signature.
 
     Latency: rtl.timing `scalar_read` and `scalar_visible`. Throughput: an operation a cycle.
@@ -47,7 +49,8 @@ class Scalar(wiring.Component):
             "issue": In(operation_layout(cfg)), "reduce_index": Out(shapes["reduce"]), "reduce_value": In(32),
             "scalar_index": In(data.ArrayLayout(shapes["dst"], cfg.groups)),
             "scalars": Out(data.ArrayLayout(scalar_layout(), cfg.groups)),
-            "out_index": In(shapes["dst"]), "out_exponent": Out(scalar_layout()["exponent"].shape),
+            **({"reduce_found": In(1)} if cfg.small_scalar else {
+                "out_index": In(shapes["dst"]), "out_exponent": Out(scalar_layout()["exponent"].shape)}),
             "host": In(host_signature(cfg, Space.CONSTANT))})
 
     def elaborate(self, platform):

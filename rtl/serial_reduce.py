@@ -24,10 +24,12 @@ class SerialReduce(wiring.Component):
 
     Members
     -------
-    kind: isa.Reduce of this lane, NONE where there is none. first: forget what the register holds. target: register.
+    kind: isa.Reduce of this lane, NONE where there is none. opens: it is a pass's first lane, with or without a kind; not
+        in two cycles one after another. first: forget what the register holds, with the first lane. target: register.
     sequence: whose ARGMAX it is.
     result: int16, `f`. term: int32, what SUM adds unless `short`: then it is the result. masked: has the identity.
-    read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes of earlier cycles.
+    read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes of earlier cycles, if
+        read_found: first lanes need the only read port themselves.
     token: ARGMAX's winner of each sequence: the elements are counted from the one with `first`.
 
     Latency: rtl.timing.reduce_stages from the operands to the cycle that writes the register.
@@ -38,41 +40,47 @@ class SerialReduce(wiring.Component):
         self.cfg = cfg
         shapes = field_bits(cfg, VECTOR, "reduce", "target", "sequence")
         super().__init__({
-            "kind": In(shapes["reduce"]), "first": In(1), "target": In(shapes["target"]),
+            "kind": In(shapes["reduce"]), "opens": In(1), "first": In(1), "target": In(shapes["target"]),
             "sequence": In(shapes["sequence"]), "result": In(signed(16)), "term": In(signed(32)), "short": In(1),
-            "masked": In(1), "read_index": In(shapes["target"]), "read_value": Out(32),
+            "masked": In(1), "read_index": In(shapes["target"]), "read_value": Out(32), "read_found": Out(1),
             "token": Out(each_sequence(cfg.token_bits, cfg))})
 
     def elaborate(self, platform):
         cfg, m = self.cfg, Module()
         row_bits = bits_for(cfg.reduces + cfg.sequences - 1)
 
-        # Operand: what is compared is 17 bits wide, so that -(-32768) fits; a masked lane has the identity.
+        # Operand: what is compared is 17 bits wide, so that -(-32768) fits; a masked lane has the identity. It is
+        # inverted, so that the one adder subtracts.
         argmax, adds = self.kind == Reduce.ARGMAX.value, node(m, self.kind == Reduce.SUM.value, "adds")
         absolute = self.kind == Reduce.MAXABS.value
         negative = node(m, -self.result, "negative")
         size = Mux(absolute & self.result[15], negative, self.result)[:PEAK_BITS].as_signed()
         lowest = self.masked & ~adds & ~absolute
         peak = node(m, (size | (lowest.replicate(PEAK_BITS) & (0b11 << 15)))[:PEAK_BITS].as_signed(), "peak")
-        operand = Mux(adds & ~self.short, self.term, peak)[:32].as_signed()
+        long = node(m, adds & ~self.short, "long")
+        operand = Mux(long, self.term, Mux(adds, peak, ~peak)[:PEAK_BITS].as_signed())[:32].as_signed()
         row = node(m, Mux(argmax, cfg.reduces + self.sequence, self.target)[:row_bits], "row")
 
-        # Combine with what the register holds: the row that was written last is kept here too.
-        value, kind = register(m, operand, "value"), register(m, self.kind, "kind")
-        first = register(m, self.first, "begin")
+        # Combine with what the register holds. The row that was written last is kept here too: later lanes take it from
+        # there, and so does the first one of the next pass if it is the same.
+        value, kind, first = register(m, operand, "value"), register(m, self.kind, "kind"), Signal()
         at, sequence = register(m, row, "at"), register(m, self.sequence, "whose")
+        sums, opened = register(m, adds, "sums"), register(m, self.opens, "opened")
+        m.d.comb += first.eq(register(m, self.first, "begin") & opened)
         m.submodules.registers = registers = Memory(
             shape=signed(32), depth=cfg.reduces + cfg.sequences, init=[], attrs=NEVER_COLLIDES)
-        writer, reader, other = registers.write_port(), registers.read_port(), registers.read_port()
+        writer, reader = registers.write_port(), registers.read_port()
         written, written_at = Signal(signed(32), reset_less=True), Signal(row_bits, reset_less=True)
-        held = node(m, Mux(written_at == at, written, reader.data).as_signed(), "held")
-        wins = node(m, value > held, "wins")
-        sums = kind == Reduce.SUM.value
-        total = node(m, (held + value)[:32].as_signed(), "total")
+        kept = node(m, ~opened | (written_at == at), "kept")
+        held = node(m, Mux(kept, written, reader.data).as_signed(), "held")
+        compares = node(m, ~sums, "compares")
+        total = node(m, (held + value + compares)[:33], "total")
+        wins = node(m, first | total[32], "wins")  # what it holds is less than the operand
+        made = Mux(sums & ~first, total[:32], Mux(sums | wins, value ^ compares.replicate(32), held))
         m.d.comb += [
-            reader.addr.eq(row), writer.addr.eq(at), writer.data.eq(Mux(sums & ~first, total, value)),
-            writer.en.eq((kind != Reduce.NONE.value) & (first | sums | wins)),
-            other.addr.eq(self.read_index), self.read_value.eq(other.data)]
+            reader.addr.eq(Mux(self.opens, row, self.read_index)), self.read_value.eq(reader.data),
+            writer.addr.eq(at), writer.data.eq(made), writer.en.eq(kind != Reduce.NONE.value)]
+        m.d.sync += self.read_found.eq(~self.opens)
         with m.If(writer.en):
             m.d.sync += [written.eq(writer.data), written_at.eq(at)]
 
@@ -82,6 +90,6 @@ class SerialReduce(wiring.Component):
             m.d.comb += index.eq(Mux(first, 0, following))
             with m.If((kind == Reduce.ARGMAX.value) & (sequence == each if cfg.sequences > 1 else 1)):
                 m.d.sync += following.eq(index + 1)
-                with m.If(writer.en):
+                with m.If(wins):
                     m.d.sync += self.token[each].eq(index)
         return m

@@ -122,7 +122,7 @@ def serial(unit: Vector, platform: Any) -> Module:
 def fetch(m: Module, unit: Vector, fields: Fields) -> None:
     """Ask the memories, take the accumulators; add the exponents to the shifts."""
     word = unit.issue  # in the cycle after the issue only what moves from pass to pass has changed
-    m.d.comb += [unit.scalar_index[0].eq(word.scalar), unit.out_index.eq(word.out_scalar)]
+    m.d.comb += unit.scalar_index[0].eq(Mux(word.valid, word.scalar, word.out_scalar))
     m.d.sync += [
         unit.memory_read_row.eq(word.src), unit.param_row.eq(word.param), unit.acc_slot.eq(word.slot)]
     m.d.comb += [unit.memory_read_enable.eq(fields.begin(1)), unit.param_enable.eq(fields.begin(1))]
@@ -139,8 +139,8 @@ def fetch(m: Module, unit: Vector, fields: Fields) -> None:
         1, acc=Cat(unit.acc), source=word.source, factor1=word.factor1, factor2=word.factor2, addend=word.addend,
         function=word.function, shift0=(word.s0 + Mux(word.early, scalar.exponent, 0))[:7], shift1=word.s1,
         shift2=(word.s2 + Mux(from_scalar & ~word.early, scalar.exponent, 0))[:7],
-        shift3=(word.s3 + Mux(word.out_scaled, unit.out_exponent, 0))[:7], mantissa=scalar.mantissa,
-        square=word.factor2 == Factor2.SQUARE.value, chunk=word.chunk, target=word.target, sequence=word.sequence)
+        s3=word.s3, out_scaled=word.out_scaled, mantissa=scalar.mantissa, square=word.factor2 == Factor2.SQUARE.value, chunk=word.chunk, target=word.target, sequence=word.sequence)
+    fields.catch(2, shift3=(fields.at(2, "s3") + Mux(fields.at(2, "out_scaled"), scalar.exponent, 0))[:7])
 
 
 def select(m: Module, unit: Vector, fields: Fields, cycle: int) -> SimpleNamespace:
@@ -199,10 +199,11 @@ def function(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value) -> V
     m.submodules.reduce = reduce = SerialReduce(cfg)
     m.d.comb += [
         reduce.kind.eq(Mux(fields.valid(cycle), now("reduce"), isa.Reduce.NONE.value)),
-        reduce.first.eq(now("first") & fields.begin(cycle)), reduce.target.eq(now("target")),
+        reduce.opens.eq(fields.begin(cycle)), reduce.first.eq(now("first")), reduce.target.eq(now("target")),
         reduce.sequence.eq(now("sequence")), reduce.result.eq(f), reduce.masked.eq(masked),
         reduce.term.eq(d), reduce.short.eq((now("function") != Function.IDENTITY.value) | masked),
-        reduce.read_index.eq(unit.reduce_index), unit.reduce_value.eq(reduce.read_value), unit.token.eq(reduce.token)]
+        reduce.read_index.eq(unit.reduce_index), unit.reduce_value.eq(reduce.read_value),
+        unit.reduce_found.eq(reduce.read_found), unit.token.eq(reduce.token)]
     line = [f]
     for lane in range(1, cfg.lanes):
         line.append(register(m, line[-1], f"f_late{lane}"))

@@ -93,11 +93,11 @@ def timing(cfg: Config) -> Timing:
     output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts) + last  # o can be written
     stored = output + int(cfg.spread)  # o meets the banks
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
-    operated = len(SCALAR_STAGES) + int(cfg.scalar_register)
+    operated = len(SCALAR_STAGES) + int(cfg.scalar_register) + 2 * int(cfg.small_scalar)  # it shares its read ports
     return Timing(
         matrix_read=read, acc_visible=accumulate + 1,
         vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
-        reduce_visible=reduced + 1 + int(serial), token_visible=reduced + 1,
-        scalar_read=1, scalar_visible=operated + 1 + int(cfg.scalar_memory),
+        reduce_visible=reduced + 1, token_visible=reduced + 1,
+        scalar_read=1, scalar_visible=operated + 1 + int(cfg.small_scalar),
         values_ready=1 if cfg.linear_values else cfg.values + 3, token_read=2, token_overhead=3)

@@ -53,6 +53,9 @@ class Vector(wiring.Component):
     bank_row, bank_enable, bank_data: write port of Banks, (lanes, taps) bytes with a bit each.
     reduce_index: reduce register to read; reduce_value: its 32 bits a cycle later, as they then are.
     token: ARGMAX's winner so far, of each sequence.
+    With `serial_vector`: `scalars` follow a cycle after their index, which is that of the factor in the issue cycle and
+        that of the output shift in the next. reduce_found: reduce_value is what was asked for a cycle ago; of two
+        cycles, one at least is free for that.
 
     Latency: each access in its cycle of rtl.timing. Throughput: a pass a cycle.
     Reset: nothing is on its way; reduce registers stay.
@@ -70,7 +73,8 @@ class Vector(wiring.Component):
             "param_row": Out(shapes["param"]), "param_enable": Out(1), "param_data": In(data.ArrayLayout(8, cfg.lanes)),
             "scalar_index": Out(data.ArrayLayout(shapes["scalar"], cfg.groups)),
             "scalars": In(data.ArrayLayout(scalar_layout(), cfg.groups)),
-            "out_index": Out(shapes["scalar"]), "out_exponent": In(scalar_layout()["exponent"].shape),
+            **({"reduce_found": Out(1)} if cfg.serial_vector else {
+                "out_index": Out(shapes["scalar"]), "out_exponent": In(scalar_layout()["exponent"].shape)}),
             "acc_slot": Out(shapes["slot"]), "acc": In(row_layout(cfg.acc_bits, cfg.lanes)),
             "memory_write_row": Out(shapes["src"]), "memory_write_enable": Out(1),
             "memory_write_data": Out(row_layout(16, cfg.lanes)),

@@ -48,7 +48,7 @@ def test_timing_counts_registers(cfg):
     assert times.matrix_read == times.vector_read == 1 + spread
     assert times.acc_visible == 4 + spread + int(cfg.bank_register) + matrix_tree_stages(cfg)
     assert times.memory_visible == 2 + spread + len(set(cfg.vector_cuts) - {"narrow", "output"}) + 1
-    assert times.reduce_visible == times.memory_visible + reduce_stages(cfg) + int(cfg.serial_vector)  # a memory
+    assert times.reduce_visible == times.memory_visible + reduce_stages(cfg)
     # What makes NEVER_COLLIDES true: a write that is issued with a read, or after it, lands in a later cycle.
     assert times.memory_visible - 1 > times.vector_read
     assert min(times.act_visible, times.bank_visible) - 1 > times.matrix_read
