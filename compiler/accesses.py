@@ -107,4 +107,4 @@ def scalar_accesses(cfg: Config, insn: Insn, bucket: int) -> Accesses:
     elif insn["function"] is not ScalarFunction.CONST:
         reads.append(Touch(Space.REDUCE, np.array([insn.number("reduce")]), at))
     write = Touch(Space.SCALAR, np.array([insn.number("dst")]), np.array([t.scalar_visible]))
-    return Accesses(tuple(reads), (write,), cfg.scalar_fetch, 0, NO_CYCLES)
+    return Accesses(tuple(reads), (write,), cfg.fetch("scalar"), 0, NO_CYCLES)

@@ -122,7 +122,7 @@ def duration(config: Config, insn: Insn, rounds: int, outputs: int) -> int:
     """Cycles that a RUN word occupies its queue."""
     if insn.queue is MATRIX:
         return max(rounds * outputs, config.matrix_fetch)
-    return (rounds - 1) * (insn.number("pace") + 1) + config.beats if insn.queue is VECTOR else config.scalar_fetch
+    return (rounds - 1) * (insn.number("pace") + 1) + config.beats if insn.queue is VECTOR else config.fetch("scalar")
 
 
 class Events:

@@ -189,6 +189,8 @@ def roll(cfg: Config, words: list[Word]) -> list[Word]:
     cycles of its wait to a NOP at its end, and the word after the loop waits that much less.
     """
     words, result = list(words), list[Word]()
+    if cfg.small_control and words and words[0].insn.queue is SCALAR:
+        return words  # its sequencer has no inner loop
     at = 0
     while at < len(words):
         loop = _best_loop(cfg, words, at)

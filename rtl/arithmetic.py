@@ -69,12 +69,16 @@ def limit(m: Module, x: Value, most: int) -> Value:
     return node(m, Mux(over, most, whole)[:most.bit_length()], "limited")
 
 
-def register(m: Module, value, name: str):
-    """The value a cycle later; a list of values as a list."""
+def register(m: Module, value, name: str, *, enable: Value = Const(1)):  # noqa: B008
+    """The value a cycle later; a list of values as a list. Without the enable it stays."""
     if isinstance(value, list):
-        return [register(m, item, f"{name}_{index}") for index, item in enumerate(value)]
+        return [register(m, item, f"{name}_{index}", enable=enable) for index, item in enumerate(value)]
     held = Signal(value.shape(), name=name)
-    m.d.sync += held.eq(value)
+    if isinstance(enable, Const):
+        m.d.sync += held.eq(value)
+    else:
+        with m.If(enable):
+            m.d.sync += held.eq(value)
     return held
 
 

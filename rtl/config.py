@@ -16,6 +16,10 @@ LUT_MEMORIES = ("memory", "matrix_program", "vector_program", "scalar_program")
 """Memories that can be LUT RAM instead of block RAM: vector memory and the queues' programs."""
 
 
+SMALL_SCALAR_CYCLES = 4
+"""Cycles for which a small scalar unit needs an operation's word to stand still after its issue."""
+
+
 class ConfigError(ValueError):
     """A Config whose sizes cannot be built; the message names the field and what would be right."""
 
@@ -53,7 +57,8 @@ class Config:
     sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
-    narrow: fields of instruction words that have fewer bits than rtl/isa.py gives them: ("queue.field", bits).
+    narrow: fields of instruction words that have fewer bits than rtl/isa.py gives them: ("queue.field", bits); also
+        registers of the control unit: ("register.name", bits).
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
@@ -187,7 +192,12 @@ class Config:
         return max(self.lanes // self.taps, self.taps // self.lanes)
 
     def fetch(self, queue: str) -> int:
-        """Parts in which a queue's words are read: the cycles that each takes at least."""
+        """Cycles that each word of a queue takes at least after its wait."""
+        scalar = self.scalar_fetch + SMALL_SCALAR_CYCLES if self.small_scalar else self.scalar_fetch
+        return {"matrix": self.matrix_fetch, "vector": 1, "scalar": scalar}[queue]
+
+    def parts(self, queue: str) -> int:
+        """Parts in which a queue's words are read."""
         return {"matrix": self.matrix_fetch, "vector": 1, "scalar": self.scalar_fetch}[queue]
 
     def linear_table(self) -> list[list[int]]:
@@ -224,7 +234,7 @@ _PRESETS = (
            narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.outer", 8), ("matrix.row_step", 5),
                    ("matrix.act_step", 1), ("matrix.group_step", 0), ("vector.wait", 5), ("vector.repeat", 8),
                    ("vector.pace", 4), ("vector.grouped", 0), ("scalar.repeat", 4), ("scalar.bias", 8),
-                   ("scalar.adjust", 6)),
+                   ("scalar.adjust", 6), ("register.embed_shift", 3)),
            vector_cuts=("select", "scale", "round", "multiply", "add", "function"), acc_register=True,
            small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep

@@ -137,6 +137,8 @@ class Control(wiring.Component):
         self.table = None if cfg.linear_values else Values(cfg, contents)
         row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
         self.register_bits = {"key_step": row, "rope_step": param, "embed_shift": bits_for(column_bits(cfg))}
+        for name in self.register_bits:
+            self.register_bits[name] = min(self.register_bits[name], dict(cfg.narrow).get(f"register.{name}", 32))
         tells = {"bucket": Out(bucket_bits(cfg))} if self.table is None else {
             "values": Out(ValuesSignature(cfg)), "load_values": In(self.table.load.signature.flip())}
         super().__init__(tells | {

@@ -55,3 +55,10 @@ def product(m: Module, name: str, a: Value, b: Value, *, before: bool, after: bo
     domain = m.d.sync if after else m.d.comb
     domain += result.eq(a * b)
     return result
+
+
+def shifted_by(m: Module, name: str, a: Value, power: Value) -> Signal:
+    """a * power in the same cycle, in one SB_MAC16: a has 16 bits and a sign, power 16 bits and none."""
+    made = Signal(signed(32), name=f"{name}_shifted")
+    m.d.comb += made.eq(_multiplier(m, name, WHOLE | {"B_SIGNED": Const(0, 1)}, a, power))
+    return made

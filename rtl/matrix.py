@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Const, Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -52,7 +52,10 @@ class Matrix(wiring.Component):
         # Address: ask the banks and activation memory.
         step = self.issue
         for stage in range(times.matrix_read):
-            step = register(m, step, f"step{stage}")
+            enable = step.valid if cfg.small_control else Const(1)  # the same as the issue logic's own registers have
+            valid, step = step.valid, register(m, step, f"step{stage}", enable=enable)
+            if cfg.small_control:
+                m.d.sync += step.valid.eq(valid)
         m.d.comb += [
             self.bank_row.eq(step.row), self.bank_enable.eq(step.valid),
             self.act_words.eq(step.act), self.act_enable.eq(step.valid)]

@@ -20,7 +20,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from rtl import isa
 from rtl.arithmetic import node, register, round_saturate, rshift_bounded, saturate, shift_doubled
 from rtl.config import Config, log2
-from rtl.ice40 import product
+from rtl.ice40 import product, shifted_by
 from rtl.isa import Addend, Factor1, Factor2, Function, Source, Store
 from rtl.ports import of_sequence
 from rtl.serial_reduce import SerialReduce
@@ -115,7 +115,7 @@ def serial(unit: Vector, platform: Any) -> Module:
 
     d = add(m, unit, fields, after["settle"], multiplied, addend)
     f = function(m, unit, fields, after["function"], d)
-    output(m, unit, fields, after["output"], f)
+    output(m, unit, fields, after["output"], f, in_dsp=in_dsp)
     return m
 
 
@@ -123,8 +123,9 @@ def fetch(m: Module, unit: Vector, fields: Fields) -> None:
     """Ask the memories, take the accumulators; add the exponents to the shifts."""
     word = unit.issue  # in the cycle after the issue only what moves from pass to pass has changed
     m.d.comb += unit.scalar_index[0].eq(Mux(word.valid, word.scalar, word.out_scalar))
-    m.d.sync += [
-        unit.memory_read_row.eq(word.src), unit.param_row.eq(word.param), unit.acc_slot.eq(word.slot)]
+    with m.If(word.valid):
+        m.d.sync += [
+            unit.memory_read_row.eq(word.src), unit.param_row.eq(word.param), unit.acc_slot.eq(word.slot)]
     m.d.comb += [unit.memory_read_enable.eq(fields.begin(1)), unit.param_enable.eq(fields.begin(1))]
     effective = node(m, ~word.rotate | word.odd, "effective")
     limits = SimpleNamespace(**unit.compare(m, word))
@@ -213,13 +214,19 @@ def function(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value) -> V
     return line[1]
 
 
-def output(m: Module, unit: Vector, fields: Fields, cycle: int, f: Value) -> None:
+def output(m: Module, unit: Vector, fields: Fields, cycle: int, f: Value, *, in_dsp: bool) -> None:
     """o: 8 bits; a row goes to activation memory or into the banks as its last lane's is made."""
     def now(name: str) -> Any:
         return fields.at(cycle, name)
 
     cfg = unit.cfg
-    o = round_saturate(m, rshift_bounded(m, f, now("shift3"), doubled=True), 8)
+    amount = now("shift3")
+    if in_dsp:  # a product with a power of two; with 0 where nothing is left
+        power = node(m, (Mux(amount[4:].any(), 0, 1) << ~amount[:4])[:16], "power")
+        shifted = shifted_by(m, "narrow", f, power)[14:].as_signed()
+    else:
+        shifted = rshift_bounded(m, f, amount, doubled=True)
+    o = round_saturate(m, shifted, 8)
     line = [o]
     for lane in range(1, cfg.lanes):
         line.append(register(m, line[-1], f"o_late{lane}"))

@@ -31,7 +31,7 @@ def small_host(unit: Host) -> Module:
 
     # What a request says. A STEP's flags and tokens and a RUN's count lie where a WRITE has its count and address.
     each = range(cfg.sequences)
-    request, place = Signal(8), Signal(range(1 + max(*header_bytes(cfg).values(), status_bytes(cfg), 16)))
+    request, place = Signal(8), Signal(range(max(16, status_bytes(cfg))))
     space, known = Signal(3 + int(max(Space) > 7)), Signal()
     address = Signal(max((space_words(cfg, item) - 1).bit_length() for item in Space))
     count = Signal(max(16, len(address) + 1))

@@ -20,7 +20,7 @@ from amaranth.lib.memory import Memory
 
 from rtl.arithmetic import node, pipe, register, saturate
 from rtl.isa import ScalarFunction
-from rtl.ports import EXPONENT_BITS, NEVER_COLLIDES, operation_layout, scalar_layout
+from rtl.ports import EXPONENT_BITS, NEVER_COLLIDES, scalar_layout
 from rtl.protocol import Space
 from rtl.scalar import UNIT, Scalar
 from rtl.scalar_tables import TABLE_ROWS, root_and_reciprocal
@@ -38,10 +38,9 @@ def small_scalar(unit: Scalar) -> Module:
         load.addr.eq(unit.host.address), load.data.eq(unit.host.data),
         load.en.eq(unit.host.active & unit.host.write)]
 
-    # Address. What is asked for stays until the next operation.
-    asked, begins = Signal(operation_layout(cfg)), [unit.issue.valid]
-    with m.If(unit.issue.valid):
-        m.d.sync += asked.eq(unit.issue)
+    # What is asked for stands still until it is normalised.
+    asked, begins = unit.issue, [unit.issue.valid]
+    place_of_constant = register(m, asked.constant, "place_of_constant", enable=unit.issue.valid)  # a loop moves it
     for cycle in range(1, 7):
         begins.append(register(m, begins[-1], f"begin_{cycle}"))
 
@@ -85,7 +84,7 @@ def small_scalar(unit: Scalar) -> Module:
     exponent = base + Mux(negates, 0, asked.adjust)  # NEGATE's is 0
     normal = pipe(
         m, True, "normalise", dst=asked.dst, mantissa=mantissa, exponent=exponent,
-        index=Mux(constant, Cat(asked.constant, Const(0, 9))[:9], Cat(index, reciprocal)), constant=constant,
+        index=Mux(constant, Cat(place_of_constant, Const(0, 9))[:9], Cat(index, reciprocal)), constant=constant,
         tabled=root | reciprocal)
 
     # Table: its output register is the stage's.

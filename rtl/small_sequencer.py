@@ -13,7 +13,8 @@ from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
 from rtl.arithmetic import node
-from rtl.config import log2
+from rtl.config import SMALL_SCALAR_CYCLES, log2
+from rtl.mesh import delays
 from rtl.isa import Op, layout, word_bits
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
@@ -64,7 +65,7 @@ class _Program:
 
     def __init__(self, m: Module, unit: Sequencer) -> None:
         cfg, queue = unit.cfg, unit.queue
-        self.parts = parts = cfg.fetch(queue.name)
+        self.parts = parts = cfg.parts(queue.name)
         bits = word_bits(cfg, queue)
         part_bytes = -(-bits // (8 * parts))
         width, depth = 8 * part_bytes, queue.words(cfg) * parts
@@ -150,24 +151,27 @@ def small_sequencer(unit: Sequencer) -> Module:
     # Where to go: the address of the next word, and of the one that a loop goes back to. Decided as a word completes;
     # where words are read in parts, as it starts, and from then on `address` is the next one's.
     address, next_address = Signal(unit.address_bits), Signal(unit.address_bits)
-    inner = _Loop("inner", strides(cfg, queue), unit.address_bits, len(now.repeat))
+    # The scalar queue has no inner loop.
+    inner_strides = data.StructLayout({}) if queue.name == "scalar" else strides(cfg, queue)
+    inner = _Loop("inner", inner_strides, unit.address_bits, len(now.repeat))
     outer = _Loop("outer", outer_strides(cfg, queue), unit.address_bits, len(now.repeat))
     following = node(m, Mux(inner.back, inner.first, Mux(outer.back, outer.first, next_address)), "following")
     decides = complete if parts == 1 else node(m, start & ~is_end, "decides")
     m.d.comb += [
-        now.inner.eq(inner.offset), now.outer.eq(outer.offset), next_address.eq(address + 1),
-        inner.back.eq(word.end_inner & inner.left.any()),
+        now.inner.eq(inner.offset if queue.name != "scalar" else 0), now.outer.eq(outer.offset), next_address.eq(address + 1),
+        inner.back.eq(word.end_inner & inner.left.any() if queue.name != "scalar" else 0),
         outer.back.eq(word.end_outer & outer.left.any() & ~inner.back),
-        program.begins.eq(start), program.turns.eq(unit.go | complete),
+        program.begins.eq(delays(m, start, SMALL_SCALAR_CYCLES, "start")[-1] if queue.name == "scalar" else start), program.turns.eq(unit.go | complete),
         program.target.eq(Mux(decides, following, Mux(ending, 0, address)))]
     with m.If(decides):
         m.d.sync += address.eq(following)
-        with m.If(is_(Op.LOOP_INNER)):
-            inner.open(m, word, now.repeat, next_address)
+        if queue.name != "scalar":
+            with m.If(is_(Op.LOOP_INNER)):
+                inner.open(m, word, now.repeat, next_address)
+            with m.If(word.end_inner):
+                inner.end(m)
         with m.If(is_(Op.LOOP_OUTER)):
             outer.open(m, word, now.repeat, next_address)
-        with m.If(word.end_inner):
-            inner.end(m)
         with m.If(word.end_outer & ~inner.back):
             outer.end(m)
     with m.If(unit.idle):  # a token never starts with what a broken program left

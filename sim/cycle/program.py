@@ -126,6 +126,8 @@ def _check_word(cfg: Config, word: Word) -> None:
             raise IllegalProgram(None, "{}: " + text, word)
 
     f, op, queue = word.fields, word.op, word.queue.name
+    need(not cfg.small_control or queue != "scalar" or (op is not Op.LOOP_INNER and not f["end_inner"]),
+         f"the scalar queue of {cfg.name} has no inner loop")
     for name in ("wait_value", "repeat_value", "outer_value"):
         need(f.get(name, 0) < cfg.values, f"{name} names no dynamic value")
     if op is not Op.RUN:
