@@ -68,6 +68,8 @@ class _Program:
         self.parts = parts = cfg.parts(queue.name)
         bits = word_bits(cfg, queue)
         part_bytes = -(-bits // (8 * parts))
+        if parts > 1:  # a power of two, so that a byte's number says which part it is in
+            part_bytes = 1 << (part_bytes - 1).bit_length()
         width, depth = 8 * part_bytes, queue.words(cfg) * parts
         whole = list(unit.contents.of(program_space(queue)))
         rows = [word >> width * part & (1 << width) - 1 for word in whole for part in range(parts)]

@@ -41,7 +41,8 @@ class Machine:
             Space.VECTOR_PROGRAM: [
                 Insn(VECTOR, {"op": Op.END_PROMPT, "wait": 20}),
                 *(Insn(VECTOR, {**argmax, "src": s, "sequence": s}) for s in sequences),  # type: ignore[dict-item]
-                Insn(VECTOR, {"op": Op.END, "wait": 38 - len(sequences)})],
+                Insn(VECTOR, {"wait": 17}),
+                Insn(VECTOR, {"op": Op.END, "wait": 20 - self.cfg.beats * len(sequences)})],
             Space.SCALAR_PROGRAM: [Insn(SCALAR, {"op": Op.END})]}
 
     def load(self, driver: Driver) -> None:

@@ -25,9 +25,10 @@ FOUR = dataclasses.replace(PRESETS["tiny"], name="four", sequences=4)
 """As many sequences as there can be; no preset has them."""
 
 SERIAL = dataclasses.replace(
-    PRESETS["tiny"], name="serial", groups=1, acc_register=True, serial_vector=True, small_scalar=True, scalar_memory=True,
-    vector_cuts=("round", "add", "function"))
-"""A serial vector unit of more lanes and sequences than the preset that has one."""
+    PRESETS["tiny"], name="serial", groups=1, acc_register=True, values=4, linear_values=True, small_control=True,
+    matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True, vector_cuts=("round", "add", "function"),
+    narrow=(("matrix.row_step", 5), ("matrix.act_step", 3), ("matrix.group_step", 0)))
+"""What the icebreaker has and the other presets have not, with more lanes and sequences."""
 
 MACHINES = PRESETS | {FOUR.name: FOUR, SERIAL.name: SERIAL}
 

@@ -82,8 +82,9 @@ def fitting(cfg: Config, words: Sequence[Insn]) -> list[Insn]:
         most = (1 << insn.queue.by_name["wait"].bits(cfg)) - 1
         wait = insn.number("wait")
         while wait > most:
-            found.append(Insn(insn.queue, {"wait": most}))
-            wait -= most + 1
+            here = min(most, wait - cfg.fetch(insn.queue.name))
+            found.append(Insn(insn.queue, {"wait": here}))
+            wait -= here + cfg.fetch(insn.queue.name)
         found.append(Insn(insn.queue, {**insn.fields, "wait": wait}))
     return found
 
@@ -104,7 +105,8 @@ def program(cfg: Config) -> dict[str, list[Insn]]:
         for queue in QUEUES:
             found = made[queue.name]
             length = expand(cfg, queue, [*found, end(queue)], [0, 0], classify=False)[1]
-            words[queue.name] += found if queue is VECTOR else [*found, Insn(queue, {"wait": phase - length})]
+            rest = phase - length + 1 - cfg.fetch(queue.name)
+            words[queue.name] += found if queue is VECTOR else [*found, Insn(queue, {"wait": rest})]
         words["vector"].append(Insn(VECTOR))
     words["vector"] += [
         Insn(VECTOR, {"op": Op.END_PROMPT, "wait": t.act_visible}),
@@ -122,6 +124,8 @@ def image(cfg: Config) -> Image:
     banks[:bank_rows] = rng.integers(-128, 128, banks[:bank_rows].shape)
     values = np.zeros((cfg.buckets, cfg.values), np.uint16)
     values[:, 1] = np.arange(cfg.buckets) % 3
+    if cfg.linear_values:
+        values[:] = cfg.linear_table()
     return Image(
         config=cfg, programs={name: [encode(cfg, insn) for insn in words] for name, words in program(cfg).items()},
         banks=banks, act=rng.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8),
