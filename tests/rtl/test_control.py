@@ -16,7 +16,15 @@ from tests.rtl.bench import MACHINES, run
 
 
 async def write(ctx, port, address: int, data: int) -> None:
-    """One word through a load port."""
+    """One word through a load port, by the byte where the machine has it so."""
+    if hasattr(port, "byte"):
+        ctx.set(port.byte, 1)
+        ctx.set(port.address, address)
+        ctx.set(port.data, data >> 8)
+        ctx.set(port.en, 1)
+        await ctx.tick()
+        ctx.set(port.byte, 0)
+        data &= 0xFF
     ctx.set(port.address, address)
     ctx.set(port.data, data)
     ctx.set(port.en, 1)
@@ -32,7 +40,7 @@ def keep(ctx, row, kept: dict[int, int]) -> None:
         kept[ctx.get(row.index)] = value
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name, cfg in PRESETS.items() if not cfg.linear_values])
 def test_a_buckets_values_are_all_there_in_the_declared_cycle_and_not_before(name: str) -> None:
     cfg = PRESETS[name]
     rng = random.Random(name)
@@ -93,6 +101,10 @@ class Expected:
         bucket = max(self.positions) // self.cfg.bucket_positions
         assert self.kept[1] == self.table[bucket], f"positions {self.positions}: another bucket's row"
 
+    def check_bucket(self, ctx, dut: Control) -> None:
+        """Where dynamic values follow from it, the bucket is that of the furthest position."""
+        assert ctx.get(dut.bucket) == max(self.positions) // self.cfg.bucket_positions, self.positions
+
 
 def each(ctx, values) -> list[int]:
     """A port with a value for each sequence."""
@@ -106,7 +118,7 @@ async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
         steps[register] = rng.randrange(1 << min(16, dut.register_bits[register]))
         await write(ctx, dut.load_register, address, steps[register])
     table = rng.sample(range(1 << cfg.value_bits), cfg.buckets)
-    for bucket, value in enumerate(table):
+    for bucket, value in enumerate([] if cfg.linear_values else table):
         await write(ctx, dut.load_values, bucket * cfg.values + 1, value)
     tokens = rng.sample(range(1 << cfg.token_bits), cfg.sequences)
     ctx.set(dut.idle, 1)
@@ -134,9 +146,12 @@ async def one_token(ctx, dut: Control, expected: Expected, rng: random.Random, *
         assert not any(ctx.get(port) for port in (dut.record.valid, dut.start, dut.go, dut.ready))
         expected.check_state(ctx, dut)
         expected.check_column(ctx, dut)
-        keep(ctx, dut.values, expected.kept)
-        if cycle >= times.values_ready - 2:
-            expected.check_values(ctx, dut)
+        if cfg.linear_values:
+            expected.check_bucket(ctx, dut)
+        else:
+            keep(ctx, dut.values, expected.kept)
+            if cycle >= times.values_ready - 2:
+                expected.check_values(ctx, dut)
         await ctx.tick()
     for _ in range(rng.choice((0, 0, 1, 7))):  # the record is not taken: nothing starts, and no cycle is counted
         assert ctx.get(dut.record.valid) and not ctx.get(dut.go)

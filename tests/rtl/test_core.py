@@ -45,6 +45,11 @@ def end(queue: Queue, **fields: object) -> Insn:
     return Insn(queue, {"op": Op.END, **fields})  # type: ignore[arg-type]
 
 
+def outputs(cfg: Config) -> int:
+    """Outputs of a block: each has an accumulator."""
+    return min(3, cfg.slots)
+
+
 def block(cfg: Config, sequence: int) -> dict[str, list[Insn]]:
     """One gathered output, two sums of a length that depends on the furthest position; scale, sum, store, mask, and
     scale again. Each sequence has rows, registers and caches of its own; accumulators are used again."""
@@ -56,18 +61,18 @@ def block(cfg: Config, sequence: int) -> dict[str, list[Insn]]:
         "matrix": [
             run(MATRIX, gather=1, clear=1, row=4, act=8, group_step=apart, **own),
             Insn(MATRIX, {"wait": t.values_ready - 1}),
-            run(MATRIX, repeat=1, repeat_value=1, outer=1, row=20, row_step=5, act=30, act_step=1,
+            run(MATRIX, repeat=1, repeat_value=1, outer=outputs(cfg) - 2, row=20, row_step=5, act=30, act_step=1,
                 group_step=apart, slot=1, clear=1)],
         "vector": [
-            run(VECTOR, wait=start - 1, repeat=2, pace=pace, source=Source.ACC, inc_slot=1,
+            run(VECTOR, wait=start - 1, repeat=outputs(cfg) - 1, pace=pace, source=Source.ACC, inc_slot=1,
                 factor1=Factor1.UNSIGNED, param=2, inc_param=1, s0=3, s1=5, write=1, dst=row, inc_dst=1,
                 reduce=Reduce.SUM, first=1, target=1 + sequence),
             run(VECTOR, wait=t.memory_visible, source=Source.MEM, src=row, rope=1, factor1=Factor1.SIGNED, param=40,
                 s1=4, s3=3, store=Store.KEYS, dst=40 + 14 * sequence, **own),
             run(VECTOR, source=Source.MEM, src=row + 1, s3=6, store=Store.VALUES, dst=50 + 10 * sequence, **own),
-            run(VECTOR, repeat=2, pace=pace, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION, write=1,
+            run(VECTOR, repeat=outputs(cfg) - 1, pace=pace, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION, write=1,
                 dst=row + 4, inc_dst=1, **own),
-            run(VECTOR, wait=40, repeat=2, pace=3, source=Source.MEM, src=row, inc_src=1, factor2=Factor2.SCALAR,
+            run(VECTOR, wait=40, repeat=outputs(cfg) - 1, pace=3, source=Source.MEM, src=row, inc_src=1, factor2=Factor2.SCALAR,
                 scalar=3 + sequence, s2=10, s3=5, write=1, store=Store.ACT, dst=out, inc_dst=1)],
         "scalar": [
             run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1 + sequence, bias=5,
@@ -110,7 +115,7 @@ def program(cfg: Config) -> dict[str, list[Insn]]:
         words["vector"].append(Insn(VECTOR))
     words["vector"] += [
         Insn(VECTOR, {"op": Op.END_PROMPT, "wait": t.act_visible}),
-        *(winner(sequence, index) for index in range(3) for sequence in sequences), end(VECTOR, wait=t.token_visible)]
+        *(winner(sequence, index) for index in range(outputs(cfg)) for sequence in sequences), end(VECTOR, wait=t.token_visible)]
     words["matrix"].append(end(MATRIX))
     words["scalar"].append(end(SCALAR))
     return {name: fitting(cfg, found) for name, found in words.items()}
@@ -171,11 +176,11 @@ class Model:
         values = [int(value) for value in self.values[max(self.positions) // self.cfg.bucket_positions]]
         for sequence, token in enumerate(tokens):
             self.one_block(sequence, token, 2 + values[1])
-        for index in range(3 if classify else 0):
+        for index in range(outputs(self.cfg) if classify else 0):
             for sequence in range(len(tokens)):
                 self.one_pass(winner(sequence, index), 0, memory=self.memory[120 + 8 * sequence + index])
         idle = max(expand(
-            queue, self.words[queue.name], values, classify=classify)[1] for queue in QUEUES)
+            self.cfg, queue, self.words[queue.name], values, classify=classify)[1] for queue in QUEUES)
         self.positions = [position + 1 for position in self.positions]
         return tuple(self.vector.tokens if classify else tokens), idle + timing(self.cfg).token_overhead
 
@@ -185,7 +190,7 @@ class Model:
         position, row, out = self.positions[sequence], 6 + 16 * sequence, 120 + 8 * sequence
         column, apart = token << EMBED_SHIFT, 3 if cfg.groups > 1 else 0
         accs = [self.sums(4 + column // cfg.taps, 8 + column % cfg.taps, 1, apart)]
-        accs += [self.sums(20 + 5 * output, 30 + output, steps, apart) for output in range(2)]
+        accs += [self.sums(20 + 5 * output, 30 + output, steps, apart) for output in range(outputs(cfg) - 1)]
         for index, acc in enumerate(accs):
             params = self.params[2 + index].tolist()
             self.memory[row + index], _ = self.one_pass(words[0], index, acc=acc, params=params)
@@ -197,12 +202,12 @@ class Model:
         self.banks[key_row, position % cfg.lanes, :stored] = keys[:stored]
         _, column_out = self.one_pass(words[2], 0, memory=self.memory[row + 1])
         self.banks[50 + 10 * sequence + position // cfg.taps, :, position % cfg.taps] = column_out
-        for index in range(3):
+        for index in range(outputs(cfg)):
             self.memory[row + 4 + index], _ = self.one_pass(words[3], index, memory=self.memory[row + index])
 
         mantissa, exponent = oracle.scalar(
             ScalarFunction.RECIP, reduce=self.vector.registers[1 + sequence] & 0xFFFFFFFF, bias=5, adjust=-18)
-        for index in range(3):
+        for index in range(outputs(cfg)):
             self.memory[out + index], narrow = self.one_pass(
                 words[4], index, memory=self.memory[row + index], mantissas=[mantissa] * cfg.lanes,
                 exponents=[exponent] * cfg.lanes)

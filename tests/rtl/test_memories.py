@@ -10,17 +10,19 @@ from rtl.bank import Banks
 from rtl.config import PRESETS, Config
 from rtl.memories import ActMemory, ParamMemory, VectorMemory
 from rtl.ports import host_read_cycles, host_words
-from rtl.protocol import Space
+from rtl.protocol import Space, word_bytes
 from tests.rtl.bench import SMALL, pack, run, small, unpack
 
-WIDE = {"square": (4, 4), "tall": (8, 2), "flat": (2, 8)}
+WIDE = {"square": (4, 4), "tall": (8, 2), "flat": (2, 8), "bytes": (2, 4)}
 
 
 def shaped(name: str) -> Config:
-    """A small machine with more lanes than taps, fewer, or as many."""
+    """A small machine with more lanes than taps, fewer, or as many; or one whose host moves bytes."""
     lanes, taps = WIDE[name]
+    own = {"small_control": True, "linear_values": True, "values": 4} if name == "bytes" else {}
     return small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1 if lanes == 2 else 2, bank_rows=16, vector_rows=16,
-                 act_rows=16, param_rows=16, bank_register=name != "flat", spread=name == "tall")
+                 act_rows=16, param_rows=16, bank_register=name != "flat", spread=name == "tall",
+                 **own)
 
 
 def read_cycles(cfg: Config) -> int:
@@ -149,7 +151,7 @@ def test_host_reads_back_every_word_that_it_wrote(name, space):
     cfg = shaped(name)
     dut = UNITS[space][0](cfg)
     rng = random.Random(6)
-    bits = len(dut.host.data)
+    bits = 8 * word_bytes(cfg, space)
     words = {address: rng.getrandbits(bits) for address in range(host_words(cfg, space))}
 
     async def body(ctx):
@@ -157,14 +159,22 @@ def test_host_reads_back_every_word_that_it_wrote(name, space):
         ctx.set(dut.host.write, 1)
         for address, word in words.items():
             ctx.set(dut.host.address, address)
-            ctx.set(dut.host.data, word)
-            await ctx.tick()
+            for byte in range(bits // 8 if cfg.small_control else 1):
+                if cfg.small_control:
+                    ctx.set(dut.host.byte, byte)
+                ctx.set(dut.host.data, word >> 8 * byte)
+                await ctx.tick()
         ctx.set(dut.host.write, 0)
         for address in rng.sample(list(words), 24):
             ctx.set(dut.host.address, address)
-            for _ in range(host_read_cycles(cfg)):
-                await ctx.tick()
-            assert ctx.get(dut.host.value) == words[address]
+            found = 0
+            for byte in range(bits // 8 if cfg.small_control else 1):
+                if cfg.small_control:
+                    ctx.set(dut.host.byte, byte)
+                for _ in range(host_read_cycles(cfg)):
+                    await ctx.tick()
+                found |= ctx.get(dut.host.value) << 8 * byte
+            assert found == words[address]
         # And the machine sees the same words at the place that rtl.protocol gives.
         ctx.set(dut.host.active, 0)
         ctx.set(dut.read_enable, 1)
