@@ -159,11 +159,15 @@ def small_sequencer(unit: Sequencer) -> Module:
     outer = _Loop("outer", outer_strides(cfg, queue), unit.address_bits, len(now.repeat))
     following = node(m, Mux(inner.back, inner.first, Mux(outer.back, outer.first, next_address)), "following")
     decides = complete if parts == 1 else node(m, start & ~is_end, "decides")
+    # An operation needs its word for a while. After END the first parts of word 0 are there before the next token starts.
+    begins = start
+    if queue.name == "scalar":
+        begins = delays(m, decides, SMALL_SCALAR_CYCLES, "decides")[-1] | ending
     m.d.comb += [
         now.inner.eq(inner.offset if queue.name != "scalar" else 0), now.outer.eq(outer.offset), next_address.eq(address + 1),
         inner.back.eq(word.end_inner & inner.left.any() if queue.name != "scalar" else 0),
         outer.back.eq(word.end_outer & outer.left.any() & ~inner.back),
-        program.begins.eq(delays(m, start, SMALL_SCALAR_CYCLES, "start")[-1] if queue.name == "scalar" else start), program.turns.eq(unit.go | complete),
+        program.begins.eq(begins), program.turns.eq(unit.go | complete),
         program.target.eq(Mux(decides, following, Mux(ending, 0, address)))]
     with m.If(decides):
         m.d.sync += address.eq(following)

@@ -124,18 +124,28 @@ async def the_host_reaches_every_lane(dut: Any) -> None:
     ports.set(host__active=1, host__write=1)
     for row in rows:
         for lane in range(cfg.lanes):
-            ports.set(host__address=row * cfg.lanes + lane, host__data=encode(lane_layout, held[row][lane]))
-            await ports.settle()
-            await ports.edge()
+            word, size = encode(lane_layout, held[row][lane]), cfg.taps if cfg.small_control else 1
+            for byte in range(size):
+                if cfg.small_control:
+                    ports.set(host__byte=byte)
+                data = word >> 8 * byte & 0xFF if cfg.small_control else word
+                ports.set(host__address=row * cfg.lanes + lane, host__data=data)
+                await ports.settle()
+                await ports.edge()
     ports.set(host__write=0)
     places = [(row, lane) for row in rows for lane in range(cfg.lanes)]
     for row, lane in rng.sample(places, min(len(places), 30)):
         ports.set(host__address=row * cfg.lanes + lane)
-        for _ in range(host_read_cycles(cfg)):
+        word = 0
+        for byte in range(cfg.taps if cfg.small_control else 1):
+            if cfg.small_control:
+                ports.set(host__byte=byte)
+            for _ in range(host_read_cycles(cfg)):
+                await ports.settle()
+                await ports.edge()
             await ports.settle()
-            await ports.edge()
-        await ports.settle()
-        found = decode(lane_layout, ports.get("host__value"))
+            word |= ports.get("host__value") << 8 * byte
+        found = decode(lane_layout, word)
         assert found == held[row][lane].tolist(), f"row {row}, lane {lane}: {found}, not {held[row][lane].tolist()}"
     # The matrix unit sees the same, and the host's wires do nothing any more.
     ports.set(host__active=0, host__write=1, host__data=0, read_enable=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 
-from rtl.config import Config
+from rtl.config import SMALL_SCALAR_CYCLES, Config
 from rtl.isa import SCALAR, ScalarFunction
 from rtl.scalar import Scalar as ScalarUnit
 from rtl.timing import timing
@@ -63,8 +63,16 @@ def operation(function: ScalarFunction, **fields: int) -> Operation:
 
 async def play(dut: Any, cfg: Config, operations: Iterable[tuple[int, Operation]], constants: dict[int, int],
                rng: random.Random) -> None:
-    """Load constants, then issue operations in their cycles; the reduce register is right in one cycle only."""
-    times, schedule, ports = timing(cfg), dict(operations), Ports(dut, ScalarUnit(cfg))
+    """Load constants, then issue operations in their cycles, as far apart as the unit needs; the reduce register is
+    right in one cycle only."""
+    apart = cfg.fetch("scalar")
+    times, schedule, ports = timing(cfg), {cycle * apart: one for cycle, one in operations}, Ports(dut, ScalarUnit(cfg))
+    standing = {}  # of a small unit: what an operation says stays a while, but for a constant, which a loop may move
+    if cfg.small_scalar:
+        for cycle, one in schedule.items():
+            still = {name: one[name] for name in FIELDS if name != "constant"}
+            standing |= dict.fromkeys(range(cycle + 1, cycle + 1 + SMALL_SCALAR_CYCLES), still)
+    missed = False
     await ports.start()
     ports.set(host__active=1, host__write=1)
     for address, constant in constants.items():
@@ -74,28 +82,44 @@ async def play(dut: Any, cfg: Config, operations: Iterable[tuple[int, Operation]
     ports.set(host__active=0, host__data=99)
     registers: dict[int, Scalar] = {}
     landing: dict[int, tuple[int, Scalar]] = {}
+    before: list[int] = [0] * cfg.groups
     for cycle in range(max(schedule) + times.scalar_visible + 2):
         if cycle in landing:
             target, made = landing[cycle]
             registers[target] = made
         issued = schedule.get(cycle)
         noise = {name: rng.getrandbits(3) for name in ("function", "reduce", "dst", "bias")}
-        fields = issued or operation(ScalarFunction.RSQRT) | noise | {"valid": 0}
+        fields = issued or operation(ScalarFunction.RSQRT) | noise | standing.get(cycle, {}) | {"valid": 0}
         ports.set(issue={name: fields[name] for name in ("valid", *FIELDS)})
         reading = schedule.get(cycle - times.scalar_read)
-        ports.set(reduce_value=reading["value"] if reading else 0x1234_5678)
+        answered, free = reading, True
+        if cfg.small_scalar:  # a cycle after one at least of the two in which it is asked for
+            first, second = schedule.get(cycle - 2), schedule.get(cycle - 3)
+            if first:
+                missed = rng.random() < 0.5
+            free = not missed if first else bool(second and missed) or rng.random() < 0.5
+            answered = (first or second) if free else None
+            ports.set(reduce_found=int(free))
+        ports.set(reduce_value=answered["value"] if answered else 0x1234_5678)
         if reading:
             made = result(reading, constants, registers)
             landing[cycle - times.scalar_read + times.scalar_visible] = reading["dst"], made
         shown = [rng.choice(list(registers) or [0]) for _ in range(cfg.groups)]
         out = rng.choice(list(registers) or [0])
-        ports.set(scalar_index=shown, out_index=out)
+        ports.set(scalar_index=shown)
+        if not cfg.small_scalar:
+            ports.set(out_index=out)
         await ports.settle()
-        if issued:
-            ports.expect("reduce_index", issued["reduce"])
-        if registers:
+        asking = issued
+        if cfg.small_scalar:  # and its registers are memories
+            asking = schedule.get(cycle - 1) or schedule.get(cycle - 2)
+            shown, before = before, shown
+        if asking:
+            ports.expect("reduce_index", asking["reduce"])
+        if registers and all(index in registers for index in shown):
             ports.expect("scalars", [registers[index]._asdict() for index in shown], f"registers {shown}")
-            ports.expect("out_exponent", registers[out].exponent)
+            if not cfg.small_scalar:
+                ports.expect("out_exponent", registers[out].exponent)
         await ports.edge()
 
 

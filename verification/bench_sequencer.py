@@ -11,6 +11,7 @@ from rtl.config import Config, log2, preset
 from rtl.isa import QUEUES, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import index_bits, operation_layout, pass_layout
+from rtl.protocol import program_space, word_bytes
 from rtl.timing import timing
 from sim.cycle.timeline import Timeline
 from verification.ports import Ports
@@ -60,14 +61,19 @@ class Token:
 
     async def load(self, programs: dict[str, list[int]]) -> None:
         """Write all three programs; they lie side by side, so one cycle writes a word of each."""
+        sizes = {queue.name: word_bytes(self.cfg, program_space(queue)) for queue in QUEUES}
         for address in range(max(map(len, programs.values()))):
-            for name, words in programs.items():
-                word = words[min(address, len(words) - 1)]
-                self.ports.set(**{f"{name}_load__address": min(address, len(words) - 1), f"{name}_load__data": word,
-                                  f"{name}_load__en": 1})
-            await self.step()
+            for byte in range(max(sizes.values()) if self.cfg.small_control else 1):
+                for name, words in programs.items():
+                    word, at = words[min(address, len(words) - 1)], min(byte, sizes[name] - 1)
+                    if self.cfg.small_control:
+                        word = word >> 8 * at & 0xFF
+                        self.ports.set(**{f"{name}_load__byte": at})
+                    self.ports.set(**{f"{name}_load__address": min(address, len(words) - 1),
+                                      f"{name}_load__data": word, f"{name}_load__en": 1})
+                await self.step()
         self.ports.set(**{f"{name}_load__en": 0 for name in programs})
-        for _ in range(2):
+        for _ in range(1 + max(self.cfg.parts(name) for name in programs)):  # the first words are read
             await self.step()
 
     async def step(self) -> None:
@@ -78,10 +84,14 @@ class Token:
                   ropes: list[int]) -> None:
         """One token, compared in every cycle until all queues are idle, and a few more."""
         ports, wanted = self.ports, issues(self.cfg, found, columns=columns, ropes=ropes)
-        for index, value in enumerate(values):
+        if self.cfg.linear_values:
+            ports.set(bucket=values[1])
+        for index, value in enumerate([] if self.cfg.linear_values else values):
             ports.set(values__index=index, values__found={"value": value, "some": int(value > 0)}, values__en=1)
             await self.step()
-        ports.set(values__en=0, classify=int(classify), column=columns, rope=ropes, go=1)
+        if not self.cfg.linear_values:
+            ports.set(values__en=0)
+        ports.set(classify=int(classify), column=columns, rope=ropes, go=1)
         await ports.settle()
         for queue in QUEUES:
             ports.expect(f"{queue.name}_idle", 1)

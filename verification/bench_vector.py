@@ -23,6 +23,8 @@ from verification.settings import generator, shallow
 from verification.vector_model import Pass, VectorModel
 
 RANDOM_PASSES = 150
+MOVES = ("valid", "src", "param", "dst", "slot", "index", "odd", "first")
+"""What may be another in the cycle after a pass's issue, also where a pass takes several."""
 
 
 @dataclass
@@ -68,8 +70,8 @@ class Player:
         self.noise = cases.with_operands(cfg, rng, cases.random_fields(cfg, rng, positions))
 
     async def play(self, passes: Iterable[tuple[int, Pass]]) -> None:
-        """Issue passes in the given cycles."""
-        schedule = dict(passes)
+        """Issue passes in the given cycles, or as much further apart as they must be."""
+        schedule = {cycle * self.cfg.beats: one for cycle, one in passes}
         found, times, ports = expected(self.cfg, schedule, self.positions), timing(self.cfg), self.ports
         known: dict[int, int] = {}
         tokens: dict[int, int] = {}
@@ -78,31 +80,43 @@ class Player:
         ports.set(position=self.positions, key_offset=self.key_offsets)
         for cycle in range(max(schedule) + times.reduce_visible + 3):
             issued = schedule.get(cycle)
-            ports.set(issue=issued.fields if issued else self.noise.fields | {"valid": 0})
+            still = {}  # where a pass takes several cycles, what does not move stands still in the next one
+            if self.cfg.beats > 1 and (recent := schedule.get(cycle - 1)):
+                still = {name: value for name, value in recent.fields.items() if name not in MOVES}
+            ports.set(issue=issued.fields if issued else self.noise.fields | still | {"valid": 0})
             addressed = schedule.get(cycle - times.vector_read)
             row_asked = schedule.get(cycle - times.vector_read + int(self.cfg.spread))
             scalars = (addressed or self.noise).scalars
-            ports.set(scalars=[scalar._asdict() for scalar in scalars],
-                      out_exponent=(addressed or self.noise).out_exponent)
-            read = schedule.get(cycle - times.vector_read - 1, self.noise)
+            ports.set(scalars=[scalar._asdict() for scalar in scalars])
+            if not self.cfg.serial_vector:
+                ports.set(out_exponent=(addressed or self.noise).out_exponent)
+            elif begun := schedule.get(cycle - times.vector_read - 1):  # its second look at the one read port
+                ports.set(scalars=[{"mantissa": 0x2345, "exponent": begun.out_exponent}])
+            reads = (cycle - times.vector_read - 1 - beat for beat in range(self.cfg.beats))
+            read = next((schedule[at] for at in reads if at in schedule), self.noise)
             ports.set(memory_read_data=read.memory, param_data=read.params)
             accumulated = schedule.get(cycle - times.acc_read)
             index = self.rng.randrange(self.cfg.reduces) if self.rng.random() < 0.3 else self.rng.randrange(2)
             ports.set(acc=(accumulated or self.noise).acc, reduce_index=index)
             await ports.settle()
-            self._addresses(addressed, row_asked, accumulated)
+            self._addresses(issued, addressed, row_asked, accumulated)
             self._results(found, cycle)
-            known, tokens = found.registers.get(cycle, (known, tokens))
-            if asked in known:
+            late = int(self.cfg.serial_vector)  # registers in a memory
+            partly = any(cycle + lane in found.registers for lane in range(self.cfg.beats - 1))  # not all lanes yet
+            if not late:
+                known, tokens = found.registers.get(cycle, (known, tokens))
+            if asked in known and not partly and (not late or ports.get("reduce_found")):
                 ports.expect("reduce_value", known[asked], f"register {asked}")
+            if late:
+                known, tokens = found.registers.get(cycle, (known, tokens))
             winners = ports.get("token")
             for sequence, token in tokens.items():
-                assert winners[sequence] == token, (
+                assert any(cycle + lane in found.registers for lane in range(1, self.cfg.beats)) or winners[sequence] == token, (
                     f"cycle {cycle}: token {sequence}: found {winners[sequence]}, expected {token}")
             asked = index
             await ports.edge()
 
-    def _addresses(self, addressed: Pass | None, row_asked: Pass | None, accumulated: Pass | None) -> None:
+    def _addresses(self, issued: Pass | None, addressed: Pass | None, row_asked: Pass | None, accumulated: Pass | None) -> None:
         """row_asked: the pass whose row vector memory is asked for, which with `spread` has a register of its own."""
         ports, cfg = self.ports, self.cfg
         ports.expect("memory_read_enable", int(row_asked is not None))
@@ -112,9 +126,14 @@ class Player:
         if addressed:
             fields = addressed.fields
             ports.expect("param_row", fields["param"])
-            ports.expect("out_index", fields["out_scalar"])
-            ports.expect("scalar_index", [
-                (fields["scalar"] + group * fields["grouped"]) % cfg.scalars for group in range(cfg.groups)])
+            if cfg.serial_vector:
+                ports.expect("scalar_index", [fields["out_scalar"]])
+            else:
+                ports.expect("out_index", fields["out_scalar"])
+                ports.expect("scalar_index", [
+                    (fields["scalar"] + group * fields["grouped"]) % cfg.scalars for group in range(cfg.groups)])
+        if cfg.serial_vector and issued:
+            ports.expect("scalar_index", [issued.fields["scalar"]])
         if accumulated:
             ports.expect("acc_slot", accumulated.fields["slot"])
 

@@ -12,7 +12,7 @@ from rtl.issue_matrix import MatrixIssue, column_bits
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
 from rtl.ports import each_sequence, operation_layout, pass_layout, step_layout
-from rtl.sequencer import Sequencer, ValuesSignature
+from rtl.sequencer import Sequencer, ValuesSignature, bucket_bits
 
 
 class Queues(wiring.Component):
@@ -24,7 +24,7 @@ class Queues(wiring.Component):
 
     Members
     -------
-    go, classify, values, column, rope : In, as of Sequencer, MatrixIssue and VectorIssue.
+    go, classify, values or bucket, column, rope : In, as of Sequencer, MatrixIssue and VectorIssue.
     matrix_load, vector_load, scalar_load : In, see Sequencer's `load`.
     matrix_idle, vector_idle, scalar_idle : Out(1).
     matrix, vector, scalar : Out. What each queue issues, see rtl.ports.
@@ -37,7 +37,8 @@ class Queues(wiring.Component):
         self._issues = {"matrix": MatrixIssue(cfg), "vector": VectorIssue(cfg), "scalar": ScalarIssue(cfg)}
         layouts = {"matrix": step_layout(cfg), "vector": pass_layout(cfg), "scalar": operation_layout(cfg)}
         members = {
-            "go": In(1), "classify": In(1), "values": In(ValuesSignature(cfg)),
+            "go": In(1), "classify": In(1),
+            **({"bucket": In(bucket_bits(cfg))} if cfg.linear_values else {"values": In(ValuesSignature(cfg))}),
             "column": In(each_sequence(column_bits(cfg), cfg)),
             "rope": In(each_sequence(VECTOR.by_name["param"].bits(cfg), cfg))}
         for name, sequencer in self._sequencers.items():
@@ -56,10 +57,14 @@ class Queues(wiring.Component):
             issued = {"matrix": "step", "vector": "issued", "scalar": "operation"}[name]
             m.d.comb += [
                 sequencer.go.eq(self.go), sequencer.classify.eq(self.classify),
-                sequencer.values.index.eq(self.values.index), sequencer.values.found.eq(self.values.found),
-                sequencer.values.en.eq(self.values.en),
                 getattr(self, f"{name}_idle").eq(sequencer.idle),
                 getattr(self, name).eq(getattr(issue, issued))]
+            if sequencer.cfg.linear_values:
+                m.d.comb += sequencer.bucket.eq(self.bucket)
+            else:
+                m.d.comb += [
+                    sequencer.values.index.eq(self.values.index), sequencer.values.found.eq(self.values.found),
+                    sequencer.values.en.eq(self.values.en)]
         matrix = self._issues["matrix"]
         m.d.comb += [matrix.column.eq(self.column), self._issues["vector"].rope.eq(self.rope)]
         return m

@@ -24,6 +24,8 @@ class ProgramMaker:
 
     def values(self) -> list[int]:
         """A row of dynamic values."""
+        if self.cfg.linear_values:
+            return self.cfg.linear_table()[self.rng.randrange(4)]
         return [0] + [self.rng.choice((0, 0, 1, 2, 3)) for _ in range(self.cfg.values - 1)]
 
     def program(self, queue: Queue) -> list[int]:
@@ -80,6 +82,8 @@ class ProgramMaker:
 
     def _inner(self, queue: Queue, **ends: int) -> list[Insn]:
         body = [self._plain(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
+        if self.cfg.small_control and queue.name == "scalar":  # without inner loops
+            return _ended(body, **ends)
         return [self._loop(queue, Op.LOOP_INNER), *_ended(body, end_inner=1, **ends)]
 
     def _part(self, queue: Queue) -> list[Insn]:

@@ -187,6 +187,8 @@ def random_program(cfg: Config, queue: Queue, rng: random.Random) -> list[Insn]:
 
     def inner(*, both: bool = False) -> list[Insn]:
         body = [plain() for _ in range(rng.choice((1, 1, 2, 3)))]
+        if cfg.small_control and queue is SCALAR:  # without inner loops
+            return ended(body, end_outer=int(both))
         return [word(Op.LOOP_INNER, most=2), *ended(body, end_inner=1, **({"end_outer": 1} if both else {}))]
 
     def outer() -> list[Insn]:
