@@ -25,6 +25,7 @@ from rtl.isa import (
     ScalarFunction,
     Source,
     Store,
+    stride_bits,
 )
 
 Value = int | enum.Enum
@@ -247,7 +248,7 @@ def _rounds(cfg: Config, words: list[Word], at: int, length: int) -> tuple[int, 
                 return count, strides
             for name in used_strides(here.insn):
                 step = (here.insn.number(name) - before.insn.number(name)) % _modulus(cfg, here, name)
-                if moved.setdefault(name, step) != step:
+                if moved.setdefault(name, step) != step or step >> stride_bits(cfg, here.insn.queue, "inner", name):
                     return count, strides
         if count > 1 and moved != strides:
             return count, strides

@@ -54,11 +54,13 @@ class Config:
     linear_values: they are not in a table: number n is the bucket's number times 2 ** (n - 1).
     small_control: the host port and the sequencers of rtl/small_host.py and rtl/small_sequencer.py, with less logic and
         longer paths; the host moves a byte at a time.
+    cycle_bits: width of the counter of a token's cycles.
     sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
     narrow: fields of instruction words that have fewer bits than rtl/isa.py gives them: ("queue.field", bits); also
-        registers of the control unit: ("register.name", bits).
+        registers of the control unit: ("register.name", bits), and with small_control the loops' strides:
+        ("queue.inner_field", bits) and ("queue.outer_field", bits).
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
@@ -101,6 +103,7 @@ class Config:
     small_control: bool = False
     matrix_fetch: int = 1
     scalar_fetch: int = 1
+    cycle_bits: int = 32
     sequences: int = 1
     position_bits: int
     token_bits: int = 10
@@ -234,7 +237,12 @@ _PRESETS = (
            narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.outer", 8), ("matrix.row_step", 5),
                    ("matrix.act_step", 1), ("matrix.group_step", 0), ("vector.wait", 5), ("vector.repeat", 8),
                    ("vector.pace", 4), ("vector.grouped", 0), ("scalar.repeat", 4), ("scalar.bias", 8),
-                   ("scalar.adjust", 6), ("register.embed_shift", 3)),
+                   ("scalar.adjust", 6), ("register.embed_shift", 3), ("matrix.inner_row", 6),
+                   ("matrix.inner_act", 1), ("matrix.outer_row", 12), ("vector.inner_src", 1),
+                   ("vector.inner_param", 1), ("vector.inner_dst", 6), ("vector.inner_scalar", 0),
+                   ("vector.inner_target", 0), ("vector.outer_param", 8), ("vector.outer_dst", 12),
+                   ("scalar.outer_constant", 1)),
+           cycle_bits=20,
            vector_cuts=("select", "scale", "round", "multiply", "add", "function"), acc_register=True,
            small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep

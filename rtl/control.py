@@ -181,7 +181,7 @@ class Control(wiring.Component):
                         m.d.sync += register[8:].eq(load.data)
 
         # READY -> (start) GO -> BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (start) GO, or READY.
-        elapsed, winner = Signal(COUNTER_BITS), Signal(each_sequence(cfg.token_bits, cfg))
+        elapsed, winner = Signal(cfg.cycle_bits), Signal(each_sequence(cfg.token_bits, cfg))
         ended = Signal()
         m.d.comb += [
             self.start.eq(self.ready & self.want), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]

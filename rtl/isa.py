@@ -262,6 +262,12 @@ SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat mu
 QUEUES = (MATRIX, VECTOR, SCALAR)
 
 
+def stride_bits(cfg: Config, queue: Queue, level: str, name: str) -> int:
+    """Width of a field's stride in the loops of a level, "inner" or "outer"; see `Config.narrow`."""
+    whole = queue.by_name[name].bits(cfg)
+    return min(whole, dict(cfg.narrow).get(f"{queue.name}.{level}_{name}", whole))
+
+
 class EncodingError(ValueError):
     """A value that does not fit its field, an unknown field, or a word that is no instruction."""
 

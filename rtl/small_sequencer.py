@@ -15,17 +15,19 @@ from amaranth.lib.memory import Memory
 from rtl.arithmetic import node
 from rtl.config import SMALL_SCALAR_CYCLES, log2
 from rtl.mesh import delays
-from rtl.isa import Op, layout, word_bits
+from rtl.isa import Op, layout, stride_bits, word_bits
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
 from rtl.sequencer import ROUNDS, Sequencer, outer_strides, strides
 
 
 class _Loop:
-    """Registers of one loop level."""
+    """Registers of one loop level. `Config.narrow` says how wide its strides are."""
 
-    def __init__(self, name: str, offsets: data.StructLayout, address_bits: int, count_bits: int) -> None:
-        self.stride = Signal(offsets, name=f"{name}_stride")
+    def __init__(self, unit: Sequencer, name: str, offsets: data.StructLayout, count_bits: int) -> None:
+        address_bits = unit.address_bits
+        self.stride = Signal(data.StructLayout({
+            field: stride_bits(unit.cfg, unit.queue, name, field) for field in offsets.members}), name=f"{name}_stride")
         self.offset = Signal(offsets, name=f"{name}_offset")
         self.first = Signal(address_bits, name=f"{name}_first")  # of the body
         self.left = Signal(count_bits, name=f"{name}_left")  # rounds after this one
@@ -155,8 +157,8 @@ def small_sequencer(unit: Sequencer) -> Module:
     address, next_address = Signal(unit.address_bits), Signal(unit.address_bits)
     # The scalar queue has no inner loop.
     inner_strides = data.StructLayout({}) if queue.name == "scalar" else strides(cfg, queue)
-    inner = _Loop("inner", inner_strides, unit.address_bits, len(now.repeat))
-    outer = _Loop("outer", outer_strides(cfg, queue), unit.address_bits, len(now.repeat))
+    inner = _Loop(unit, "inner", inner_strides, len(now.repeat))
+    outer = _Loop(unit, "outer", outer_strides(cfg, queue), len(now.repeat))
     following = node(m, Mux(inner.back, inner.first, Mux(outer.back, outer.first, next_address)), "following")
     decides = complete if parts == 1 else node(m, start & ~is_end, "decides")
     # An operation needs its word for a while. After END the first parts of word 0 are there before the next token starts.

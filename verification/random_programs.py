@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from rtl.config import Config
-from rtl.isa import Addend, Factor2, Insn, Op, Queue, Source, Store, encode
+from rtl.isa import Addend, Factor2, Insn, Op, Queue, Source, Store, encode, stride_bits
 from rtl.timing import timing
 from sim.cycle.program import IllegalProgram, decode_program
 from sim.cycle.timeline import Timeline, expand
@@ -71,7 +71,8 @@ class ProgramMaker:
     def _loop(self, queue: Queue, op: Op) -> Insn:
         names = OUTER_STRIDES[queue.name] if op is Op.LOOP_OUTER else [
             item.name for item in queue.own if item.strided]
-        most = {name: (1 << queue.by_name[name].bits(self.cfg)) - 1 for name in names}
+        level = "outer" if op is Op.LOOP_OUTER else "inner"
+        most = {name: (1 << stride_bits(self.cfg, queue, level, name)) - 1 for name in names}
         strides = {name: self.rng.randint(0, min(SMALL_STRIDE, most[name])) for name in names}
         return self._word(queue, op, repeat=self.rng.choice((0, 1, 2)),
                           repeat_value=self.rng.choice((0, 0, self._value(queue))), **strides)

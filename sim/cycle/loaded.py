@@ -66,6 +66,7 @@ def check_shapes(image: Image) -> None:
                                     ("params", image.params, cfg.param_rows, (cfg.lanes,))):
         need(memory.shape[1:] == row and len(memory) <= rows, f"{name} is {memory.shape}; at most {(rows, *row)}")
     need(len(image.constants) <= cfg.constants, f"{len(image.constants)} constants; there are {cfg.constants}")
+    need(int(image.cycles.max(initial=0)) < 1 << cfg.cycle_bits, f"a token's cycles exceed {cfg.cycle_bits} bits")
     need(image.values.shape[1:] == (cfg.values,), f"dynamic values are {image.values.shape}")
     if cfg.linear_values:
         need(image.values.tolist() == cfg.linear_table()[:len(image.values)], "dynamic values are not those that "

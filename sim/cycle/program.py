@@ -10,7 +10,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rtl.config import Config
-from rtl.isa import Addend, EncodingError, Factor2, Insn, Op, Queue, Source, Store, decode, disassemble
+from rtl.isa import (
+    Addend,
+    EncodingError,
+    Factor2,
+    Insn,
+    Op,
+    Queue,
+    Source,
+    Store,
+    decode,
+    disassemble,
+    stride_bits,
+)
 
 MOST_CYCLES = 1 << 26
 """A token that takes longer than this is a mistake in a loop count, not a program."""
@@ -137,6 +149,10 @@ def _check_word(cfg: Config, word: Word) -> None:
             allowed = (allowed | {"repeat", "repeat_value"} | strides) - {"end_inner", "end_outer"}
             if op is Op.LOOP_OUTER:
                 allowed -= strides - _OUTER_STRIDES[queue]
+            level = "outer" if op is Op.LOOP_OUTER else "inner"
+            for name in strides & allowed:
+                bits = stride_bits(cfg, word.queue, level, name)
+                need(f[name] < 1 << bits, f"strides of {name} in {level} loops have {bits} bits on {cfg.name}")
         if op is Op.END:
             allowed -= {"end_inner", "end_outer"}
         for name, value in f.items():

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rtl.config import Config, log2
-from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op, Queue, Store
+from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op, Queue, Store, stride_bits
 from rtl.ports import index_bits, operation_layout, pass_layout
 
 OUTER_FIELDS = {"matrix": ["row"], "vector": ["param", "dst"], "scalar": ["constant"]}
@@ -146,8 +146,8 @@ def operations(cfg: Config, word: Current) -> Iterator[tuple[int, dict[str, int]
 # ------------------------------------------------------------------------------------------------- random programs
 
 
-def random_fields(cfg: Config, queue: Queue, rng: random.Random, *, strides: bool) -> dict[str, object]:
-    """Values for the fields after the header; in a LOOP word the strides."""
+def random_fields(cfg: Config, queue: Queue, rng: random.Random, *, strides: str = "") -> dict[str, object]:
+    """Values for the fields after the header; in a LOOP word the strides, of level `strides`."""
     found: dict[str, object] = {}
     for item in queue.own:
         if strides and not item.strided:
@@ -156,6 +156,8 @@ def random_fields(cfg: Config, queue: Queue, rng: random.Random, *, strides: boo
         low, high = (-(span // 2), span // 2 - 1) if item.signed else (0, span - 1)
         if item.name in ("outer", "pace"):
             high = 3
+        if strides:
+            high = min(high, (1 << stride_bits(cfg, queue, strides, item.name)) - 1)
         found[item.name] = rng.choice(list(item.enum)) if item.enum else rng.randint(low, high)
     return found
 
@@ -171,7 +173,7 @@ def random_program(cfg: Config, queue: Queue, rng: random.Random) -> list[Insn]:
         if rng.random() < 0.2:
             own["wait_value"] = dynamic("wait_value")
         if op in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER):
-            own |= random_fields(cfg, queue, rng, strides=op is not Op.RUN)
+            own |= random_fields(cfg, queue, rng, strides={Op.LOOP_INNER: "inner", Op.LOOP_OUTER: "outer"}.get(op, ""))
             if queue is not SCALAR or op is not Op.RUN:
                 own["repeat"] = rng.choice((0, 0, 1, most))
                 if rng.random() < 0.3:
