@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from compiler.errors import InputError
+
+Item = TypeVar("Item")
 
 REQUIRED: Final = object()
 """Default of a setting that has none."""
@@ -90,6 +92,14 @@ class Settings:
             if not isinstance(one, int) or isinstance(one, bool):
                 raise InputError(f"{self.where}: {name} is {value!r}, expected whole numbers")
         return many
+
+    def items(self, name: str, kind: type[Item]) -> list[Item] | None:
+        """A list whose members are all of one type; None where it is missing or something else."""
+        value = self.values.get(name)
+        if not isinstance(value, list):
+            return None
+        many = cast("list[Any]", value)
+        return many if all(isinstance(one, kind) for one in many) else None
 
     def section(self, name: str) -> Settings | None:
         """Settings within a setting."""

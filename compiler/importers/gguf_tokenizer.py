@@ -25,8 +25,8 @@ def tokenizer_of(values: dict[str, Any], where: str, model: FloatModel) -> AnyTo
     settings = Settings({name.removeprefix(_PREFIX): value for name, value in values.items()
                          if name.startswith(_PREFIX)}, f"{where}: tokenizer.ggml")
     kind = settings.text("model")
-    tokens = settings.values.get("tokens")
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+    tokens = settings.items("tokens", str)
+    if tokens is None:
         raise InputError(f"{where} has no tokenizer.ggml.tokens")
     if len(tokens) != model.shape.vocab:
         raise InputError(f"{where} has {len(tokens)} tokens, the model's vocabulary has {model.shape.vocab}")
@@ -41,9 +41,8 @@ def tokenizer_of(values: dict[str, Any], where: str, model: FloatModel) -> AnyTo
 
 
 def _sentencepiece(settings: Settings, tokens: list[str], types: list[int]) -> Tokenizer:
-    where, scores = settings.where, settings.values.get("scores")
-    if not isinstance(scores, list) or len(scores) != len(tokens) or not all(
-            isinstance(score, float) and math.isfinite(score) for score in scores):
+    where, scores = settings.where, settings.items("scores", float)
+    if scores is None or len(scores) != len(tokens) or not all(map(math.isfinite, scores)):
         raise InputError(f"{where} has no finite score for each token")
     begin, end = settings.integer("bos_token_id", BEGIN), settings.integer("eos_token_id", END)
     if (begin, end) != (BEGIN, END):
@@ -58,8 +57,8 @@ def _byte_level(settings: Settings, tokens: list[str], types: list[int]) -> Json
     where, pre = settings.where, settings.text("pre", "")
     if pre not in SPLITS:
         raise InputError(f"{where}: how it cuts words ({pre!r}) is not known; {', '.join(SPLITS)} are")
-    merges = settings.values.get("merges")
-    if not isinstance(merges, list):
+    merges = settings.items("merges", str)
+    if merges is None:
         raise InputError(f"{where} has no merges")
     added = {token: None for token, kind in enumerate(types) if kind in (_CONTROL, _USER)}
     begin = settings.integer("bos_token_id", settings.integer("eos_token_id", 0))
@@ -68,7 +67,7 @@ def _byte_level(settings: Settings, tokens: list[str], types: list[int]) -> Json
     if not 0 <= begin < len(tokens):
         raise InputError(f"{where}: bos_token_id {begin} is not among its {len(tokens)} tokens")
     plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    content = {
+    content: dict[str, Any] = {
         "version": "1.0", "truncation": None, "padding": None,
         "added_tokens": [{
             "id": token, "content": tokens[token], "single_word": False, "lstrip": False, "rstrip": False,

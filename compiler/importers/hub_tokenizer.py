@@ -141,8 +141,9 @@ def _pieces(content: dict[str, Any], where: str) -> tuple[dict[int, bytes], froz
                          "SentencePiece ones are")
     found: dict[int, bytes] = {}
     try:
-        vocab = model.values["vocab"]
-        named: dict[str, int] = vocab if isinstance(vocab, dict) else {p: n for n, (p, _) in enumerate(vocab)}
+        vocab: Any = model.values["vocab"]
+        named = (cast("dict[str, int]", vocab) if isinstance(vocab, dict)
+                 else {str(piece): number for number, (piece, _) in enumerate(vocab)})
         added = cast("list[dict[str, Any]]", content.get("added_tokens") or [])
         as_written = {one["content"] for one in added}  # may stand in the vocabulary too
         for piece, token in named.items():
@@ -156,13 +157,14 @@ def _pieces(content: dict[str, Any], where: str) -> tuple[dict[int, bytes], froz
     return found, silent, not byte_level
 
 
-def _kinds(decoder: dict[str, Any] | None) -> list[str]:
+def _kinds(decoder: Any) -> list[str]:
     """Types of a decoder, those of a sequence in turn."""
     if not isinstance(decoder, dict):
         return []
-    if decoder.get("type") == "Sequence":
-        return [kind for one in decoder.get("decoders") or [] for kind in _kinds(one)]
-    return [str(decoder.get("type"))]
+    settings = cast("dict[str, Any]", decoder)
+    if settings.get("type") == "Sequence":
+        return [kind for one in cast("list[Any]", settings.get("decoders") or []) for kind in _kinds(one)]
+    return [str(settings.get("type"))]
 
 
 def _envelope(kind: str, tokenizer: AnyTokenizer, content: bytes) -> bytes:

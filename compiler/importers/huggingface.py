@@ -79,8 +79,8 @@ def load_folder(folder: Path) -> tuple[FloatModel, list[Path]]:
 
 def _architecture(settings: Settings) -> Architecture:
     where = settings.where
-    named = settings.values.get("architectures")
-    name = str(named[0]) if isinstance(named, list) and named else ""
+    named = settings.items("architectures", str)
+    name = named[0] if named else ""
     kind = settings.text("model_type", "")
     known = ", ".join(one.removesuffix("ForCausalLM") for one in ARCHITECTURES)
     if not name:
@@ -156,8 +156,8 @@ def _window(settings: Settings, architecture: Architecture, shape: Shape) -> int
         return None
     if window < 1:
         raise InputError(f"{settings.where}: sliding_window is {window}, expected at least 1")
-    kinds = settings.values.get("layer_types")
-    if isinstance(kinds, list):
+    kinds = settings.items("layer_types", str)
+    if kinds is not None:
         slides = [kind == "sliding_attention" for kind in kinds]
     elif architecture.windows == "flag":
         full = settings.integer("max_window_layers", _FULL_LAYERS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -69,4 +69,5 @@ def load_checkpoint(path: Path) -> FloatModel:
             continue
         check_finite(array, name, str(path))
         tensors[name] = array
-    return FloatModel(shape=shape, **{"classifier": tensors["embed"], **tensors})
+    members: dict[str, Any] = {"classifier": tensors["embed"], **tensors}
+    return FloatModel(shape=shape, **members)

@@ -103,6 +103,11 @@ def scaling(**values: Any) -> Damage:
     return config(rope_scaling=values)
 
 
+def other_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"nothing")
+
+
 SQUARE = np.zeros((3, 3), np.float32)
 LM = "lm_head.weight"
 
@@ -168,9 +173,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     "large tokenizer": (text("tokenizer.json", byte_level(52).to_str()), "has token 51, the model's vocabulary has 48"),
     "end beyond the vocabulary": (config(eos_token_id=48), "eos_token_id 48 is not in the vocabulary of 48"),
     "end in words": (config(eos_token_id="</s>"), "eos_token_id is '</s>', expected whole numbers"),
-    "tokenizer.model damaged": (lambda folder: [
-        step(folder) for step in (without("tokenizer.json"), text("tokenizer.model", b"nothing"))] and None,
-        "tokenizer.model is no SentencePiece model"),
+    "tokenizer.model damaged": (other_tokenizer, "tokenizer.model is no SentencePiece model"),
 }
 
 

@@ -7,6 +7,7 @@ Its logits are recorded in transformers_logits.json, so that this runs everywher
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import tempfile
@@ -38,11 +39,14 @@ def ours(case: Case, folder: Path) -> npt.NDArray[Any]:
     return Reference(load_folder(write_folder(case, folder))[0]).prefill(TOKENS)
 
 
+def libraries() -> tuple[Any, Any]:
+    """torch and transformers, which need not be there."""
+    return importlib.import_module("torch"), importlib.import_module("transformers")
+
+
 def theirs(case: Case, folder: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """(tokens, vocab) logits of the library: all tokens at once, and one by one with its cache."""
-    import torch
-    import transformers
-
+    torch, transformers = libraries()
     path = str(write_folder(case, folder))
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32)
     model.eval()
@@ -95,9 +99,7 @@ def test_each_difference_between_the_architectures_shows_in_the_logits(name: str
 
 def record() -> None:
     """Write the library's logits."""
-    import torch
-    import transformers
-
+    torch, transformers = libraries()
     found: dict[str, list[list[float]]] = {}
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
