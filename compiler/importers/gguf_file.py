@@ -136,14 +136,13 @@ def _plan(tensors: GgufTensors) -> Plan:
     used = own.integer("expert_used_count") if experts else 0
     if experts and not 1 <= used <= experts:
         raise InputError(f"{where}: expert_used_count is {used}, there are {experts} experts")
-    window = own.integer("attention.sliding_window", 0) or None
     names = tensors.names()
     return Plan(
         shape=shape, begin=general.integer("tokenizer.ggml.bos_token_id", 1),
         names=NAMES | (EXPERT_NAMES if experts else {}),
         traits=Traits(
             norm_epsilon=own.number("attention.layer_norm_rms_epsilon"), rope=_rope(own, tensors, head_dim),
-            window=None if window is None or window >= shape.context else window, experts=experts, experts_used=used),
+            window=own.integer("attention.sliding_window", 0) or None, experts=experts, experts_used=used),
         tied=NAMES["classifier"] not in names, biases=architecture.biases, head_norms=architecture.head_norms,
         halves=architecture.halves, ignored=frozenset({FACTORS}))
 

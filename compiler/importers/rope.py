@@ -23,13 +23,12 @@ def hugging_face_rope(settings: Settings, base: float) -> Rope:
     """
     scaling = settings.section("rope_parameters") or settings.section("rope_scaling")
     base = settings.number("rope_theta", base)
-    if settings.number("partial_rotary_factor", 1.0) != 1.0:
-        raise InputError(f"{settings.where}: partial_rotary_factor is not 1: heads that rotate in part are unsupported")
+    for part in (settings, scaling):
+        if part and part.number("partial_rotary_factor", 1.0) != 1.0:
+            raise InputError(f"{part.where}: partial_rotary_factor is not 1: heads that rotate in part are unsupported")
     if scaling is None:
         return Rope(base=base)
     base = scaling.number("rope_theta", base)
-    if scaling.number("partial_rotary_factor", 1.0) != 1.0:
-        raise InputError(f"{scaling.where}: partial_rotary_factor is not 1: heads that rotate in part are unsupported")
     kind = scaling.text("rope_type", scaling.text("type", "default"))
     if kind == "default":
         return Rope(base=base)
