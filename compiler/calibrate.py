@@ -12,12 +12,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from compiler.checkpoint import NORM_EPSILON, FloatModel, rope_tables
+from compiler.float_model import FloatModel, rope_tables
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-BEGIN: Final = 1
 SEQUENCES: Final = 8
 LENGTH: Final = 512
 
@@ -51,17 +50,19 @@ class Activations:
         layers: one a layer. final_x: (tokens, dim) residual stream at the classifier.
         logit_peak: largest magnitude of a logit.
         sequences: tokens lie position by position, this many at each.
+        norm_epsilon: of the model's normalisations.
     """
 
     layers: tuple[LayerActivations, ...]
     final_x: Float32
     logit_peak: float
     sequences: int
+    norm_epsilon: float
 
 
-def normalise(x: Float32) -> Float32:
+def normalise(x: Float32, epsilon: float) -> Float32:
     """RMS normalisation over the last axis, without the gain."""
-    return (x / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + NORM_EPSILON)).astype(np.float32)
+    return (x / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + epsilon)).astype(np.float32)
 
 
 def silu(x: Float32) -> Float32:
@@ -74,7 +75,7 @@ class _Batch:
 
     def __init__(self, model: FloatModel, sequences: int, length: int) -> None:
         self.model, shape = model, model.shape
-        cos, sin = rope_tables(shape)
+        cos, sin = rope_tables(shape, model.traits.rope)
         self.cos, self.sin = cos.astype(np.float32), sin.astype(np.float32)
         cache = (shape.layers, sequences, shape.kv_heads, length, shape.head_dim)
         self.keys, self.values = np.zeros(cache, np.float32), np.zeros(cache, np.float32)
@@ -88,11 +89,11 @@ class _Batch:
 
     def step(self, tokens: npt.NDArray[np.int64], position: int) -> Float32:
         """Logits (sequences, vocab) after one more token of each sequence."""
-        m, shape, rows = self.model, self.model.shape, len(tokens)
+        m, shape, rows, epsilon = self.model, self.model.shape, len(tokens), self.model.traits.norm_epsilon
         x = m.embed[tokens]
         for i in range(shape.layers):
             attention_x = x
-            normed = normalise(x) * m.attention_norm[i]
+            normed = normalise(x, epsilon) * m.attention_norm[i]
             q = self._rotate((normed @ m.wq[i].T).reshape(rows, shape.heads, -1), position)
             k = self._rotate((normed @ m.wk[i].T).reshape(rows, shape.kv_heads, -1), position)
             v = (normed @ m.wv[i].T).reshape(rows, shape.kv_heads, -1)
@@ -104,12 +105,12 @@ class _Batch:
             weights /= weights.sum(axis=-1, keepdims=True)
             o = (weights @ self.values[i, :, :, : position + 1]).reshape(rows, shape.heads, -1)
             x = ffn_x = x + o.reshape(rows, -1) @ m.wo[i].T
-            normed = normalise(x) * m.ffn_norm[i]
+            normed = normalise(x, epsilon) * m.ffn_norm[i]
             gate, up = normed @ m.w1[i].T, normed @ m.w3[i].T
             x = x + (silu(gate) * up) @ m.w2[i].T
             self.records[i].append((attention_x, q, k, v, o, ffn_x, gate, up))
         self.final.append(x)
-        return ((normalise(x) * m.final_norm) @ m.classifier.T).astype(np.float32)
+        return ((normalise(x, epsilon) * m.final_norm) @ m.classifier.T).astype(np.float32)
 
 
 def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LENGTH, seed: int = 0) -> Activations:
@@ -123,7 +124,7 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
     """
     length, rng = min(length, model.shape.context), np.random.default_rng(seed)
     batch, peak = _Batch(model, sequences, length), 0.0
-    tokens = np.full(sequences, min(BEGIN, model.shape.vocab - 1), np.int64)
+    tokens = np.full(sequences, min(model.begin, model.shape.vocab - 1), np.int64)
     for position in range(length):
         logits = batch.step(tokens, position).astype(np.float64)
         peak = max(peak, float(np.abs(logits).max()))
@@ -136,4 +137,6 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
         LayerActivations(**{n: np.concatenate(t) for n, t in zip(names, zip(*steps, strict=True), strict=True)})
         for steps in batch.records
     )
-    return Activations(layers=layers, final_x=np.concatenate(batch.final), logit_peak=peak, sequences=sequences)
+    return Activations(
+        layers=layers, final_x=np.concatenate(batch.final), logit_peak=peak, sequences=sequences,
+        norm_epsilon=model.traits.norm_epsilon)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compiler.checkpoint import FloatModel
+from compiler.float_model import FloatModel
 
 Float64 = npt.NDArray[np.float64]
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from compiler.checkpoint import FloatModel, load_checkpoint
 from compiler.errors import InputError
+from compiler.float_model import FloatModel
+from compiler.importers.gguf_file import load_gguf
+from compiler.importers.hub_tokenizer import load_hub_tokenizer
+from compiler.importers.huggingface import CONFIG, load_folder
+from compiler.importers.llama2c import load_checkpoint
 from compiler.random_model import RANDOM_SHAPES, random_float_model
-from compiler.tokenizer import Tokenizer, load_tokenizer, tokenizer_bytes
+from compiler.tokenizer import AnyTokenizer, Tokenizer, load_tokenizer
+from rtl.config import PRESETS
 
 # `models` is installed beside `compiler`, from an editable install and from a wheel alike.
 LIBRARY: Final = Path(__file__).resolve().parent.parent / "models"
 CHECKPOINT: Final = "model.bin"
 TOKENIZER: Final = "tokenizer.bin"
+GGUF: Final = ".gguf"
 RANDOM: Final = "random:"
 
 
@@ -25,8 +32,9 @@ class Provenance:
 
     Members:
         name: what to call it: the shipped name, the folder's name, or the file's name without its ending.
-        checkpoint_sha256, tokenizer_sha256: of the two files, so that an image can be traced to them. Where there are
-            none: of the random weights, tensor by tensor, and of the file that their tokenizer would be.
+        checkpoint_sha256, tokenizer_sha256: of the two files, so that an image can be traced to them. A Hugging Face
+            folder's checkpoint is its config.json and its weights, one after another; a GGUF file is both. Where there
+            are no files: of the random weights, tensor by tensor, and of the file that their tokenizer would be.
     """
 
     name: str
@@ -40,16 +48,12 @@ def shipped_models() -> list[str]:
 
 
 def _files(name_or_path: str) -> tuple[Path, Path, str]:
-    """Checkpoint, tokenizer and name."""
+    """Checkpoint, tokenizer and name of a llama2.c model."""
     if name_or_path in shipped_models():
         folder = LIBRARY / name_or_path
         return folder / CHECKPOINT, folder / TOKENIZER, name_or_path
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        if not (path / CHECKPOINT).exists():
-            raise InputError(
-                f"the folder {path} has no {CHECKPOINT}; a model is a folder with {CHECKPOINT} and {TOKENIZER}"
-            )
         return path / CHECKPOINT, path / TOKENIZER, path.resolve().name
     if not path.exists():
         known = ", ".join(shipped_models()) or "none"
@@ -75,22 +79,61 @@ def _random_model(name: str) -> tuple[FloatModel, Tokenizer, Provenance]:
         raise InputError(f"no model {name!r}; the shapes that have a name are {known}")
     model = random_float_model(shape)
     weights = hashlib.sha256()
-    for field in fields(FloatModel):
-        if field.name != "shape":
-            weights.update(getattr(model, field.name).tobytes())
+    for tensor in model.tensors().values():
+        weights.update(tensor.tobytes())
     tokenizer = Tokenizer([f" {token}".encode() for token in range(shape.vocab)], [0.0] * shape.vocab)
     return model, tokenizer, Provenance(
         name=name, checkpoint_sha256=weights.hexdigest(),
-        tokenizer_sha256=hashlib.sha256(tokenizer_bytes(tokenizer)).hexdigest())
+        tokenizer_sha256=hashlib.sha256(tokenizer.file()).hexdigest())
 
 
-def open_model(name_or_path: str) -> tuple[FloatModel, Tokenizer, Provenance]:
+def _sha256(files: Sequence[Path]) -> str:
+    """Of files, one after another."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                total.update(piece)
+    return total.hexdigest()
+
+
+def shortened(model: FloatModel) -> FloatModel:
+    """The model with no more positions than the longest machine has, so that no table is made for 100000 of them. A
+    window that then holds the whole context is none."""
+    shape, window = model.shape, model.traits.window
+    context = min(shape.context, max(1 << config.position_bits for config in PRESETS.values()))
+    return replace(
+        model, shape=replace(shape, context=context),
+        traits=replace(model.traits, window=None if window is None or window >= context else window))
+
+
+def _format(path: Path) -> tuple[str, Path]:
+    """Format of a folder or file, and where to read it. Raises InputError for a folder without a model."""
+    if path.suffix == GGUF:
+        return GGUF, path
+    if not path.is_dir():
+        return CHECKPOINT, path
+    if (path / CONFIG).exists():
+        return CONFIG, path
+    if (path / CHECKPOINT).exists():
+        return CHECKPOINT, path
+    files = sorted(path.glob("*" + GGUF))
+    if len(files) == 1:
+        return GGUF, files[0]
+    if files:
+        raise InputError(f"the folder {path} has several {GGUF} files; name one of them")
+    raise InputError(f"the folder {path} has no {CHECKPOINT}, no {CONFIG} and no {GGUF} file; a model is a folder with "
+                     f"{CHECKPOINT} and {TOKENIZER}, or with {CONFIG}, *.safetensors and a tokenizer, or a GGUF file")
+
+
+def open_model(name_or_path: str) -> tuple[FloatModel, AnyTokenizer, Provenance]:
     """Load a model and its tokenizer.
 
     Parameters
     ----------
-    name_or_path: a shipped model's name, a folder with `model.bin` and `tokenizer.bin`, or a checkpoint file with
-        `tokenizer.bin` or the only `tok*.bin` beside it; or `random:NAME`, see `RANDOM_SHAPES`.
+    name_or_path: a shipped model's name; a folder with `model.bin` and `tokenizer.bin`, or a Hugging Face folder, or
+        one with a single GGUF file; a GGUF file; a llama2.c checkpoint with `tokenizer.bin` or the only `tok*.bin`
+        beside it; or `random:NAME`, see `RANDOM_SHAPES`.
 
     Raises
     ------
@@ -98,12 +141,21 @@ def open_model(name_or_path: str) -> tuple[FloatModel, Tokenizer, Provenance]:
     """
     if name_or_path.startswith(RANDOM):
         return _random_model(name_or_path)
+    if name_or_path not in shipped_models():
+        kind, path = _format(Path(name_or_path).expanduser())
+        if kind == CONFIG:
+            model, files = load_folder(path)
+            tokenizer, tokens = load_hub_tokenizer(path, model)
+            return shortened(model), tokenizer, Provenance(
+                name=path.resolve().name, checkpoint_sha256=_sha256(files), tokenizer_sha256=_sha256([tokens]))
+        if kind == GGUF:
+            model, tokenizer = load_gguf(path)
+            whole = _sha256([path])
+            return shortened(model), tokenizer, Provenance(
+                name=path.stem, checkpoint_sha256=whole, tokenizer_sha256=whole)
     checkpoint, tokens, name = _files(name_or_path)
     # The checkpoint first: where both are bad, it is the one that the user named.
     model = load_checkpoint(checkpoint)
     tokenizer = load_tokenizer(tokens, vocab=model.shape.vocab)
     return model, tokenizer, Provenance(
-        name=name,
-        checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        tokenizer_sha256=hashlib.sha256(tokens.read_bytes()).hexdigest(),
-    )
+        name=name, checkpoint_sha256=_sha256([checkpoint]), tokenizer_sha256=_sha256([tokens]))

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.calibrate import Activations, calibrate, silu
-from compiler.checkpoint import NORM_EPSILON, FloatModel
+from compiler.errors import InputError
+from compiler.float_model import FloatModel
 from compiler.fold import FoldedModel, fold, residual_basis
 from compiler.quantised import Layer, Linear, QuantisedModel, Shape, Shifts, UInt8
 from compiler.rotary import rotary_tables
@@ -110,7 +111,7 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
 
     def h8(i: int) -> Float:
         a = activations.layers[i]
-        size = np.sqrt(np.mean(np.square(thin(a.ffn_x)), axis=1, keepdims=True) + NORM_EPSILON)
+        size = np.sqrt(np.mean(np.square(thin(a.ffn_x)), axis=1, keepdims=True) + activations.norm_epsilon)
         h = silu(thin(a.gate)) * thin(a.up) * size / scales.layers[i].hidden
         for start, end in zip((0, *chunks), chunks, strict=False):
             top = np.abs(h[:, start:end]).max(axis=1, keepdims=True)
@@ -144,6 +145,23 @@ def attention_multipliers(scales: Scales, shape: Shape) -> tuple[list[UInt8], li
     return [m.reshape(-1).astype(np.uint8) for m in multipliers], implied, bits
 
 
+def check_supported(model: FloatModel) -> None:
+    """Raise `InputError` where a model does what the machine does not do yet: it must not be computed wrongly."""
+    traits, context = model.traits, model.shape.context
+    if traits.experts:
+        raise InputError(f"this model routes each token to {traits.experts_used} of {traits.experts} experts, "
+                         "which the machine cannot do yet; only `sim.reference` runs it")
+    if model.q_norm is not None or model.k_norm is not None:
+        raise InputError("this model normalises each head of q and k, which the machine cannot do yet; "
+                         "only `sim.reference` runs it")
+    if model.q_bias is not None or model.k_bias is not None or model.v_bias is not None:
+        raise InputError("this model adds biases to q, k and v, which the machine cannot do yet; "
+                         "only `sim.reference` runs it")
+    if traits.window is not None and traits.window < context:
+        raise InputError(f"this model attends to {traits.window} of {context} positions, which the machine cannot do "
+                         "yet; only `sim.reference` runs it")
+
+
 def quantise(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK) -> QuantisedModel:
     """Make the integer model of a float model.
 
@@ -151,7 +169,10 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     ----------
     activations: from `calibrate`, which runs where they are not given.
     chunk: hidden channels that share a block exponent.
+
+    Raises `InputError` for what `check_supported` names.
     """
+    check_supported(model)
     activations = calibrate(model) if activations is None else activations
     shape = model.shape
     basis = residual_basis(shape.dim)
@@ -166,7 +187,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     # So that no sum of squares can reach 2**32.
     square = max(0, math.ceil(math.log2(shape.dim)) - 1)
     logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
-    cos, sin, radius = rotary_tables(shape)
+    cos, sin, radius = rotary_tables(shape, model.traits.rope)
     matrices = _matrices(folded, scales, square, logit_scale, radius)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
@@ -199,7 +220,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
         final_x_shift=scales.x_shifts[-1],
         rope_cos=cos,
         rope_sin=sin,
-        norm_bias=max(1, round(NORM_EPSILON * shape.dim / (scales.stream[-1] ** 2 * 2.0**square))),
+        norm_bias=max(1, round(model.traits.norm_epsilon * shape.dim / (scales.stream[-1] ** 2 * 2.0**square))),
         shifts=Shifts(
             embed_s1=embed_total,
             square=square,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from compiler.checkpoint import FloatModel, check_shape
+from compiler.float_model import FloatModel, Traits, check_shape
 from compiler.quantised import Shape
 
 RANDOM_SHAPES: Final = {
@@ -18,7 +19,8 @@ RANDOM_SHAPES: Final = {
 """What `random:NAME` stands for on the command line. The first two fit every preset; `odd` divides nothing evenly."""
 
 
-def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False) -> FloatModel:
+def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False, traits: Traits = Traits(),
+                       biases: bool = False, head_norms: bool = False) -> FloatModel:
     """A model whose activations have the size that those of a trained one have.
 
     Parameters
@@ -26,6 +28,7 @@ def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False) -> Fl
     shape: any that `check_shape` accepts.
     seed: the same seed gives the same model.
     tied: the classifier is the embedding.
+    traits, biases, head_norms: what a Llama has not: see `FloatModel`.
     """
     check_shape(shape, "random model")
     rng = np.random.default_rng(seed)
@@ -39,8 +42,10 @@ def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False) -> Fl
 
     layers, dim, q, kv = shape.layers, shape.dim, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     embed = normal(shape.vocab, dim, gain=np.sqrt(dim))
-    return FloatModel(
+    experts = (traits.experts,) if traits.experts else ()
+    plain = FloatModel(
         shape=shape,
+        traits=traits,
         embed=embed,
         attention_norm=norm(layers, dim),
         wq=normal(layers, q, dim, gain=1.5),
@@ -48,9 +53,19 @@ def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False) -> Fl
         wv=normal(layers, kv, dim),
         wo=normal(layers, dim, q),
         ffn_norm=norm(layers, dim),
-        w1=normal(layers, shape.hidden, dim),
-        w2=normal(layers, dim, shape.hidden),
-        w3=normal(layers, shape.hidden, dim),
+        w1=normal(layers, *experts, shape.hidden, dim),
+        w2=normal(layers, *experts, dim, shape.hidden),
+        w3=normal(layers, *experts, shape.hidden, dim),
         final_norm=norm(dim),
         classifier=embed if tied else normal(shape.vocab, dim, gain=2.0),
+    )
+    # Drawn last, so that a seed gives the same weights with and without them.
+    return replace(
+        plain,
+        q_bias=normal(layers, q, gain=np.sqrt(q) / 2) if biases else None,
+        k_bias=normal(layers, kv, gain=np.sqrt(kv) / 2) if biases else None,
+        v_bias=normal(layers, kv, gain=np.sqrt(kv) / 2) if biases else None,
+        q_norm=norm(layers, shape.head_dim) if head_norms else None,
+        k_norm=norm(layers, shape.head_dim) if head_norms else None,
+        router=normal(layers, traits.experts, dim, gain=2.0) if experts else None,
     )

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from compiler.checkpoint import rope_tables
+from compiler.float_model import Rope, rope_tables
 from compiler.quantised import Int8, Shape
 
 Float64 = npt.NDArray[np.float64]
@@ -25,9 +25,9 @@ ANGLE_WEIGHT: Final = 16.0  # of a slow pair's angle against its length
 SLOW: Final = np.pi  # a pair that turns less than this in the whole context is slow
 
 
-def rotary_tables(shape: Shape) -> tuple[Int8, Int8, Float64]:
+def rotary_tables(shape: Shape, rope: Rope) -> tuple[Int8, Int8, Float64]:
     """Integer cosines and sines, (context, head_dim // 2), and the radius of each pair (head_dim // 2,)."""
-    cos, sin = rope_tables(shape)
+    cos, sin = rope_tables(shape, rope)
     ideal = cos + 1j * sin
     turned = np.arctan2(sin[1], cos[1]) * shape.context if shape.context > 1 else np.zeros(shape.head_dim // 2)
     weight = np.where(turned < SLOW, ANGLE_WEIGHT, 1.0)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from compiler.attention_scales import alive, attention_scales
 from compiler.calibrate import Activations, LayerActivations, silu
-from compiler.checkpoint import NORM_EPSILON
 from compiler.quantised import Shape
 
 Float = npt.NDArray[np.floating]
@@ -25,6 +24,7 @@ HIDDEN_PEAK: Final = 16384.0  # largest hidden value seen, likewise
 CLIPS: Final = np.linspace(0.5, 1.0, 26)  # fractions of the largest magnitude, of which the search takes the best
 STREAM_GROWTH: Final = 4  # bits by which the stream may grow from the first layer to the last on one scale
 OUTPUT_HEADROOM: Final = 1.15  # of attention's output: a head that copies a rare word exceeds what calibration saw
+TINY: Final = 1e-5  # keeps a token of zeros from dividing by nothing
 STREAM_STEPS: Final = 8  # candidates of the residual's scale within a factor of two
 
 
@@ -75,7 +75,7 @@ def clipped_scale(values: Float) -> Float64:
 def _stream_error(x: Float, scale: float) -> float:
     """Square error of x8, relative to each token's size."""
     error = np.square(np.clip(np.rint(x / scale), -INT8_MAX - 1, INT8_MAX) * scale - x).sum(axis=1)
-    return float((error / (np.square(x).sum(axis=1) + NORM_EPSILON)).mean())
+    return float((error / (np.square(x).sum(axis=1) + TINY)).mean())
 
 
 def stream_scales(streams: list[Float]) -> tuple[Float64, tuple[int, ...]]:
@@ -104,9 +104,9 @@ def stream_scales(streams: list[Float]) -> tuple[Float64, tuple[int, ...]]:
     return best[1], best[2]
 
 
-def hidden_scales(a: LayerActivations) -> Float64:
-    """Scales that make all hidden channels alike, since they share a block exponent."""
-    size = np.sqrt(np.mean(np.square(a.ffn_x), axis=1, keepdims=True) + NORM_EPSILON)
+def hidden_scales(a: LayerActivations, epsilon: float) -> Float64:
+    """Scales that make all hidden channels alike, since they share a block exponent. epsilon: of the normalisation."""
+    size = np.sqrt(np.mean(np.square(a.ffn_x), axis=1, keepdims=True) + epsilon)
     hidden = silu(a.gate) * a.up * size
     peak = alive(np.abs(hidden).max(axis=0))
     return peak * (float(np.abs(hidden / peak).max()) or 1.0) / HIDDEN_PEAK
@@ -122,6 +122,6 @@ def choose_scales(shape: Shape, activations: Activations, basis: Float64) -> Sca
     layers: list[LayerScales] = []
     for a, (_, q, k) in zip(activations.layers, pairs, strict=True):
         v, o = clipped_scale(a.v), alive(np.abs(a.o).max(axis=0)) * OUTPUT_HEADROOM / INT8_MAX
-        layers.append(LayerScales(q=q, k=k, v=v, o=o, hidden=hidden_scales(a)))
+        layers.append(LayerScales(q=q, k=k, v=v, o=o, hidden=hidden_scales(a, activations.norm_epsilon)))
     return Scales(
         stream=stream, x_shifts=x_shifts, score_shifts=tuple(shifts for shifts, _, _ in pairs), layers=tuple(layers))

@@ -23,7 +23,6 @@ from compiler.order import order
 from compiler.section import SectionSchedule, durations, issue_section, issues
 from rtl.config import Config
 from rtl.isa import Insn
-from rtl.timing import timing
 
 REFERENCE_POSITION = 63
 """The order of the operations is chosen for the bucket of this position."""

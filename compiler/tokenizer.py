@@ -1,7 +1,7 @@
-"""llama2.c tokenizers: text to token ids and back, exactly as llama2.c does both.
+"""Tokenizers: text to token ids and back. What all have in common, and llama2.c's, exactly as llama2.c does both.
 
-Layout of the file: int32 length of the longest piece; for each token float32 score, int32 length, bytes. Token 1 begins
-a sequence, token 2 ends it.
+Layout of llama2.c's file: int32 length of the longest piece; for each token float32 score, int32 length, bytes. Token
+1 begins a sequence, token 2 ends it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import re
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from compiler.checkpoint import read_file
 from compiler.errors import InputError
+from compiler.importers.files import read_file
 
 BEGIN: Final = 1
 END: Final = 2
@@ -25,8 +26,54 @@ _ENTRY: Final = struct.Struct("<fi")
 _LONGEST_PIECE: Final = 4096
 
 
-class Tokenizer:
-    """Pieces and merge scores.
+class AnyTokenizer(ABC):
+    """What the rest of the system knows of a tokenizer.
+
+    Parameters
+    ----------
+    raw: bytes that each token prints.
+    begin: token that a sequence begins with when nothing is given.
+    prefix: tokens before a given text: `begin`, or none.
+    stops: tokens after which a text is over.
+    silent: tokens that print nothing.
+    trims: the space that the first token after `begin` starts with is not printed.
+    """
+
+    def __init__(self, raw: Sequence[bytes], *, begin: int, prefix: tuple[int, ...], stops: frozenset[int],
+                 silent: frozenset[int], trims: bool) -> None:
+        self._raw = tuple(raw)
+        self.begin, self.prefix, self.stops, self.silent, self._trims = begin, prefix, stops, silent, trims
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without those that begin and end a sequence."""
+
+    @abstractmethod
+    def file(self) -> bytes:
+        """The tokenizer as bytes from which `parse_tokenizer` makes it again."""
+
+    def piece(self, token: int, *, after: int | None = None) -> bytes:
+        """What a token prints that follows the token `after`."""
+        if not 0 <= token < len(self._raw):
+            raise InputError(f"token {token} is not in the vocabulary, which has tokens 0 to {len(self._raw) - 1}")
+        raw = self._raw[token]
+        return raw[1:] if self._trims and after == self.begin and raw.startswith(b" ") else raw
+
+    def decode_bytes(self, tokens: Iterable[int]) -> bytes:
+        """The bytes of a sequence; silent tokens print nothing, and `begin` may take the space off what follows."""
+        stream = Decoder(self, after=None)
+        return b"".join(stream.raw(token) for token in tokens)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of a sequence; bytes that are no UTF-8 appear as replacement characters."""
+        return self.decode_bytes(tokens).decode(errors="replace")
+
+
+class Tokenizer(AnyTokenizer):
+    """llama2.c's: pieces and merge scores.
 
     Parameters
     ----------
@@ -39,19 +86,18 @@ class Tokenizer:
         self.scores = tuple(scores)
         self._ids: dict[bytes, int] = {}
         self._bytes: dict[int, int] = {}  # byte -> token, where the vocabulary has <0xHH> pieces
-        self._raw = list(self.pieces)  # what each token prints
+        raw = list(self.pieces)
         for token, piece in enumerate(self.pieces):
             if token < _SPECIALS:
                 continue
             if match := _BYTE_PIECE.fullmatch(piece):
                 value = int(match[1], 16)
                 self._bytes.setdefault(value, token)
-                self._raw[token] = bytes([value])
+                raw[token] = bytes([value])
             else:
                 self._ids.setdefault(piece, token)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
+        special = frozenset({BEGIN, END})
+        super().__init__(raw, begin=BEGIN, prefix=(BEGIN,), stops=special, silent=special, trims=True)
 
     def _characters(self, text: str) -> list[int]:
         """One token for each character, or one for each of its bytes where the character has none."""
@@ -97,21 +143,10 @@ class Tokenizer:
         token = self._ids.get(self.pieces[a] + self.pieces[b])
         return (-math.inf, -1) if token is None else (self.scores[token], token)
 
-    def piece(self, token: int, *, after: int | None = None) -> bytes:
-        """What llama2.c prints for a token that follows the token `after`."""
-        if not 0 <= token < len(self.pieces):
-            raise InputError(f"token {token} is not in the vocabulary, which has tokens 0 to {len(self.pieces) - 1}")
-        raw = self._raw[token]
-        return raw[1:] if after == BEGIN and raw.startswith(b" ") else raw
-
-    def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The bytes of a sequence; BEGIN and END print nothing, and BEGIN takes the space off what follows."""
-        stream = Decoder(self, after=None)
-        return b"".join(stream.raw(token) for token in tokens)
-
-    def decode(self, tokens: Iterable[int]) -> str:
-        """The text of a sequence; bytes that are no UTF-8 appear as replacement characters."""
-        return self.decode_bytes(tokens).decode(errors="replace")
+    def file(self) -> bytes:
+        longest = max(len(piece) for piece in self.pieces)
+        entries = zip(self.scores, self.pieces, strict=True)
+        return struct.pack("<i", longest) + b"".join(_ENTRY.pack(score, len(piece)) + piece for score, piece in entries)
 
 
 class Decoder:
@@ -122,10 +157,10 @@ class Decoder:
     Parameters
     ----------
     tokenizer: whose tokens they are.
-    after: the token before the first one; BEGIN for the start of a story.
+    after: the token before the first one; `begin` for the start of a story.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, after: int | None = BEGIN) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, *, after: int | None = BEGIN) -> None:
         self._tokenizer = tokenizer
         self._after = after
         self._pending = b""
@@ -134,7 +169,7 @@ class Decoder:
         """Bytes that one more token prints."""
         printed = self._tokenizer.piece(token, after=self._after)
         self._after = token
-        return b"" if token in (BEGIN, END) else printed
+        return b"" if token in self._tokenizer.silent else printed
 
     def push(self, token: int) -> str:
         """Text that is complete with one more token."""
@@ -158,13 +193,22 @@ class Decoder:
         return text
 
 
-def parse_tokenizer(data: bytes, where: str, *, vocab: int | None = None) -> Tokenizer:
-    """A tokenizer from the bytes of a file; `where` names them in errors.
+def parse_tokenizer(data: bytes, where: str, *, vocab: int | None = None) -> AnyTokenizer:
+    """A tokenizer from the bytes that an image carries, or from llama2.c's file; `where` names them in errors.
 
     Parameters
     ----------
     vocab: entries that the model expects. Without it the file's end decides.
     """
+    if data.startswith(b'{"'):  # no llama2.c tokenizer begins so: its longest piece would have more than 8000 bytes
+        from compiler.importers.hub_tokenizer import restore
+
+        return restore(data, where)
+    return parse_llama2c_tokenizer(data, where, vocab=vocab)
+
+
+def parse_llama2c_tokenizer(data: bytes, where: str, *, vocab: int | None = None) -> Tokenizer:
+    """llama2.c's tokenizer from the bytes of a file; parameters as above."""
     if len(data) < 4 or not 1 <= (longest := struct.unpack_from("<i", data)[0]) <= _LONGEST_PIECE:
         raise InputError(f"{where} is no llama2.c tokenizer: it must begin with the length of its longest piece")
     pieces: list[bytes] = []
@@ -192,11 +236,4 @@ def parse_tokenizer(data: bytes, where: str, *, vocab: int | None = None) -> Tok
 
 def load_tokenizer(path: Path, *, vocab: int | None = None) -> Tokenizer:
     """Read a llama2.c tokenizer; raises `InputError` where it is damaged or not of a model with `vocab` tokens."""
-    return parse_tokenizer(read_file(path, "a llama2.c tokenizer"), str(path), vocab=vocab)
-
-
-def tokenizer_bytes(tokenizer: Tokenizer) -> bytes:
-    """The file of a tokenizer, for an image that carries its own."""
-    longest = max(len(piece) for piece in tokenizer.pieces)
-    entries = zip(tokenizer.scores, tokenizer.pieces, strict=True)
-    return struct.pack("<i", longest) + b"".join(_ENTRY.pack(score, len(piece)) + piece for score, piece in entries)
+    return parse_llama2c_tokenizer(read_file(path, "a llama2.c tokenizer"), str(path), vocab=vocab)

@@ -78,10 +78,13 @@ class Graph:
         waiting = [cell]
         while waiting:
             name = waiting[-1]
+            if name in self._levels:  # of a twin they are its original's
+                waiting.pop()
+                continue
             drivers = [self.driver[bit].cell for _, bit in self.pins(name, "input") if bit in self.driver]
             through = [one for one in drivers if self.type(one) not in DEPTH]
             missing = [one for one in through if one not in self._levels]
-            if name not in self._levels and missing:
+            if missing:
                 waiting += missing
                 continue
             waiting.pop()
@@ -96,7 +99,7 @@ class Graph:
         ((pin, _),) = self.pins(name, "output")
         net, self.fresh = self.fresh, self.fresh + 1
         self.cells[name]["connections"][pin.port][pin.index] = net
-        self.module["netnames"][name] = {"hide_name": 1, "bits": [net], "attributes": {}}
+        self.module["netnames"][f"{name}$net"] = {"hide_name": 1, "bits": [net], "attributes": {}}
         self.driver[net] = pin
         for load, bit in self.pins(name, "input"):
             self.loads[bit].append(load)

@@ -143,7 +143,9 @@ class Core(wiring.Component):
         if cfg.small_scalar:
             m.d.comb += scalar.reduce_found.eq(vector.reduce_found)
         else:
-            m.d.comb += [scalar.out_index.eq(vector.out_index), vector.out_exponent.eq(scalar.out_exponent)]
+            m.d.comb += [
+                vector.exponents.eq(scalar.exponents),
+                scalar.out_index.eq(vector.out_index), vector.out_exponent.eq(scalar.out_exponent)]
         if self.probed:
             connect_probe(
                 m, self.probe, go=control.go, start=sequencers["matrix"].current.start, matrix=matrix_issue.step,

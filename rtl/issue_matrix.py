@@ -7,9 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config, log2
+from rtl.current import CurrentSignature, total_bits
 from rtl.isa import MATRIX
 from rtl.ports import each_sequence, of_sequence, step_layout
-from rtl.sequencer import CurrentSignature, total_bits
 
 
 def column_bits(cfg: Config) -> int:

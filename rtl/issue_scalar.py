@@ -7,9 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import Config
+from rtl.current import CurrentSignature
 from rtl.isa import SCALAR
 from rtl.ports import operation_layout
-from rtl.sequencer import CurrentSignature
 
 
 class ScalarIssue(wiring.Component):

@@ -8,10 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import node
 from rtl.config import Config
+from rtl.current import CurrentSignature
 from rtl.isa import VECTOR, Store
 from rtl.mesh import delays
 from rtl.ports import each_sequence, of_sequence, pass_layout
-from rtl.sequencer import CurrentSignature
 
 MOVING = ("slot", "src", "param", "dst")
 """Addresses with an `inc_` bit."""

@@ -31,7 +31,8 @@ class Scalar(wiring.Component):
     -------
     issue: the operation of this cycle, see rtl.ports.operation_layout.
     reduce_index: reduce register to read, in the issue cycle; reduce_value: its 32 bits, a cycle later.
-    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle.
+    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle; exponents: (lanes)
+        the exponent for each lane, of its group. With `spread` each lane has a copy of all exponents.
     out_index, out_exponent: one further read port, of an exponent.
     With `small_scalar`: reduce_index in the two cycles after the issue; reduce_found: reduce_value is what was asked for
         a cycle ago, which is so after one of them at least. scalars follow a cycle after the index, and there is no
@@ -50,6 +51,7 @@ class Scalar(wiring.Component):
             "scalar_index": In(data.ArrayLayout(shapes["dst"], cfg.groups)),
             "scalars": Out(data.ArrayLayout(scalar_layout(), cfg.groups)),
             **({"reduce_found": In(1)} if cfg.small_scalar else {
+                "exponents": Out(data.ArrayLayout(scalar_layout()["exponent"].shape, cfg.lanes)),
                 "out_index": In(shapes["dst"]), "out_exponent": Out(scalar_layout()["exponent"].shape)}),
             "host": In(host_signature(cfg, Space.CONSTANT))})
 
@@ -129,6 +131,16 @@ class Scalar(wiring.Component):
         for group in range(cfg.groups):
             port = registers.read_port(domain="comb")
             m.d.comb += [port.addr.eq(self.scalar_index[group]), self.scalars[group].eq(port.data)]
+        for lane in range(cfg.lanes):
+            group = lane // cfg.group_lanes
+            m.d.comb += self.exponents[lane].eq(self.scalars[group].exponent)
+            if cfg.spread:
+                m.submodules[f"exponents_{lane}"] = exponents = Memory(
+                    shape=scalar_layout()["exponent"].shape, depth=cfg.scalars, init=[])
+                keep, find = exponents.write_port(), exponents.read_port(domain="comb")
+                m.d.comb += [
+                    keep.addr.eq(writer.addr), keep.en.eq(writer.en), keep.data.eq(found.exponent),
+                    find.addr.eq(self.scalar_index[group]), self.exponents[lane].eq(find.data)]
         out = registers.read_port(domain="comb")
         m.d.comb += [out.addr.eq(self.out_index), self.out_exponent.eq(out.data.exponent)]
 

@@ -11,36 +11,29 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from rtl.arithmetic import node, sum_is
-from rtl.config import Config, log2
+from rtl.config import Config
 from rtl.contents import EMPTY, Contents
+from rtl.current import (
+    ROUNDS,
+    CurrentSignature,
+    ValuesSignature,
+    bucket_bits,
+    dynamic_fields,
+    outer_strides,
+    strides,
+    total_bits,
+)
 from rtl.isa import Op, Queue, layout, word_bits
 from rtl.ports import NEVER_COLLIDES, byte_member
 from rtl.protocol import program_space
 from rtl.technology import lut_ram
-
-OUTER = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
-"""Fields of each queue to which the outer loop adds an offset; the inner loop adds one to every strided field."""
-
-
-ROUNDS = {"matrix": ("repeat", "outer"), "vector": ("repeat",), "scalar": ()}
-"""Fields of each queue's RUN words that ask for more than one cycle where their sum with a dynamic value is not 0."""
-
-
-def strides(cfg: Config, queue: Queue) -> data.StructLayout:
-    """Offsets of the inner loop: one for every strided field."""
-    return data.StructLayout({item.name: item.bits(cfg) for item in queue.fields if item.strided})
-
-
-def outer_strides(cfg: Config, queue: Queue) -> data.StructLayout:
-    """Offsets of the outer loop."""
-    return data.StructLayout({name: queue.by_name[name].bits(cfg) for name in OUTER[queue.name]})
 
 
 def kept(m: Module, advance, value, name: str) -> Signal:
@@ -49,70 +42,6 @@ def kept(m: Module, advance, value, name: str) -> Signal:
     with m.If(advance):
         m.d.sync += held.eq(value)
     return held
-
-
-def total_bits(cfg: Config, queue: Queue, name: str) -> int:
-    """Width of an immediate (`wait`, `repeat` or `outer`) plus a dynamic value."""
-    return max(queue.by_name[name].bits(cfg), cfg.value_bits) + 1
-
-
-def dynamic_layout(cfg: Config) -> data.StructLayout:
-    """A dynamic value, and whether it is more than 0: that a word neither waits nor repeats must be known at once."""
-    return data.StructLayout({"value": cfg.value_bits, "some": 1})
-
-
-def dynamic_fields(cfg: Config, queue: Queue) -> data.StructLayout:
-    """The dynamic values that a word names, by the name of the field."""
-    return data.StructLayout({
-        item.name: dynamic_layout(cfg) for item in queue.fields if item.name.endswith("_value")})
-
-
-def sums_layout(cfg: Config, queue: Queue) -> data.StructLayout:
-    """A bit for each field to which a dynamic value is added."""
-    return data.StructLayout({name.removesuffix("_value"): 1 for name in dynamic_fields(cfg, queue).members})
-
-
-def bucket_bits(cfg: Config) -> int:
-    """Width of a bucket's number."""
-    return max(1, log2(cfg.buckets))
-
-
-class ValuesSignature(wiring.Signature):
-    """The dynamic values of the token in progress on their way to the queues, seen from the control unit.
-
-    Each queue keeps a copy for every field that names one. Entry 0 is written once, after a reset, and is 0.
-
-    Members
-    -------
-    index, found : Out. Value number `index`. en : Out(1). To be kept.
-    """
-
-    def __init__(self, cfg: Config) -> None:
-        super().__init__({
-            "index": Out(bits_for(cfg.values - 1)), "found": Out(dynamic_layout(cfg)), "en": Out(1)})
-
-
-class CurrentSignature(wiring.Signature):
-    """The word that a queue is at, seen from the sequencer.
-
-    Members
-    -------
-    word : Out(layout). The word itself, as in the program. dynamic : Out(struct). The dynamic values that it names.
-    run : Out(1). It is a RUN word whose wait is over.
-    start : Out(1). This is the first such cycle.
-    repeat : Out. `repeat + values[repeat_value]`; valid while the word is current.
-    zero, one : Out(struct). Whether a field's sum with its dynamic value is 0, or 1; earlier than the sum.
-    inner, outer : Out(struct). Offsets of the two loops.
-    last : In(1). The issue logic's answer: this cycle of a RUN word, not its first, is its last. Early in the cycle:
-        what follows from it moves the whole queue.
-    """
-
-    def __init__(self, cfg: Config, queue: Queue) -> None:
-        super().__init__({
-            "word": Out(layout(cfg, queue)), "dynamic": Out(dynamic_fields(cfg, queue)), "run": Out(1), "start": Out(1),
-            "repeat": Out(total_bits(cfg, queue, "repeat")),
-            "zero": Out(sums_layout(cfg, queue)), "one": Out(sums_layout(cfg, queue)),
-            "inner": Out(strides(cfg, queue)), "outer": Out(outer_strides(cfg, queue)), "last": In(1)})
 
 
 class _Loop:
@@ -143,12 +72,12 @@ class _Loop:
             m.d.sync += [self.first.eq(first), self.back.eq(back)]
         return back, first
 
-    def head(self, m: Module, advance, opens, coming):
-        """The body's first word, kept from when it was the coming one; as for `fetch`."""
+    def head(self, m: Module, opens, coming):
+        """The body's first word, kept from when it was the coming one: it is that as long as `opens` is there."""
         kept_word = Signal(coming.shape(), name=f"{self.first.name}_word")
-        with m.If(advance & opens):
+        with m.If(opens):
             m.d.sync += kept_word.eq(coming)
-        return Mux(opens, coming, kept_word)
+        return kept_word
 
     def open(self, m: Module, word) -> None:
         """Statements for a LOOP word that completes."""
@@ -230,14 +159,26 @@ class Sequencer(wiring.Component):
 
         # Dynamic values: read as the word that names them moves into the IR. Nothing uses one while it is written.
         dynamic, advance = Signal(dynamic_fields(cfg, queue)), Signal()
+        some_coming = {}  # whether those of the coming word are more than 0, where that can be known
         for name in dynamic.shape().members:
             m.submodules[name] = values = Memory(
                 shape=len(dynamic[name].as_value()), depth=cfg.values, init=[],
                 attrs=NEVER_COLLIDES | lut_ram(platform))
-            keep, find = values.write_port(), values.read_port()
+            keep, find = values.write_port(), values.read_port(domain="comb" if in_luts else "sync")
             m.d.comb += [
                 keep.addr.eq(self.values.index), keep.data.eq(self.values.found), keep.en.eq(self.values.en),
-                find.addr.eq(coming[name]), find.en.eq(advance), dynamic[name].eq(find.data)]
+                find.addr.eq(coming[name])]
+            if in_luts:
+                some_coming[name] = dynamic.shape()[name].shape(find.data).some
+                with m.If(advance):
+                    m.d.sync += dynamic[name].eq(find.data)
+            else:
+                some_coming[name] = Const(0)
+                m.d.comb += [find.en.eq(advance), dynamic[name].eq(find.data)]
+
+        def some(name: str) -> Value:
+            """Of the current word, where it was not known before."""
+            return Const(0) if in_luts else dynamic[f"{name}_value"].some
 
         # What follows from the word alone.
         is_run, opens_inner, opens_outer = (
@@ -247,13 +188,14 @@ class Sequencer(wiring.Component):
         is_end = kept(m, advance, ends, "is_end")
         rounds = ROUNDS[queue.name]
         single = queue.name != "vector" or cfg.beats == 1  # whether one round is one cycle
-        brief = ~ends & ((coming.op != Op.RUN.value) | (~Cat(coming[name] != 0 for name in rounds).any() & single))
+        more = Cat((coming[name] != 0) | some_coming[f"{name}_value"] for name in rounds).any()
+        brief = ~ends & ((coming.op != Op.RUN.value) | (~more & single))
         is_brief = kept(m, advance, brief, "is_brief")  # a single cycle, if its dynamic values are 0
-        longer = is_run & Cat(dynamic[f"{name}_value"].some for name in rounds).any()
+        longer = is_run & Cat(some(name) for name in rounds).any()
         for name in now.zero.shape().members:
-            none = kept(m, advance, coming[name] == 0, f"no_{name}")
+            none = kept(m, advance, (coming[name] == 0) & ~some_coming[f"{name}_value"], f"no_{name}")
             m.d.comb += [
-                now.zero[name].eq(none & ~dynamic[f"{name}_value"].some),
+                now.zero[name].eq(none & ~some(name)),
                 now.one[name].eq(sum_is(m, word[name], dynamic[f"{name}_value"].value, 1))]
 
         # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
@@ -292,23 +234,25 @@ class Sequencer(wiring.Component):
         back, first = inner.fetch(m, advance, opens_inner, now, mark, coming.end_inner)
         outer_back, outer_first = outer.fetch(m, advance, opens_outer, now, mark, coming.end_outer & ~back)
 
-        def after(inside, outside, otherwise):
-            """What follows the coming word: a round of the inner loop, one of the outer, or the next word."""
-            return Mux(back, inside, Mux(outer_back, outside, otherwise))
-
         with m.If(advance):
             m.d.sync += word.eq(coming)
         if in_luts:
             # LUT RAM takes most of a cycle once its address is there, and whether a loop goes back is known late. So
-            # the next word is read in any case, a loop's first word is kept, and it marks the second one.
+            # the next word is read in any case, a loop's first word is kept, and it marks the second one. What follows
+            # is the next word, the coming one again, or a kept one.
             m.d.comb += read.addr.eq(next_address)
-            heads = inner.head(m, advance, opens_inner, coming), outer.head(m, advance, opens_outer, coming)
+            again = (back & opens_inner) | (outer_back & opens_outer)
+            to_inner, to_outer = back & ~opens_inner, outer_back & ~opens_outer
+            source = node(m, Cat(again | to_outer, to_inner | to_outer), "source")
+            following = Array([
+                read.data, coming, *(loop.head(m, opens, coming)
+                                     for loop, opens in ((inner, opens_inner), (outer, opens_outer)))])
+            addresses = Array([next_address + 1, next_address, inner.first, outer.first])
             with m.If(advance | reload):
-                m.d.sync += [
-                    coming.eq(after(*heads, read.data)), next_address.eq(after(first, outer_first, next_address + 1))]
+                m.d.sync += [coming.eq(following[source]), next_address.eq(addresses[source])]
         else:
             # Block RAM keeps the address itself.
-            following = node(m, after(first, outer_first, next_address), "following")
+            following = node(m, Mux(back, first, Mux(outer_back, outer_first, next_address)), "following")
             m.d.comb += [read.addr.eq(following), read.en.eq(advance | reload), coming.as_value().eq(read.data)]
             with m.If(advance | reload):
                 m.d.sync += [address.eq(following), next_address.eq(following + 1)]

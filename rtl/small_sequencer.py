@@ -14,11 +14,12 @@ from amaranth.lib.memory import Memory
 
 from rtl.arithmetic import node
 from rtl.config import SMALL_SCALAR_CYCLES, log2
-from rtl.mesh import delays
+from rtl.current import ROUNDS, outer_strides, strides
 from rtl.isa import Op, layout, stride_bits, word_bits
+from rtl.mesh import delays
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
-from rtl.sequencer import ROUNDS, Sequencer, outer_strides, strides
+from rtl.sequencer import Sequencer
 
 
 class _Loop:

@@ -100,4 +100,4 @@ def timing(cfg: Config) -> Timing:
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1 + int(cfg.small_scalar),
-        values_ready=1 if cfg.linear_values else cfg.values + 3, token_read=2, token_overhead=3)
+        values_ready=1 if cfg.linear_values else cfg.values + 3 + int(cfg.spread), token_read=2, token_overhead=3)

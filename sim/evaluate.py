@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from compiler.checkpoint import FloatModel
 from compiler.errors import InputError
+from compiler.float_model import FloatModel
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
-from compiler.tokenizer import BEGIN, Tokenizer
+from compiler.tokenizer import AnyTokenizer
 from sim.golden import Golden
 from sim.reference import Reference
 
@@ -55,14 +55,14 @@ def _surprise(logits: npt.NDArray[np.floating[Any]], target: int) -> float:
 
 
 def _predictions(
-    model: FloatModel, quantised: QuantisedModel, sequences: list[list[int]]
+    model: FloatModel, quantised: QuantisedModel, sequences: list[list[int]], begin: int
 ) -> Iterator[tuple[float, float, bool]]:
     """Float surprise, integer surprise and agreement, one a prediction."""
     reference, golden = Reference(model), Golden(quantised)
     for tokens in sequences:
         reference.reset()
         golden.reset()
-        for token, target in zip([BEGIN, *tokens], tokens, strict=False):
+        for token, target in zip([begin, *tokens], tokens, strict=False):
             floats = reference.step(token).astype(np.float64)
             best = golden.step(token)
             integers = golden.logits * quantised.logit_scale
@@ -70,7 +70,7 @@ def _predictions(
 
 
 def evaluate(
-    model: FloatModel, tokenizer: Tokenizer, text: str, *, quantised: QuantisedModel | None = None,
+    model: FloatModel, tokenizer: AnyTokenizer, text: str, *, quantised: QuantisedModel | None = None,
     tokens: int | None = None,
 ) -> Evaluation:  # fmt: skip
     """Predict every token of a text's stories with both models.
@@ -85,7 +85,7 @@ def evaluate(
     sequences = [tokenizer.encode(story)[:length] for story in stories_of(text)]
     if not any(sequences):
         raise InputError("the text to evaluate has no stories; expected at least one line of text")
-    found = list(_predictions(model, quantised or quantise(model), sequences))
+    found = list(_predictions(model, quantised or quantise(model), sequences, tokenizer.begin))
     floats, integers, agreed = (np.array(column, np.float64) for column in zip(*found, strict=True))
     return Evaluation(
         float_ce=float(floats.mean()),

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from compiler.errors import InputError
 from compiler.image import Image
-from compiler.tokenizer import BEGIN, END, Tokenizer
+from compiler.tokenizer import BEGIN, END, AnyTokenizer
 from sim.device import Device
 
 STOP = frozenset({BEGIN, END})
-"""Tokens after which a story is over: it ends, or the next one begins."""
+"""Tokens after which a story of a llama2.c model is over: it ends, or the next one begins."""
 
 
 @dataclass(kw_only=True)
@@ -20,9 +20,9 @@ class Generation:
     """What was generated and what it took.
 
     Members:
-        prompts: what was given, of each sequence, BEGIN first. stories: what was generated after each.
+        prompts: what was given, of each sequence. stories: what was generated after each.
         cycles, predicted_cycles, useful_macs: of each step, in which every sequence goes one token further; step 0 is
-            BEGIN's. cycles holds None on a device without cycles.
+            the first token's. cycles holds None on a device without cycles.
         peak_macs_per_cycle: of the machine. seconds: of wall clock, for the steps alone.
     """
 
@@ -66,16 +66,20 @@ class Generation:
         return [position for position, (count, predicted) in pairs if count is not None and count != predicted]
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str | None, context: int) -> list[int]:
-    """BEGIN and the prompt. None begins with nothing; an empty text is a mistake.
+def encode_prompt(tokenizer: AnyTokenizer, prompt: str | None, context: int) -> list[int]:
+    """The prompt, behind the token that begins a sequence where the model has one.
+
+    None begins with nothing; an empty text is a mistake.
 
     Raises InputError where the prompt is empty, cannot be encoded, or leaves no room in the context.
     """
     if prompt is None:
-        return [BEGIN]
+        return [tokenizer.begin]
     if not prompt.strip():
         raise InputError("the prompt is empty; leave --prompt out to begin with nothing")
-    tokens = [BEGIN, *tokenizer.encode(prompt)]
+    tokens = [*tokenizer.prefix, *tokenizer.encode(prompt)]
+    if not tokens:
+        raise InputError("the prompt has nothing that this model's tokenizer keeps; leave it out")
     if len(tokens) > context:
         raise InputError(f"the prompt has {len(tokens)} tokens with the one that begins a sequence; "
                          f"the context holds {context}")

@@ -1,28 +1,28 @@
-"""The float model that integers are measured against: llama2.c's forward pass in numpy, one token at a time."""
+"""The float model that integers are measured against: the family's forward pass in numpy, one token at a time.
+
+For llama2.c's checkpoints it is llama2.c's; for the others, that of Hugging Face's `transformers`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from compiler.checkpoint import NORM_EPSILON, FloatModel, rope_tables
+from compiler.float_model import FloatModel, rope_tables
 
 Float = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
-
-TENSORS: Final = tuple(item.name for item in fields(FloatModel) if item.name != "shape")
 
 # Called with a name ("layer0.q", "logits") and the tensor.
 Record = Callable[[str, Float], None]
 
 
-def rms_norm(x: Float, gain: Float) -> Float:
-    """Root-mean-square normalisation."""
-    return x / np.sqrt(np.mean(x * x) + NORM_EPSILON) * gain
+def rms_norm(x: Float, gain: Float, epsilon: float) -> Float:
+    """Root-mean-square normalisation over the last axis."""
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(epsilon)) * gain
 
 
 def rotate(x: Float, cos: Float, sin: Float) -> Float:
@@ -36,12 +36,23 @@ def silu(x: Float) -> Float:
     return x * (0.5 * (1.0 + np.tanh(0.5 * x)))
 
 
+def softmax(x: Float) -> Float:
+    """Over the last axis."""
+    weights = np.exp(x - x.max())
+    return weights / weights.sum()
+
+
+def chosen_experts(scores: Float, count: int) -> npt.NDArray[np.int64]:
+    """Numbers of the `count` experts with the highest scores, best first; of equals, the lower number."""
+    return np.argsort(-scores, kind="stable")[:count]
+
+
 class Reference:
     """A float decoder with a KV cache.
 
     Parameters
     ----------
-    model: the weights; the arithmetic is float32, as in llama2.c.
+    model: the weights; the arithmetic is float32.
 
     Members
     -------
@@ -49,10 +60,10 @@ class Reference:
     """
 
     def __init__(self, model: FloatModel) -> None:
-        self.model, self.shape = model, model.shape
-        cos, sin = rope_tables(model.shape)
+        self.model, self.shape, self.traits = model, model.shape, model.traits
+        cos, sin = rope_tables(model.shape, model.traits.rope)
         self._cos, self._sin = cos.astype(np.float32), sin.astype(np.float32)
-        self._w: dict[str, Float32] = {name: getattr(model, name) for name in TENSORS}
+        self._w = model.tensors()
         self.reset()
 
     def reset(self) -> None:
@@ -63,41 +74,71 @@ class Reference:
         self.logits: Float = np.zeros(shape.vocab, np.float32)
         self.position = 0
 
+    def prefill(self, tokens: Sequence[int]) -> Float:
+        """Run several tokens; their logits, (tokens, vocab)."""
+        return np.array([self.step(token) for token in tokens])
+
     def step(self, token: int, *, record: Record | None = None) -> Float:
         """Run one token; returns its logits. `record` sees every intermediate tensor."""
         if self.position >= self.shape.context:
             raise ValueError(f"position {self.position} is past the context of {self.shape.context}")
         keep: Record = record or (lambda name, tensor: None)
-        w, shape, position = self._w, self.shape, self.position
-        cos, sin = self._cos[position], self._sin[position]
+        w, epsilon = self._w, self.traits.norm_epsilon
         x = w["embed"][token].copy()
-        for i in range(shape.layers):
+        for i in range(self.shape.layers):
             keep(f"layer{i}.attention.x", x)
-            normed = rms_norm(x, w["attention_norm"][i])
-            q = rotate((w["wq"][i] @ normed).reshape(shape.heads, shape.head_dim), cos, sin)
-            k = rotate((w["wk"][i] @ normed).reshape(shape.kv_heads, shape.head_dim), cos, sin)
-            v = (w["wv"][i] @ normed).reshape(shape.kv_heads, shape.head_dim)
-            keep(f"layer{i}.q", q)
-            keep(f"layer{i}.k", k)
-            keep(f"layer{i}.v", v)
-            self._keys[i, :, position], self._values[i, :, position] = k, v
-            attended = np.empty_like(q)
-            for head in range(shape.heads):
-                kv = head // shape.queries_per_kv
-                scores = self._keys[i, kv, : position + 1] @ q[head] / np.float32(np.sqrt(shape.head_dim))
-                keep(f"layer{i}.scores.head{head}", scores)
-                weights = np.exp(scores - scores.max())
-                attended[head] = weights / weights.sum() @ self._values[i, kv, : position + 1]
-            keep(f"layer{i}.o", attended)
-            x = x + w["wo"][i] @ attended.reshape(-1)
+            x = x + self._attention(i, rms_norm(x, w["attention_norm"][i], epsilon), keep)
             keep(f"layer{i}.ffn.x", x)
-            normed = rms_norm(x, w["ffn_norm"][i])
-            gate, up = w["w1"][i] @ normed, w["w3"][i] @ normed
-            keep(f"layer{i}.gate", gate)
-            keep(f"layer{i}.up", up)
-            x = x + w["w2"][i] @ (silu(gate) * up)
+            x = x + self._feed_forward(i, rms_norm(x, w["ffn_norm"][i], epsilon), keep)
         keep("final.x", x)
-        self.logits = w["classifier"] @ rms_norm(x, w["final_norm"])
+        self.logits = w["classifier"] @ rms_norm(x, w["final_norm"], epsilon)
         keep("logits", self.logits)
         self.position += 1
         return self.logits
+
+    def _project(self, i: int, name: str, heads: int, normed: Float) -> Float:
+        """Queries, keys or values, (heads, head_dim)."""
+        y = self._w[f"w{name}"][i] @ normed
+        if f"{name}_bias" in self._w:
+            y = y + self._w[f"{name}_bias"][i]
+        y = y.reshape(heads, self.shape.head_dim)
+        if f"{name}_norm" in self._w:
+            y = rms_norm(y, self._w[f"{name}_norm"][i], self.traits.norm_epsilon)
+        return y
+
+    def _attention(self, i: int, normed: Float, keep: Record) -> Float:
+        """What attention adds to the residual stream."""
+        shape, position = self.shape, self.position
+        cos, sin = self._cos[position], self._sin[position]
+        q = rotate(self._project(i, "q", shape.heads, normed), cos, sin)
+        k = rotate(self._project(i, "k", shape.kv_heads, normed), cos, sin)
+        v = self._project(i, "v", shape.kv_heads, normed)
+        keep(f"layer{i}.q", q)
+        keep(f"layer{i}.k", k)
+        keep(f"layer{i}.v", v)
+        self._keys[i, :, position], self._values[i, :, position] = k, v
+        first = 0 if self.traits.window is None else max(0, position + 1 - self.traits.window)
+        attended = np.empty_like(q)
+        for head in range(shape.heads):
+            kv = head // shape.queries_per_kv
+            scores = self._keys[i, kv, first : position + 1] @ q[head] / np.float32(np.sqrt(shape.head_dim))
+            keep(f"layer{i}.scores.head{head}", scores)
+            attended[head] = softmax(scores) @ self._values[i, kv, first : position + 1]
+        keep(f"layer{i}.o", attended)
+        return self._w["wo"][i] @ attended.reshape(-1)
+
+    def _feed_forward(self, i: int, normed: Float, keep: Record) -> Float:
+        """What the feed-forward block adds: one network, or those that the router picks, each by its weight."""
+        w1, w2, w3 = (self._w[name][i] for name in ("w1", "w2", "w3"))
+        if not self.traits.experts:
+            gate, up = w1 @ normed, w3 @ normed
+            keep(f"layer{i}.gate", gate)
+            keep(f"layer{i}.up", up)
+            return w2 @ (silu(gate) * up)
+        scores = self._w["router"][i] @ normed
+        keep(f"layer{i}.router", scores)
+        chosen = chosen_experts(scores, self.traits.experts_used)
+        out = np.zeros_like(normed)
+        for expert, share in zip(chosen.tolist(), softmax(scores[chosen]), strict=True):
+            out = out + share * (w2[expert] @ (silu(w1[expert] @ normed) * (w3[expert] @ normed)))
+        return out

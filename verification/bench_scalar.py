@@ -120,6 +120,8 @@ async def play(dut: Any, cfg: Config, operations: Iterable[tuple[int, Operation]
             ports.expect("scalars", [registers[index]._asdict() for index in shown], f"registers {shown}")
             if not cfg.small_scalar:
                 ports.expect("out_exponent", registers[out].exponent)
+                ports.expect(
+                    "exponents", [registers[index].exponent for index in shown for _ in range(cfg.group_lanes)])
         await ports.edge()
 
 

@@ -89,7 +89,8 @@ class Player:
             scalars = (addressed or self.noise).scalars
             ports.set(scalars=[scalar._asdict() for scalar in scalars])
             if not self.cfg.serial_vector:
-                ports.set(out_exponent=(addressed or self.noise).out_exponent)
+                ports.set(exponents=[scalar.exponent for scalar in scalars for _ in range(self.cfg.group_lanes)],
+                          out_exponent=(addressed or self.noise).out_exponent)
             elif begun := schedule.get(cycle - times.vector_read - 1):  # its second look at the one read port
                 ports.set(scalars=[{"mantissa": 0x2345, "exponent": begun.out_exponent}])
             reads = (cycle - times.vector_read - 1 - beat for beat in range(self.cfg.beats))

@@ -7,12 +7,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.config import Config
+from rtl.current import ValuesSignature, bucket_bits
 from rtl.isa import QUEUES, VECTOR
 from rtl.issue_matrix import MatrixIssue, column_bits
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
 from rtl.ports import each_sequence, operation_layout, pass_layout, step_layout
-from rtl.sequencer import Sequencer, ValuesSignature, bucket_bits
+from rtl.sequencer import Sequencer
 
 
 class Queues(wiring.Component):

@@ -44,7 +44,8 @@ def model_script(image: Image) -> Script:
     """What a teller needs to tell the image's stories."""
     if image.model is None:
         raise InputError("this image does not carry its model, which chooses how stories begin; compile it again")
-    return script(tokenizer_of(image), openings(image.model), image.context)
+    tokenizer = tokenizer_of(image)
+    return script(tokenizer, openings(image.model, begin=tokenizer.begin, stops=tokenizer.stops), image.context)
 
 
 def standalone(board: Board, image: Image) -> Standalone:

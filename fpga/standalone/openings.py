@@ -16,7 +16,7 @@ STORIES = 16
 LONGEST = 24  # tokens of an opening; a model that has no choice for so long tells one story only
 
 
-def choices(golden: Golden, tokens: list[int], most: int) -> list[int]:
+def choices(golden: Golden, tokens: list[int], most: int, stops: frozenset[int] = STOP) -> list[int]:
     """Tokens with which the model might go on, likeliest first.
 
     Likely is whose logit is in the uppermost third between the median and the highest: a trained model's logits have a
@@ -29,11 +29,12 @@ def choices(golden: Golden, tokens: list[int], most: int) -> list[int]:
     logits = golden.logits
     order = np.argsort(-logits, kind="stable")[:most].tolist()
     least = (2 * int(logits.max()) + int(np.median(logits))) / 3
-    return [token for token in order if token == order[0] or (logits[token] > least and token not in STOP)]
+    return [token for token in order if token == order[0] or (logits[token] > least and token not in stops)]
 
 
-def openings(model: QuantisedModel, count: int = STORIES) -> list[list[int]]:
-    """At most `count` beginnings, BEGIN included, no two of which lead to the same story.
+def openings(model: QuantisedModel, count: int = STORIES, *, begin: int = BEGIN,
+             stops: frozenset[int] = STOP) -> list[list[int]]:
+    """At most `count` beginnings, `begin` included, no two of which lead to the same story.
 
     Wherever the model has a choice, earliest places first, the story branches, until there are enough. The first
     opening is part of the story that the model tells without a prompt; neighbours differ as early as can be.
@@ -42,8 +43,8 @@ def openings(model: QuantisedModel, count: int = STORIES) -> list[list[int]]:
 
     def branches(tokens: list[int], share: int) -> list[list[int]]:
         while share > 1 and len(tokens) < longest:
-            ways = choices(golden, tokens, share)
-            if ways[0] in STOP:
+            ways = choices(golden, tokens, share, stops)
+            if ways[0] in stops:
                 break
             if len(ways) > 1:
                 each = [share // len(ways) + (number < share % len(ways)) for number in range(len(ways))]
@@ -52,4 +53,4 @@ def openings(model: QuantisedModel, count: int = STORIES) -> list[list[int]]:
             tokens = [*tokens, ways[0]]
         return [tokens]
 
-    return branches([BEGIN], count)
+    return branches([begin], count)

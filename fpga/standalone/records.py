@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.errors import InputError
-from compiler.tokenizer import BEGIN, Tokenizer
-from sim.generate import STOP
+from compiler.tokenizer import AnyTokenizer
 
 LENGTH_BITS = 5
 TRIM_BIT, STOP_BIT = 6, 7
@@ -53,12 +52,15 @@ def printed(text: bytes) -> bytes:
     return text.replace(b"\n", NEWLINE)
 
 
-def record(tokenizer: Tokenizer, token: int) -> bytes:
-    """A token's record. BEGIN prints two new lines: stories are set apart. Raises InputError for too long a text."""
-    text = 2 * NEWLINE if token == BEGIN else printed(tokenizer.decode_bytes([token]))
+def record(tokenizer: AnyTokenizer, token: int) -> bytes:
+    """A token's record. The one that begins a text prints two new lines: stories are set apart.
+
+    Raises InputError for too long a text.
+    """
+    text = 2 * NEWLINE if token == tokenizer.begin else printed(tokenizer.decode_bytes([token]))
     if len(text) >= RECORD_BYTES:
         raise InputError(f"token {token} prints {len(text)} bytes; a board's teller has room for {RECORD_BYTES - 1}")
-    return bytes([len(text) | (token == BEGIN) << TRIM_BIT | (token in STOP) << STOP_BIT]) + text
+    return bytes([len(text) | (token == tokenizer.begin) << TRIM_BIT | (token in tokenizer.stops) << STOP_BIT]) + text
 
 
 def opening(tokens: Sequence[int], context: int) -> list[bytes]:
@@ -71,7 +73,7 @@ def opening(tokens: Sequence[int], context: int) -> list[bytes]:
         for number, token in enumerate(tokens)]
 
 
-def script(tokenizer: Tokenizer, openings: Sequence[Sequence[int]], context: int) -> Script:
+def script(tokenizer: AnyTokenizer, openings: Sequence[Sequence[int]], context: int) -> Script:
     """Records of a whole vocabulary, and the openings in turn.
 
     Raises InputError for an opening that is empty, or leaves no room in the context.

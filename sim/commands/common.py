@@ -21,7 +21,7 @@ from compiler.image_file import load_image, looks_like_image, tool_version
 from compiler.library import open_model
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
-from compiler.tokenizer import Decoder, Tokenizer, parse_tokenizer, tokenizer_bytes
+from compiler.tokenizer import AnyTokenizer, Decoder, parse_tokenizer
 from rtl.config import preset as find_preset
 from sim.device import Device, Remarks
 from sim.generate import Generation
@@ -33,8 +33,8 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and notes: nothing of it reaches a pipe."""
 
-Model = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, its folder, or random:SHAPE.")]
-ModelOrImage = Annotated[str, typer.Argument(help="A shipped model's name, a checkpoint, its folder, or an image.")]
+Model = Annotated[str, typer.Argument(help="A shipped model's name, a folder, a checkpoint, or random:SHAPE.")]
+ModelOrImage = Annotated[str, typer.Argument(help="A shipped model's name, a folder, a checkpoint, or an image.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Preset = Annotated[str, typer.Option("--preset", help="The machine: tiny, icebreaker, tangnano20k, ulx3s or large.")]
 ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; the image's own, or ulx3s.")]
@@ -69,7 +69,7 @@ def compile_named(name_or_path: str, preset: str, context: int | None = None, se
         quantised = quantise(model)
     with progress(f"compiling {provenance.name} for {preset}"):
         image = compile_model(
-            quantised, config, context=context, sequences=sequences, tokenizer=tokenizer_bytes(tokenizer),
+            quantised, config, context=context, sequences=sequences, tokenizer=tokenizer.file(),
             provenance={**asdict(provenance), "tool": tool_version()})
     return with_model(image, quantised)
 
@@ -97,7 +97,7 @@ def open_image(name_or_path: str, preset: str | None, context: int | None = None
     return image
 
 
-def tokenizer_of(image: Image) -> Tokenizer:
+def tokenizer_of(image: Image) -> AnyTokenizer:
     """The tokenizer in an image."""
     if not image.tokenizer:
         raise InputError("this image carries no tokenizer; compile the model again")
@@ -107,7 +107,7 @@ def tokenizer_of(image: Image) -> Tokenizer:
 class Story:
     """Prints a story as it comes."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt_tokens: list[int], *, show: bool) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, prompt_tokens: list[int], *, show: bool) -> None:
         self._decoder = Decoder(tokenizer, after=None)
         self._show = show
         self.text = ""

@@ -9,7 +9,7 @@ import typer
 from compiler.errors import InputError
 from sim.commands import common
 from sim.device import Line, device_kind, open_device
-from sim.generate import STOP, encode_prompt, generate_together
+from sim.generate import encode_prompt, generate_together
 
 TokenCount = Annotated[int | None, typer.Option("--tokens", help="Most tokens to generate; the context's worth.")]
 
@@ -45,7 +45,7 @@ def generate_command(
         running = open_device(device, image, Line(port=port, baud=baud))
     # Several stories are printed one after another; only one can be shown as it comes.
     stories = [common.Story(tokenizer, one, show=not as_json and len(given) == 1) for one in given]
-    made = generate_together(running, image, given, tokens=tokens, stop=frozenset() if ignore_stop else STOP,
+    made = generate_together(running, image, given, tokens=tokens, stop=frozenset() if ignore_stop else tokenizer.stops,
                              on_token=lambda sequence, token: stories[sequence].push(token))
     texts = [story.finish() for story in stories]
     if as_json:

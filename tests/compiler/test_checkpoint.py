@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from compiler import library
-from compiler.checkpoint import FloatModel, check_shape, load_checkpoint
 from compiler.errors import InputError
+from compiler.float_model import FloatModel, check_shape
+from compiler.importers.llama2c import load_checkpoint
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
-from compiler.tokenizer import Tokenizer, tokenizer_bytes
+from compiler.tokenizer import Tokenizer
 
 SHAPE = Shape(dim=8, hidden=12, layers=2, heads=4, kv_heads=2, head_dim=2, vocab=11, context=6)
 HEADER = (8, 12, 2, 4, 2, 11, 6)
 TENSORS = ("embed", "attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3", "final_norm")
-TOKENIZER = tokenizer_bytes(Tokenizer([b"<unk>", b"<s>", b"</s>", *(bytes([c]) for c in b" abcdefg")], [0.0] * 11))
+TOKENIZER = Tokenizer([b"<unk>", b"<s>", b"</s>", *(bytes([c]) for c in b" abcdefg")], [0.0] * 11).file()
 
 
 def written(model: FloatModel, *, tied: bool) -> bytes:

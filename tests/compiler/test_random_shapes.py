@@ -26,11 +26,15 @@ PRESETS = ("tiny", "icebreaker", "tangnano20k", "ulx3s")
 
 
 def random_shape(rng: random.Random) -> Shape:
-    """Small, with sizes that divide nothing: head sizes, hidden, vocabulary; MHA, GQA and MQA."""
+    """Small, with sizes that divide nothing: head sizes, widths, vocabulary; MHA, GQA and MQA.
+
+    In half of them the heads together are as wide as the residual stream, as most models have it.
+    """
     head_dim, kv_heads = rng.choice((2, 4, 6, 8, 10, 14)), rng.choice((1, 1, 2, 3))
     heads = kv_heads * rng.choice((1, 1, 2, 3))
+    dim = rng.choice((heads * head_dim, rng.randint(2, 60)))
     return Shape(
-        dim=heads * head_dim, hidden=rng.randint(1, 90), layers=rng.randint(1, 3), heads=heads, kv_heads=kv_heads,
+        dim=dim, hidden=rng.randint(1, 90), layers=rng.randint(1, 3), heads=heads, kv_heads=kv_heads,
         head_dim=head_dim, vocab=rng.randint(4, 60), context=rng.randint(1, 30))
 
 

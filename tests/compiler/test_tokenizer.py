@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.errors import InputError
-from compiler.tokenizer import BEGIN, END, Decoder, Tokenizer, load_tokenizer, parse_tokenizer, tokenizer_bytes
+from compiler.tokenizer import BEGIN, END, Decoder, Tokenizer, load_tokenizer, parse_tokenizer
 
 SPECIALS = [b"<unk>", b"\n<s>\n", b"\n</s>\n"]
 BYTES = [f"<0x{value:02X}>".encode() for value in range(256)]
@@ -87,11 +87,11 @@ def test_the_stream_keeps_back_unfinished_characters() -> None:
 
 def test_a_written_tokenizer_reads_back() -> None:
     t = tokenizer(with_bytes=True)
-    again = parse_tokenizer(tokenizer_bytes(t), "memory", vocab=len(t))
+    again = parse_tokenizer(t.file(), "memory", vocab=len(t))
     assert (again.pieces, again.scores) == (t.pieces, t.scores)
 
 
-WHOLE = tokenizer_bytes(tokenizer(with_bytes=False))
+WHOLE = tokenizer(with_bytes=False).file()
 
 
 @pytest.mark.parametrize(

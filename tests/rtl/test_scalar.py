@@ -85,6 +85,8 @@ def simulate(cfg: Config, operations: list[dict], constants: dict[int, int], rng
             if not cfg.small_scalar:
                 ctx.set(dut.out_index, out)
                 assert ctx.get(dut.out_exponent) == registers[seen_out][1]
+                for lane in range(cfg.lanes):
+                    assert ctx.get(dut.exponents[lane]) == registers[seen[lane // cfg.group_lanes]][1]
             await ctx.tick()
 
     run(dut, body)

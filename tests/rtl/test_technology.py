@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from rtl.current import dynamic_fields
 from rtl.isa import MATRIX
-from rtl.sequencer import Sequencer, dynamic_fields
+from rtl.sequencer import Sequencer
 from rtl.technology import Technology, technology
 from rtl.verilog import convert
 from tests.rtl.bench import SMALL

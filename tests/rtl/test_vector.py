@@ -105,6 +105,7 @@ def simulate(
                 if (begun := schedule.get(cycle - times.vector_read - 1)) is not None:
                     ctx.set(dut.scalars, [{"mantissa": 0x2345, "exponent": begun.out_exponent}])
             else:
+                ctx.set(dut.exponents, [addressed.exponents[lane] for lane in range(lanes)])
                 ctx.set(dut.out_exponent, addressed.out_exponent)
             reads = (cycle - times.vector_read - 1 - beat for beat in range(cfg.beats))
             read = next((schedule[at] for at in reads if at in schedule), junk)

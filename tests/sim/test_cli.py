@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compiler.checkpoint import FloatModel
+from compiler.float_model import FloatModel
 from compiler.library import open_model
 from sim import cli
 

@@ -175,6 +175,8 @@ def test_at_least_one_token(plain: Image):
 class Letters:
     """A tokenizer of letters."""
 
+    begin, prefix = 1, (1,)
+
     def encode(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
 

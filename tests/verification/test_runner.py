@@ -111,13 +111,18 @@ def test_only_the_chosen_test_case_runs(bench) -> None:
         ("import cocotb\n", "bench bench_of_test"),
         ("import nothing_of_this_name\n", "nothing_of_this_name"),
         ("import cocotb, os\n@cocotb.test()\nasync def dies(dut): os._exit(3)\n", "ended with code 3"),
-        ("import cocotb, time\n@cocotb.test()\nasync def hangs(dut): time.sleep(60)\n", "had not ended after 3 s"),
     ],
-    ids=["no tests", "import error", "crash", "hang"],
+    ids=["no tests", "import error", "crash"],
 )
 def test_a_bench_that_cannot_report_has_failed(bench, text: str, complaint: str) -> None:
     with pytest.raises(BenchFailed, match=complaint):
-        run(Counter(), bench(text), timeout_s=3)
+        run(Counter(), bench(text), timeout_s=300)  # these end by themselves, however busy the machine is
+
+
+def test_a_bench_that_hangs_has_failed(bench) -> None:
+    name = bench("import cocotb, time\n@cocotb.test()\nasync def hangs(dut): time.sleep(60)\n")
+    with pytest.raises(BenchFailed, match="had not ended after 3 s"):
+        run(Counter(), name, timeout_s=3)
 
 
 def test_verilog_text_runs_too_and_waves_are_written(bench, tmp_path: Path) -> None:
