@@ -19,15 +19,21 @@ def shift_doubled(m: Module, x: Value, amount: Value) -> Value:
     return node(m, Cat(Const(0, 1), x).as_signed() >> amount, "doubled")
 
 
-def round_saturate(m: Module, doubled: Value, bits: int) -> Value:
+def round_saturate(m: Module, doubled: Value, bits: int, *, unless: Value = Const(0),  # noqa: B008
+                   instead: Value | None = None) -> Value:
     """shift_doubled's result rounded half up and clamped to that many bits. Which numbers are too large is found beside
-    the addition; only rounding to one more than the largest is seen afterwards."""
+    the addition; only rounding to one more than the largest is seen afterwards. unless: the result is `instead`, a
+    choice that costs no time, for it is made beside the addition, too."""
     whole, half, sign = doubled[1:], doubled[0], doubled[-1]
     top = whole[bits - 1:]
     total = node(m, whole[:bits].as_signed() + half, "total")
     opposite = node(m, ~sign, "opposite")
     fits = node(m, (~top.any() | top.all()) & ~(total[bits - 1] & opposite), "fits")
-    return node(m, Mux(fits, total[:bits], Cat(opposite.replicate(bits - 1), sign)).as_signed(), f"clamped{bits}")
+    edge = Cat(opposite.replicate(bits - 1), sign)
+    if instead is not None:
+        fits = node(m, fits & ~unless, "rounded")
+        edge = node(m, Mux(unless, instead, edge)[:bits], "otherwise")
+    return node(m, Mux(fits, total[:bits], edge).as_signed(), f"clamped{bits}")
 
 
 def partial_products(a: Value, b: Value) -> list[Value]:
@@ -44,9 +50,10 @@ def rshift_bounded(m: Module, x: Value, amount: Value, *, doubled: bool = False)
     """x * 2**-amount, rounded half up; as wide as x, which is signed and has at most 32 bits. Amounts of its width and
     more need no shifter, they make 0. doubled: the result as shift_doubled has it."""
     levels = min(5, (len(x) - 1).bit_length())
-    small = shift_doubled(m, x, amount[:levels])
     none = node(m, amount[levels:].any(), "all_out")
-    twice = node(m, Mux(none, 0, small)[:len(x) + 1].as_signed(), "bounded")
+    first = node(m, shift_doubled(m, x, amount[0])[:len(x) + 1], "first_level")
+    some = node(m, Mux(none, 0, first)[:len(x) + 1].as_signed(), "some_left")  # in the next level's multiplexers
+    twice = node(m, (some >> Cat(Const(0, 1), amount[1:levels]))[:len(x) + 1].as_signed(), "bounded")
     return twice if doubled else node(m, (twice[1:].as_signed() + twice[0])[:len(x)].as_signed(), "shifted")
 
 

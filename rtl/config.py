@@ -142,9 +142,9 @@ class Config:
         need(not self.small_scalar or (self.scalar_fetch == 4 and not self.scalar_register and self.constants <= 64),
              "small_scalar needs scalar_fetch 4 and at most 64 constants, and has no scalar_register")
         need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
-        around = {"shift", "function", "narrow", "output"} & set(self.vector_cuts)
-        need(not self.serial_vector or around == {"function"},
-             "a serial vector unit has no register after 'shift', and its last after 'function'")
+        around = set(self.vector_cuts) - {"select", "scale", "align", "round", "multiply", "settle", "add"}
+        need(not self.serial_vector or around == {"clamp", "function", "narrow"},
+             "a serial vector unit has registers after 'clamp', 'function' and 'narrow', none after 'shift' and 'output'")
         need(not self.serial_vector or (self.acc_register and not self.spread),
              "a serial vector unit takes all accumulators at once, with acc_register, and has no spread")
         need(not self.small_control or (self.linear_values and not self.lut_memories),
@@ -243,7 +243,7 @@ _PRESETS = (
                    ("vector.inner_target", 0), ("vector.outer_param", 8), ("vector.outer_dst", 12),
                    ("scalar.outer_constant", 1)),
            cycle_bits=20,
-           vector_cuts=("select", "scale", "round", "multiply", "add", "function"), acc_register=True,
+           vector_cuts=("select", "scale", "round", "multiply", "add", "clamp", "function", "narrow"), acc_register=True,
            small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.

@@ -58,7 +58,9 @@ def product(m: Module, name: str, a: Value, b: Value, *, before: bool, after: bo
 
 
 def shifted_by(m: Module, name: str, a: Value, power: Value) -> Signal:
-    """a * power in the same cycle, in one SB_MAC16: a has 16 bits and a sign, power 16 bits and none."""
+    """a * power a cycle later, in one SB_MAC16: a has 16 bits and a sign, power 16 bits and none. Without the register
+    nextpnr would not see the way through the multiplier, which it takes for one with registers everywhere."""
     made = Signal(signed(32), name=f"{name}_shifted")
-    m.d.comb += made.eq(_multiplier(m, name, WHOLE | {"B_SIGNED": Const(0, 1)}, a, power))
+    mode = WHOLE | {"B_SIGNED": Const(0, 1), "PIPELINE_16x16_MULT_REG2": Const(1, 1)}
+    m.d.comb += made.eq(_multiplier(m, name, mode, a, power))
     return made

@@ -50,15 +50,14 @@ class SerialReduce(wiring.Component):
         row_bits = bits_for(cfg.reduces + cfg.sequences - 1)
 
         # Operand: what is compared is 17 bits wide, so that -(-32768) fits; a masked lane has the identity. It is
-        # inverted, so that the one adder subtracts.
+        # inverted, so that the one adder subtracts; unless its size counts and it is negative, then it is added.
         argmax, adds = self.kind == Reduce.ARGMAX.value, node(m, self.kind == Reduce.SUM.value, "adds")
         absolute = self.kind == Reduce.MAXABS.value
-        negative = node(m, -self.result, "negative")
-        size = Mux(absolute & self.result[15], negative, self.result)[:PEAK_BITS].as_signed()
+        negative = node(m, absolute & self.result[15], "negative")
         lowest = self.masked & ~adds & ~absolute
-        peak = node(m, (size | (lowest.replicate(PEAK_BITS) & (0b11 << 15)))[:PEAK_BITS].as_signed(), "peak")
-        long = node(m, adds & ~self.short, "long")
-        operand = Mux(long, self.term, Mux(adds, peak, ~peak)[:PEAK_BITS].as_signed())[:32].as_signed()
+        peak = node(m, (self.result | (lowest.replicate(PEAK_BITS) & (0b11 << 15)))[:PEAK_BITS].as_signed(), "peak")
+        long, inverts = node(m, adds & ~self.short, "long"), node(m, ~adds & ~negative, "inverts")
+        operand = Mux(long, self.term, (peak ^ inverts.replicate(PEAK_BITS))[:PEAK_BITS].as_signed())[:32].as_signed()
         row = node(m, Mux(argmax, cfg.reduces + self.sequence, self.target)[:row_bits], "row")
 
         # Combine with what the register holds. The row that was written last is kept here too: later lanes take it from
@@ -66,6 +65,7 @@ class SerialReduce(wiring.Component):
         value, kind, first = register(m, operand, "value"), register(m, self.kind, "kind"), Signal()
         at, sequence = register(m, row, "at"), register(m, self.sequence, "whose")
         sums, opened = register(m, adds, "sums"), register(m, self.opens, "opened")
+        subtracts, turned = register(m, inverts, "subtracts"), register(m, negative, "turned")
         m.d.comb += first.eq(register(m, self.first, "begin") & opened)
         m.submodules.registers = registers = Memory(
             shape=signed(32), depth=cfg.reduces + cfg.sequences, init=[], attrs=NEVER_COLLIDES)
@@ -73,10 +73,11 @@ class SerialReduce(wiring.Component):
         written, written_at = Signal(signed(32), reset_less=True), Signal(row_bits, reset_less=True)
         kept = node(m, ~opened | (written_at == at), "kept")
         held = node(m, Mux(kept, written, reader.data).as_signed(), "held")
-        compares = node(m, ~sums, "compares")
-        total = node(m, (held + value + compares)[:33], "total")
+        total = node(m, (held + value + subtracts)[:33], "total")
         wins = node(m, first | total[32], "wins")  # what it holds is less than the operand
-        made = Mux(sums & ~first, total[:32], Mux(sums | wins, value ^ compares.replicate(32), held))
+        below = node(m, (value[:PEAK_BITS] + turned.replicate(PEAK_BITS))[:PEAK_BITS].as_signed(), "below")
+        operand_again = Mux(sums, value, ~below)  # -x = ~(x - 1)
+        made = Mux(sums & ~first, total[:32], Mux(sums | wins, operand_again, held))
         m.d.comb += [
             reader.addr.eq(Mux(self.opens, row, self.read_index)), self.read_value.eq(reader.data),
             writer.addr.eq(at), writer.data.eq(made), writer.en.eq(kind != Reduce.NONE.value)]
