@@ -161,21 +161,24 @@ def _gateware(ask: Design, build: _Run) -> Path:
     return build.step("gateware", key, work)
 
 
-def synthesis_script(commands: str, look_up_tables: str = "") -> str:
-    """For yosys, from design.v to design.json; commands: the family's; look_up_tables: in the place of map_luts.
+def synthesis_script(commands: str, made_of: Family) -> str:
+    """For yosys, from design.v to design.json, with a family's commands.
 
-    Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il.
+    Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il. The cells that
+    synthesis must leave alone have another name until it is done.
     """
-    rest = f"{commands} -run map_ram:"
-    if look_up_tables:
-        rest = f"{commands} -run map_ram:map_luts\n{look_up_tables}\n{commands} -run map_cells:"
-    return (f"read_verilog design.v\n{commands} -run begin:map_ram\ndump -o soft.il t:$mul t:$macc_v2\n"
-            f"{rest} -json design.json\n")
+    rest = f"{commands} -run map_ram:check\n"
+    if made_of.look_up_tables:
+        rest = f"{commands} -run map_ram:map_luts\n{made_of.look_up_tables}\n{commands} -run map_cells:check\n"
+    hide = "".join(f"copy {cell} instantiated_{cell}\nchtype -set instantiated_{cell} t:{cell}\n" for cell in made_of.left_alone)
+    show = "".join(f"chtype -set {cell} t:instantiated_{cell}\n" for cell in made_of.left_alone)
+    return (f"read_verilog design.v\n{commands} -run begin:coarse\n{hide}{commands} -run coarse:map_ram\n"
+            f"dump -o soft.il t:$mul t:$macc_v2\n{rest}{show}{commands} -run check: -json design.json\n")
 
 
 def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
     """Folder with design.json and netlist.json, the counts."""
-    script = synthesis_script(ask.family.synthesis(ask.board), ask.family.look_up_tables)
+    script = synthesis_script(ask.family.synthesis(ask.board), ask.family)
 
     inputs = [gateware / "design.v", *sorted(gateware.glob("*.hex"))]
 

@@ -101,6 +101,7 @@ class Family(ABC):
     placed_file: ClassVar[str]
     bitstream_suffix: ClassVar[str]
     look_up_tables: ClassVar[str] = ""  # for yosys, where it is not what `synthesis` would do
+    left_alone: ClassVar[tuple[str, ...]] = ()  # instances that `synthesis` would change
     placer: ClassVar[str]
     packer: ClassVar[str]
     fmax_is_modelled: ClassVar[bool] = True

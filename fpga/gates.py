@@ -107,7 +107,7 @@ def synthesise(verilog: str, technology: Technology) -> tuple[str, Counter[str],
     # Boards of one family differ in place and route, not here.
     some_board = next(found for found in map(board, board_names()) if found.family is technology)
     made_of = family(technology)
-    script = synthesis_script(made_of.synthesis(some_board), made_of.look_up_tables) + "check -assert\n"
+    script = synthesis_script(made_of.synthesis(some_board), made_of) + "check -assert\n"
     write = "read_json design.json\nwrite_verilog -noattr netlist.v\n"
     yosys = find_program(SYNTHESISER)
 

@@ -145,8 +145,8 @@ class Config:
         around = set(self.vector_cuts) - {"select", "scale", "align", "round", "multiply", "settle", "add"}
         need(not self.serial_vector or around == {"clamp", "function", "narrow"},
              "a serial vector unit has registers after 'clamp', 'function' and 'narrow', none after 'shift' and 'output'")
-        need(not self.serial_vector or (self.acc_register and not self.spread),
-             "a serial vector unit takes all accumulators at once, with acc_register, and has no spread")
+        need(not self.serial_vector or (self.acc_register and not self.spread and not self.direct_tables),
+             "a serial vector unit takes all accumulators at once, with acc_register, and has no spread or direct_tables")
         need(not self.small_control or (self.linear_values and not self.lut_memories),
              "small_control needs linear_values and programs in block RAM")
         need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 4),

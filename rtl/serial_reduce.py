@@ -71,7 +71,8 @@ class SerialReduce(wiring.Component):
             shape=signed(32), depth=cfg.reduces + cfg.sequences, init=[], attrs=NEVER_COLLIDES)
         writer, reader = registers.write_port(), registers.read_port()
         written, written_at = Signal(signed(32), reset_less=True), Signal(row_bits, reset_less=True)
-        kept = node(m, ~opened | (written_at == at), "kept")
+        last_at = node(m, Mux(kind != Reduce.NONE.value, at, written_at), "last_at")  # that will be written_at
+        kept = register(m, ~self.opens | (last_at == row), "kept")
         held = node(m, Mux(kept, written, reader.data).as_signed(), "held")
         total = node(m, (held + value + subtracts)[:33], "total")
         wins = node(m, first | total[32], "wins")  # what it holds is less than the operand

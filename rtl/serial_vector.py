@@ -27,7 +27,7 @@ from rtl.serial_reduce import SerialReduce
 from rtl.technology import Technology, technology
 from rtl.timing import vector_cycle
 from rtl.vector import Vector, choose, number, store_in_banks
-from rtl.vector_tables import exp2, silu
+from rtl.vector_tables import exp2, silu_of_size
 
 
 class Fields:
@@ -199,14 +199,15 @@ def add(m: Module, unit: Vector, fields: Fields, cycle: int, multiplied: Value, 
 
 
 def clamp(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value) -> SimpleNamespace:
-    """The function tables' index, and which of the functions the result comes from; of a masked lane, none."""
+    """The function tables' index, SILU's without its sign, and which of the functions the result comes from; of a
+    masked lane, none."""
     asked = fields.at(cycle, "function")
     masked = node(m, fields.at(cycle, "masked").bit_select(fields.lane(cycle), 1), "lane_masked")
     tiny = node(m, d[-1] & (~d[8:].all() | ~d[:8].any()), "tiny")  # EXP2 of -256 and less is 0
-    power = asked == Function.EXP2.value
+    power, small = asked == Function.EXP2.value, saturate(m, d, 8)
     return pipe(
         m, True, "clamped", masked=masked,
-        index=Mux(power, Mux(d[-1], d[:8], 0), saturate(m, d, 8))[:8],
+        index=Mux(power, Mux(d[-1], d[:8], 0), Mux(d[-1], -small, small))[:8], negative=d[-1],
         from_d=(asked == Function.IDENTITY.value) & ~masked, from_silu=(asked == Function.SILU.value) & ~masked,
         from_exp2=power & ~masked & ~tiny)
 
@@ -214,8 +215,7 @@ def clamp(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value) -> Simp
 def function(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value, clamped: SimpleNamespace) -> Value:
     """f: saturated or looked up, zero where masked. A row is written as its last lane's f is made."""
     cfg = unit.cfg
-    silus = silu(m, 0, clamped.index.as_signed(), direct=cfg.direct_tables)
-    powers = exp2(m, 0, clamped.index, direct=cfg.direct_tables)
+    silus, powers = silu_of_size(m, 0, clamped.index, clamped.negative), exp2(m, 0, clamped.index, direct=False)
     f = (Mux(clamped.from_d, saturate(m, d, 16), 0) | Mux(clamped.from_silu, silus, 0)
          | Mux(clamped.from_exp2, powers, 0))
     f = node(m, f[:16].as_signed(), "f")

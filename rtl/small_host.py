@@ -131,26 +131,27 @@ def small_host(unit: Host) -> Module:
                 with m.Default():
                     m.next = "REPLY"
                     with m.If((request == Request.WRITE.value) & known):
-                        m.next = "WRITE"
+                        with m.If(count.any()):
+                            m.next = "WRITE"
                     with m.Elif((request == Request.READ.value) & (space <= max(READABLE))):
-                        m.next = "READ"
+                        m.next = "REQUEST"
+                        with m.If(count.any()):
+                            m.next = "READ"
                     with m.Else():
                         m.d.sync += reply.eq(ERROR)
 
         with m.State("WRITE"):
-            m.d.comb += [active.eq(1), take.eq(count.any()), writes.eq(taken)]
+            m.d.comb += [active.eq(1), take.eq(1), writes.eq(taken)]
             with m.If(taken):
                 m.d.sync += place.eq(Mux(last, 0, place + 1))
                 with m.If(last):
                     m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
-            with m.If(~count.any()):
-                m.next = "REPLY"
+                    with m.If(count == 1):
+                        m.next = "REPLY"
 
         with m.State("READ"):
             m.d.comb += [active.eq(1), unit.tx.payload.eq(value)]
-            with m.If(~count.any()):
-                m.next = "REQUEST"
-            with m.Elif(waits != host_read_cycles(cfg)):
+            with m.If(waits != host_read_cycles(cfg)):
                 m.d.sync += waits.eq(waits + 1)
             with m.Else():
                 m.d.comb += unit.tx.valid.eq(1)
@@ -158,6 +159,8 @@ def small_host(unit: Host) -> Module:
                     m.d.sync += [waits.eq(0), place.eq(Mux(last, 0, place + 1))]
                     with m.If(last):
                         m.d.sync += [address.eq(address + 1), count.eq(count - 1)]
+                        with m.If(count == 1):
+                            m.next = "REQUEST"
 
         # Only a STOP is taken now; it ends a RUN after the token in progress.
         with m.State("TOKENS"):

@@ -68,22 +68,23 @@ def small_scalar(unit: Scalar) -> Module:
     half = root & ~place[0]  # RSQRT: an even number of bits, one more where it is odd
     index = Mux(half, leading[1:], leading)[:8]
     mantissa, base = Signal(signed(16)), Signal(signed(8))
+    offset = Signal(signed(8))  # of the exponent, known long before the operand's place: NEGATE's exponent is 0
+    m.d.comb += offset.eq(asked.adjust + Mux(root | reciprocal, 15, 0))
     with m.Switch(asked.function):
         with m.Case(ScalarFunction.RSQRT.value):
-            m.d.comb += base.eq(place[1:] + 15)
+            m.d.comb += base.eq(place[1:])
         with m.Case(ScalarFunction.RECIP.value):
-            m.d.comb += base.eq(place + 15)
+            m.d.comb += base.eq(place)
         with m.Case(ScalarFunction.NEGATE.value):
-            m.d.comb += mantissa.eq(saturate(m, node(m, ~operand.as_signed(), "negated"), 16))
+            m.d.comb += [mantissa.eq(saturate(m, node(m, ~operand.as_signed(), "negated"), 16)), offset.eq(0)]
         with m.Case(ScalarFunction.BLOCK.value):
-            m.d.comb += [mantissa.eq(UNIT), base.eq(Mux(place > 6, place - 6, 0))]
+            m.d.comb += [mantissa.eq(UNIT), base.eq(Mux(place > 6, place, 6)), offset.eq(asked.adjust - 6)]
         with m.Case(ScalarFunction.COMBINE.value):
             m.d.comb += [mantissa.eq(own.data.mantissa), base.eq(own.data.exponent - b_exponent)]
         with m.Case(ScalarFunction.CONST.value):
             m.d.comb += mantissa.eq(UNIT)
-    exponent = base + Mux(negates, 0, asked.adjust)  # NEGATE's is 0
     normal = pipe(
-        m, True, "normalise", dst=asked.dst, mantissa=mantissa, exponent=exponent,
+        m, True, "normalise", dst=asked.dst, mantissa=mantissa, exponent=(base + offset)[:9].as_signed(),
         index=Mux(constant, Cat(place_of_constant, Const(0, 9))[:9], Cat(index, reciprocal)), constant=constant,
         tabled=root | reciprocal)
 

@@ -126,10 +126,12 @@ def small_sequencer(unit: Sequencer) -> Module:
     for name in now.dynamic.shape().members:
         value = dynamic_value(unit, word[name])
         m.d.comb += [now.dynamic[name].value.eq(value), now.dynamic[name].some.eq(now.dynamic[name].value.any())]
-    totals = {}
+    totals, later = {}, node(m, unit.bucket.any(), "later")
     for name in now.zero.shape().members:
         total = totals[name] = node(m, word[name] + now.dynamic[f"{name}_value"].value, f"{name}_total")
-        m.d.comb += [now.zero[name].eq(total == 0), now.one[name].eq(total == 1)]
+        # Known before the sum: every dynamic value but number 0 is above 0 in every bucket but the first.
+        some = word[name].any() | (word[f"{name}_value"].any() & later)
+        m.d.comb += [now.zero[name].eq(~some), now.one[name].eq(total == 1)]
 
     def is_(op: Op) -> Any:
         return word.op == op.value

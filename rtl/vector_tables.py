@@ -47,9 +47,12 @@ def silu(m: Module, lane: int, x: Value, *, direct: bool) -> Value:
     if direct:
         return look_up(m, f"silu_{lane}", 16, [
             silu_at(index - (index >> 7 << 8)) & 0xFFFF for index in range(256)], x[:8]).as_signed()
+    return silu_of_size(m, lane, node(m, Mux(x[7], -x, x)[:8], "size"), x[7])
+
+
+def silu_of_size(m: Module, lane: int, size: Value, negative: Value) -> Value:
+    """SILU of an x by its size, 0 to 128, and its sign: 16 bits signed."""
     gaps = [silu_gap(index) for index in range(128)]
-    negative = x[7]
-    size = node(m, Mux(negative, -x, x)[:8], "size")  # 0 to 128
     gap = look_up(m, f"silu_{lane}", max(gaps).bit_length(), gaps, size[:7])
     gap = Mux(size[7], silu_gap(128), gap)
     line = Mux(negative, 0, size) << SILU_OUT_BITS - SILU_IN_BITS

