@@ -186,8 +186,9 @@ class _Loop:
 def roll(cfg: Config, words: list[Word]) -> list[Word]:
     """Repeated runs made into inner loops, at each word the one that saves most.
 
-    The LOOP word takes a cycle (or as many as `Config.fetch` has it). Where the wait before the first round has none to spare, the body gives up `late`
-    cycles of its wait to a NOP at its end, and the word after the loop waits that much less.
+    The LOOP word takes a cycle (or as many as `Config.fetch` has it). Where the wait before the first round has none to
+    spare, the body gives up `late` cycles of its wait to a NOP at its end, and the word after the loop waits that much
+    less.
     """
     words, result = list(words), list[Word]()
     if cfg.small_control and words and words[0].insn.queue is SCALAR:

@@ -167,11 +167,11 @@ def synthesis_script(commands: str, made_of: Family) -> str:
     Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il. The cells that
     synthesis must leave alone have another name until it is done.
     """
-    rest = f"{commands} -run map_ram:check\n"
-    if made_of.look_up_tables:
-        rest = f"{commands} -run map_ram:map_luts\n{made_of.look_up_tables}\n{commands} -run map_cells:check\n"
-    hide = "".join(f"copy {cell} instantiated_{cell}\nchtype -set instantiated_{cell} t:{cell}\n" for cell in made_of.left_alone)
-    show = "".join(f"chtype -set {cell} t:instantiated_{cell}\n" for cell in made_of.left_alone)
+    rest, tables, cells = f"{commands} -run map_ram:check\n", made_of.look_up_tables, made_of.left_alone
+    if tables:
+        rest = f"{commands} -run map_ram:map_luts\n{tables}\n{commands} -run map_cells:check\n"
+    hide = "".join(f"copy {cell} instantiated_{cell}\nchtype -set instantiated_{cell} t:{cell}\n" for cell in cells)
+    show = "".join(f"chtype -set {cell} t:instantiated_{cell}\n" for cell in cells)
     return (f"read_verilog design.v\n{commands} -run begin:coarse\n{hide}{commands} -run coarse:map_ram\n"
             f"dump -o soft.il t:$mul t:$macc_v2\n{rest}{show}{commands} -run check: -json design.json\n")
 

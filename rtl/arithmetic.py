@@ -19,7 +19,7 @@ def shift_doubled(m: Module, x: Value, amount: Value) -> Value:
     return node(m, Cat(Const(0, 1), x).as_signed() >> amount, "doubled")
 
 
-def round_saturate(m: Module, doubled: Value, bits: int, *, unless: Value = Const(0),  # noqa: B008
+def round_saturate(m: Module, doubled: Value, bits: int, *, unless: Value = Const(0),
                    instead: Value | None = None) -> Value:
     """shift_doubled's result rounded half up and clamped to that many bits. Which numbers are too large is found beside
     the addition; only rounding to one more than the largest is seen afterwards. unless: the result is `instead`, a

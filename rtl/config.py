@@ -49,8 +49,8 @@ class Config:
         and for a serial vector unit, and an operation takes all the cycles that `scalar_fetch` has.
     matrix_words, vector_words, scalar_words: program memory of each queue.
     values: dynamic values (entry 0 is always zero) a position bucket supplies; value_bits: their width.
-        matrix_fetch, scalar_fetch: parts in which a small sequencer reads a word of that queue. Every word takes at least as
-        many cycles after its wait; of a matrix word what is needed after its first cycle is in the first part.
+        matrix_fetch, scalar_fetch: parts in which a small sequencer reads a word of that queue. Every word takes at
+        least as many cycles after its wait; of a matrix word what is needed after its first cycle is in the first part.
     linear_values: they are not in a table: number n is the bucket's number times 2 ** (n - 1).
     small_control: the host port and the sequencers of rtl/small_host.py and rtl/small_sequencer.py, with less logic and
         longer paths; the host moves a byte at a time.
@@ -144,9 +144,9 @@ class Config:
         need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
         around = set(self.vector_cuts) - {"select", "scale", "align", "round", "multiply", "settle", "add"}
         need(not self.serial_vector or around == {"clamp", "function", "narrow"},
-             "a serial vector unit has registers after 'clamp', 'function' and 'narrow', none after 'shift' and 'output'")
+             "a serial vector unit has a register after 'clamp', 'function', 'narrow', not 'shift' or 'output'")
         need(not self.serial_vector or (self.acc_register and not self.spread and not self.direct_tables),
-             "a serial vector unit takes all accumulators at once, with acc_register, and has no spread or direct_tables")
+             "a serial vector unit takes all accumulators at once, with acc_register; it has no spread or direct_tables")
         need(not self.small_control or (self.linear_values and not self.lut_memories),
              "small_control needs linear_values and programs in block RAM")
         need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 4),
@@ -243,8 +243,9 @@ _PRESETS = (
                    ("vector.inner_target", 0), ("vector.outer_param", 8), ("vector.outer_dst", 12),
                    ("scalar.outer_constant", 1)),
            cycle_bits=20,
-           vector_cuts=("select", "scale", "round", "multiply", "add", "clamp", "function", "narrow"), acc_register=True,
-           small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True),
+           vector_cuts=("select", "scale", "round", "multiply", "add", "clamp", "function", "narrow"),
+           acc_register=True, small_control=True, matrix_fetch=2, scalar_fetch=4, serial_vector=True,
+           small_scalar=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,

@@ -122,7 +122,8 @@ class Control(wiring.Component):
         `Config.linear_values` it is `bucket` instead, the bucket's number.
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
-    load_values : In(address, data, en); with `linear_values` there is none, and what is written is forgotten. load_register : In(address, data, en), see REGISTERS. Only between tokens.
+    load_values : In(address, data, en); with `linear_values` there is none, and what is written is forgotten.
+    load_register : In(address, data, en), see REGISTERS. Only between tokens.
 
     Latency
     -------

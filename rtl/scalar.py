@@ -34,8 +34,8 @@ class Scalar(wiring.Component):
     scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle; exponents: (lanes)
         the exponent for each lane, of its group. With `spread` each lane has a copy of all exponents.
     out_index, out_exponent: one further read port, of an exponent.
-    With `small_scalar`: reduce_index in the two cycles after the issue; reduce_found: reduce_value is what was asked for
-        a cycle ago, which is so after one of them at least. scalars follow a cycle after the index, and there is no
+    With `small_scalar`: reduce_index in the two cycles after the issue; reduce_found: reduce_value is what was asked
+        for a cycle ago, which is so after one of them at least. scalars follow a cycle after the index, and there is no
         further port.
     host: writes constant memory, see rtl.ports.host_signature.
 

@@ -24,9 +24,9 @@ class SerialReduce(wiring.Component):
 
     Members
     -------
-    kind: isa.Reduce of this lane, NONE where there is none. opens: it is a pass's first lane, with or without a kind; not
-        in two cycles one after another. first: forget what the register holds, with the first lane. target: register.
-    sequence: whose ARGMAX it is.
+    kind: isa.Reduce of this lane, NONE where there is none. opens: it is a pass's first lane, with or without a kind;
+        not in two cycles one after another. first: forget what the register holds, with the first lane.
+    target: register. sequence: whose ARGMAX it is.
     result: int16, `f`. term: int32, what SUM adds unless `short`: then it is the result. masked: has the identity.
     read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes of earlier cycles, if
         read_found: first lanes need the only read port themselves.

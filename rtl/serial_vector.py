@@ -160,7 +160,7 @@ def select(m: Module, unit: Vector, fields: Fields, cycle: int) -> SimpleNamespa
     second, first_turn = now("second"), now("first_turn")
     swapped = node(m, Cat(lane[0] ^ second, lane[1:]), "swapped")
     plain = node(m, unit.memory_read_data[lane], "plain")
-    waits = [Signal(signed(cfg.acc_bits), name=f"acc_{place}") for place in range(cfg.lanes)]  # first come, first served
+    waits = [Signal(signed(cfg.acc_bits), name=f"acc_{place}") for place in range(cfg.lanes)]  # the first one's turn
     for place, held in enumerate(waits):
         following = waits[min(place + 1, cfg.lanes - 1)]
         m.d.sync += held.eq(Mux(fields.begin(cycle - 1), unit.acc[place], following))

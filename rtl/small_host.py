@@ -1,7 +1,7 @@
 """The small host port: what rtl/host.py does, a byte at a time, with longer paths and hardly any store.
 
-A header's bytes go where they belong at once, a word's bytes to the memory that they are for, and each byte of an answer
-is chosen as it is sent. A record is sent before the next token may start, so a token waits a few cycles for it.
+A header's bytes go where they belong at once, a word's bytes to the memory that they are for, and each byte of an
+answer is chosen as it is sent. A record is sent before the next token may start, so a token waits a few cycles for it.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def small_host(unit: Host) -> Module:
                     m.d.sync += want.eq(count.any())
                     m.next = "TOKENS"
                 with m.Default():
-                    m.next = "REPLY"
                     with m.If((request == Request.WRITE.value) & known):
+                        m.next = "REPLY"
                         with m.If(count.any()):
                             m.next = "WRITE"
                     with m.Elif((request == Request.READ.value) & (space <= max(READABLE))):
@@ -139,6 +139,7 @@ def small_host(unit: Host) -> Module:
                             m.next = "READ"
                     with m.Else():
                         m.d.sync += reply.eq(ERROR)
+                        m.next = "REPLY"
 
         with m.State("WRITE"):
             m.d.comb += [active.eq(1), take.eq(1), writes.eq(taken)]

@@ -56,7 +56,7 @@ def dynamic_value(unit: Sequencer, index: Any) -> Any:
 
 
 LATER = ("op", "repeat", "repeat_value", "end_inner", "end_outer", "row_step", "act_step", "group_step", "clear")
-"""Fields that a word of several cycles needs after its first one; where words are read in parts, in all but the last."""
+"""Fields that a word of several cycles needs after its first; where words are read in parts, in all but the last."""
 
 
 class _Program:
@@ -164,12 +164,13 @@ def small_sequencer(unit: Sequencer) -> Module:
     outer = _Loop(unit, "outer", outer_strides(cfg, queue), len(now.repeat))
     following = node(m, Mux(inner.back, inner.first, Mux(outer.back, outer.first, next_address)), "following")
     decides = complete if parts == 1 else node(m, start & ~is_end, "decides")
-    # An operation needs its word for a while. After END the first parts of word 0 are there before the next token starts.
+    # An operation needs its word for a while. After END the first parts of word 0 are there before a token starts.
     begins = start
     if queue.name == "scalar":
         begins = delays(m, decides, SMALL_SCALAR_CYCLES, "decides")[-1] | ending
     m.d.comb += [
-        now.inner.eq(inner.offset if queue.name != "scalar" else 0), now.outer.eq(outer.offset), next_address.eq(address + 1),
+        now.inner.eq(inner.offset if queue.name != "scalar" else 0), now.outer.eq(outer.offset),
+        next_address.eq(address + 1),
         inner.back.eq(word.end_inner & inner.left.any() if queue.name != "scalar" else 0),
         outer.back.eq(word.end_outer & outer.left.any() & ~inner.back),
         program.begins.eq(begins), program.turns.eq(unit.go | complete),

@@ -112,12 +112,14 @@ class Player:
                 known, tokens = found.registers.get(cycle, (known, tokens))
             winners = ports.get("token")
             for sequence, token in tokens.items():
-                assert any(cycle + lane in found.registers for lane in range(1, self.cfg.beats)) or winners[sequence] == token, (
+                soon = any(cycle + lane in found.registers for lane in range(1, self.cfg.beats))
+                assert soon or winners[sequence] == token, (
                     f"cycle {cycle}: token {sequence}: found {winners[sequence]}, expected {token}")
             asked = index
             await ports.edge()
 
-    def _addresses(self, issued: Pass | None, addressed: Pass | None, row_asked: Pass | None, accumulated: Pass | None) -> None:
+    def _addresses(self, issued: Pass | None, addressed: Pass | None, row_asked: Pass | None,
+                   accumulated: Pass | None) -> None:
         """row_asked: the pass whose row vector memory is asked for, which with `spread` has a register of its own."""
         ports, cfg = self.ports, self.cfg
         ports.expect("memory_read_enable", int(row_asked is not None))

@@ -27,7 +27,7 @@ class _Ice40(Family):
     packer = "yowasp-icepack"
     ram_cells = {"SB_RAM40_4K": "block", "SB_SPRAM256KA": "large"}
     dsp_cells = {"SB_MAC16": 1.0}
-    left_alone = ("SB_MAC16",)  # yosys 0.70 makes plain multipliers of those that are there already: no registers, no pairs
+    left_alone = ("SB_MAC16",)  # yosys 0.70 makes plain multipliers of them: no registers, no pairs
     # A logic cell is a LUT, a carry and a flip-flop; the tool does not count the last by themselves.
     placed_cells = {
         "lut": {"ICESTORM_LC": 1}, "dsp": {"ICESTORM_DSP": 1}, "bram": {"ICESTORM_RAM": 1},

@@ -70,10 +70,11 @@ def block(cfg: Config, sequence: int) -> dict[str, list[Insn]]:
             run(VECTOR, wait=t.memory_visible, source=Source.MEM, src=row, rope=1, factor1=Factor1.SIGNED, param=40,
                 s1=4, s3=3, store=Store.KEYS, dst=40 + 14 * sequence, **own),
             run(VECTOR, source=Source.MEM, src=row + 1, s3=6, store=Store.VALUES, dst=50 + 10 * sequence, **own),
-            run(VECTOR, repeat=outputs(cfg) - 1, pace=pace, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION, write=1,
-                dst=row + 4, inc_dst=1, **own),
-            run(VECTOR, wait=40, repeat=outputs(cfg) - 1, pace=3, source=Source.MEM, src=row, inc_src=1, factor2=Factor2.SCALAR,
-                scalar=3 + sequence, s2=10, s3=5, write=1, store=Store.ACT, dst=out, inc_dst=1)],
+            run(VECTOR, repeat=outputs(cfg) - 1, pace=pace, source=Source.MEM, src=row, inc_src=1, mask=Mask.POSITION,
+                write=1, dst=row + 4, inc_dst=1, **own),
+            run(VECTOR, wait=40, repeat=outputs(cfg) - 1, pace=3, source=Source.MEM, src=row, inc_src=1,
+                factor2=Factor2.SCALAR, scalar=3 + sequence, s2=10, s3=5, write=1, store=Store.ACT, dst=out,
+                inc_dst=1)],
         "scalar": [
             run(SCALAR, wait=start + 2 + t.reduce_visible, function=ScalarFunction.RECIP, reduce=1 + sequence, bias=5,
                 adjust=-18, dst=3 + sequence)],
@@ -115,7 +116,8 @@ def program(cfg: Config) -> dict[str, list[Insn]]:
         words["vector"].append(Insn(VECTOR))
     words["vector"] += [
         Insn(VECTOR, {"op": Op.END_PROMPT, "wait": t.act_visible}),
-        *(winner(sequence, index) for index in range(outputs(cfg)) for sequence in sequences), end(VECTOR, wait=t.token_visible)]
+        *(winner(sequence, index) for index in range(outputs(cfg)) for sequence in sequences),
+        end(VECTOR, wait=t.token_visible)]
     words["matrix"].append(end(MATRIX))
     words["scalar"].append(end(SCALAR))
     return {name: fitting(cfg, found) for name, found in words.items()}
