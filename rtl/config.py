@@ -146,7 +146,7 @@ class Config:
         need(not self.serial_vector or around == {"clamp", "function", "narrow"},
              "a serial vector unit has a register after 'clamp', 'function', 'narrow', not 'shift' or 'output'")
         need(not self.serial_vector or (self.acc_register and not self.spread and not self.direct_tables),
-             "a serial vector unit takes all accumulators at once, with acc_register; it has no spread or direct_tables")
+             "a serial vector unit takes all accumulators at once (acc_register), without spread and direct_tables")
         need(not self.small_control or (self.linear_values and not self.lut_memories),
              "small_control needs linear_values and programs in block RAM")
         need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 4),
