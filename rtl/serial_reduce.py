@@ -27,7 +27,8 @@ class SerialReduce(wiring.Component):
     kind: isa.Reduce of this lane, NONE where there is none. opens: it is a pass's first lane, with or without a kind;
         not in two cycles one after another. first: forget what the register holds, with the first lane.
     target: register. sequence: whose ARGMAX it is.
-    result: int16, `f`. term: int32, what SUM adds unless `short`: then it is the result. masked: has the identity.
+    result: int16, `f`. negative: it is 0 or less, known before it; without, it is 0 or more. masked: has the identity.
+    term: int32, what SUM adds unless `short`: then it is the result.
     read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes of earlier cycles, if
         read_found: first lanes need the only read port themselves.
     token: ARGMAX's winner of each sequence: the elements are counted from the one with `first`.
@@ -41,7 +42,8 @@ class SerialReduce(wiring.Component):
         shapes = field_bits(cfg, VECTOR, "reduce", "target", "sequence")
         super().__init__({
             "kind": In(shapes["reduce"]), "opens": In(1), "first": In(1), "target": In(shapes["target"]),
-            "sequence": In(shapes["sequence"]), "result": In(signed(16)), "term": In(signed(32)), "short": In(1),
+            "sequence": In(shapes["sequence"]), "result": In(signed(16)), "negative": In(1),
+            "term": In(signed(32)), "short": In(1),
             "masked": In(1), "read_index": In(shapes["target"]), "read_value": Out(32), "read_found": Out(1),
             "token": Out(each_sequence(cfg.token_bits, cfg))})
 
@@ -53,7 +55,7 @@ class SerialReduce(wiring.Component):
         # inverted, so that the one adder subtracts; unless its size counts and it is negative, then it is added.
         argmax, adds = self.kind == Reduce.ARGMAX.value, node(m, self.kind == Reduce.SUM.value, "adds")
         absolute = self.kind == Reduce.MAXABS.value
-        negative = node(m, absolute & self.result[15], "negative")
+        negative = node(m, absolute & self.negative, "turns")
         lowest = self.masked & ~adds & ~absolute
         peak = node(m, (self.result | (lowest.replicate(PEAK_BITS) & (0b11 << 15)))[:PEAK_BITS].as_signed(), "peak")
         long, inverts = node(m, adds & ~self.short, "long"), node(m, ~adds & ~negative, "inverts")

@@ -226,7 +226,8 @@ def function(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value, clam
         reduce.kind.eq(Mux(reduces, fields.at(cycle, "reduce"), isa.Reduce.NONE.value)),
         reduce.opens.eq(fields.begin(cycle)), reduce.first.eq(fields.at(cycle, "first")),
         reduce.target.eq(fields.at(cycle, "target")), reduce.sequence.eq(fields.at(cycle, "sequence")),
-        reduce.result.eq(f), reduce.masked.eq(clamped.masked), reduce.term.eq(d), reduce.short.eq(~clamped.from_d),
+        reduce.result.eq(f), reduce.negative.eq(clamped.negative & (clamped.from_d | clamped.from_silu)),
+        reduce.masked.eq(clamped.masked), reduce.term.eq(d), reduce.short.eq(~clamped.from_d),
         reduce.read_index.eq(unit.reduce_index), unit.reduce_value.eq(reduce.read_value),
         unit.reduce_found.eq(reduce.read_found), unit.token.eq(reduce.token)]
     line = [f]

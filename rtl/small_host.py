@@ -142,7 +142,7 @@ def small_host(unit: Host) -> Module:
                         m.next = "REPLY"
 
         with m.State("WRITE"):
-            m.d.comb += [active.eq(1), take.eq(1), writes.eq(taken)]
+            m.d.comb += [active.eq(1), take.eq(1), writes.eq(unit.rx.valid)]
             with m.If(taken):
                 m.d.sync += place.eq(Mux(last, 0, place + 1))
                 with m.If(last):

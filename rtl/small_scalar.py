@@ -84,12 +84,13 @@ def small_scalar(unit: Scalar) -> Module:
         with m.Case(ScalarFunction.CONST.value):
             m.d.comb += mantissa.eq(UNIT)
     normal = pipe(
-        m, True, "normalise", dst=asked.dst, mantissa=mantissa, exponent=(base + offset)[:9].as_signed(),
+        m, True, "normalise", dst=asked.dst, mantissa=mantissa, base=base, offset=offset,
         index=Mux(constant, Cat(place_of_constant, Const(0, 9))[:9], Cat(index, reciprocal)), constant=constant,
         tabled=root | reciprocal)
 
     # Table: its output register is the stage's.
-    clamped = Mux(normal.exponent < 0, 0, Mux(normal.exponent > 63, 63, normal.exponent))[:EXPONENT_BITS]
+    exponent = node(m, (normal.base + normal.offset)[:9].as_signed(), "exponent")
+    clamped = Mux(exponent < 0, 0, Mux(exponent > 63, 63, exponent))[:EXPONENT_BITS]
     found = pipe(
         m, True, "table", dst=normal.dst, mantissa=normal.mantissa, exponent=clamped, constant=normal.constant,
         tabled=normal.tabled)
