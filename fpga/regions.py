@@ -29,7 +29,7 @@ ROWS = (
     (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
-PICKED = re.compile(r"\.(banks\.picked_\d+)_")
+PICKED = re.compile(r"\.(banks\.picked_\d+_\d+)_")
 UNIT = re.compile(r"(?:.*\.)?(?:core|board)\.(\w+)\.")
 PARTS = {"DP16KD": "block RAMs", "MULT18X18D": "multipliers", "TRELLIS_DPR16X4": "LUT RAMs", "TRELLIS_FF": "registers"}
 """Of a lane."""

@@ -77,14 +77,16 @@ def pipe(m: Module, cut: bool, stage: str, **values) -> SimpleNamespace:
         name: register(m, value, f"{stage}_{name}") if cut else value for name, value in values.items()})
 
 
-def picked(m: Module, values: list[Value], index: Value, *, in_two: bool) -> Value:
-    """values[index] of a power of two of values; `in_two` cycles it is picked from the neighbours, then from what is
-    left, and the index must stay that long."""
-    low = index[:len(index) // 2] if in_two else index
-    groups = [Array(values[first:first + (1 << len(low))])[low] for first in range(0, len(values), 1 << len(low))]
-    if not in_two:
-        return groups[0]
-    return Array([register(m, value, f"picked_{place}") for place, value in enumerate(groups)])[index[len(low):]]
+def picked(m: Module, values: list[Value], index: Value, *, in_steps: bool) -> Value:
+    """values[index] of a power of two of values; `in_steps`: of two neighbours each, with a register after every step
+    but the last, and the index must stay that long."""
+    if not in_steps:
+        return Array(values)[index]
+    for level, upper in enumerate(index):
+        values = [Mux(upper, b, a) for a, b in zip(values[::2], values[1::2], strict=True)]
+        if len(values) > 1:
+            values = [register(m, value, f"picked_{level}_{place}") for place, value in enumerate(values)]
+    return values[0]
 
 
 def number(value: int, bits: int) -> Const:

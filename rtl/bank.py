@@ -105,7 +105,7 @@ class Banks(wiring.Component):
         cfg, host, m = self.cfg, self.host, Module()
         host_lane, host_row = host.address[:log2(cfg.lanes)], host.address[log2(cfg.lanes):]
         values = Signal(data.ArrayLayout(8 * cfg.taps, cfg.lanes))
-        m.d.comb += host.value.eq(picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_two=cfg.spread))
+        m.d.comb += host.value.eq(picked(m, list(values), host_lane, in_steps=cfg.spread))
         for lane in range(cfg.lanes):
             m.submodules[f"bank_{lane}"] = bank = Bank(cfg, self.contents.lane(lane, cfg.lanes))
             host_writes = host.write & (host_lane == lane)

@@ -49,8 +49,8 @@ class Config:
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
-    spread: what all lanes are told has a cycle for its way to them: steps and passes on their way to the units, and
-        what is written into the banks.
+    spread: what has a long way has a cycle for it: steps and passes on their way to the units, what is written into
+        the banks, and dynamic values. Exponents of scalar registers have a copy in each lane.
     scalar_register: the scalar unit has a register between finding an operand's length and shifting by it.
     direct_tables: SILU's and EXP2's tables have all 256 results and nothing to compute behind them: larger and faster.
     logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others; a lane's last
@@ -181,7 +181,7 @@ _PRESETS = (
            lut_memories=("matrix_program", "scalar_program")),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
-           position_bits=8, token_bits=9, matrix_words=128, vector_words=256, scalar_words=128,
+           position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from rtl.arithmetic import node, pipe
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.isa import MATRIX, VECTOR
@@ -88,9 +89,10 @@ class Values(wiring.Component):
             m.d.sync += [asking.eq(1), asked.eq(0)]
         with m.Elif(asking):
             m.d.sync += [asked.eq(asked + 1), asking.eq(asked != cfg.values - 1)]
-        m.d.comb += self.row.en.eq(read_valid | ~zeroed)
-        with m.If(read_valid):
-            m.d.comb += [self.row.index.eq(read_index), self.row.found.eq(read.data)]
+        found = pipe(
+            m, cfg.spread, "found", en=node(m, read_valid | ~zeroed, "tells"), index=Mux(read_valid, read_index, 0),
+            found=Mux(read_valid, read.data.as_value(), 0))
+        m.d.comb += [self.row.en.eq(found.en), self.row.index.eq(found.index), self.row.found.eq(found.found)]
         return m
 
 
@@ -169,6 +171,7 @@ class Control(wiring.Component):
         m.d.comb += [
             self.start.eq(self.ready & self.want), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
         m.d.comb += [self.record.payload.token[sequence].eq(winner[sequence]) for sequence in range(cfg.sequences)]
+        m.d.sync += self.go.eq(self.start)  # in GO
         with m.FSM(name="phase"):
             with m.State("READY"):
                 m.d.comb += self.ready.eq(1)
@@ -176,7 +179,6 @@ class Control(wiring.Component):
                     m.next = "GO"
             # A state of its own: the host's wish comes late in a cycle, and `go` moves all queues.
             with m.State("GO"):
-                m.d.comb += self.go.eq(1)
                 m.next = "BUSY"
             with m.State("BUSY"):
                 m.d.sync += [elapsed.eq(elapsed + 1), self.cycles.eq(self.cycles + 1)]

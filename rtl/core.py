@@ -132,6 +132,7 @@ class Core(wiring.Component):
         # Scalar unit.
         m.d.comb += [
             scalar.scalar_index.eq(vector.scalar_index), vector.scalars.eq(scalar.scalars),
+            vector.exponents.eq(scalar.exponents),
             scalar.out_index.eq(vector.out_index), vector.out_exponent.eq(scalar.out_exponent),
             vector.reduce_index.eq(scalar.reduce_index), scalar.reduce_value.eq(vector.reduce_value)]
         if self.probed:

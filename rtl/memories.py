@@ -72,7 +72,7 @@ class VectorMemory(wiring.Component):
             writer.data.eq(Mux(host.active, host.data.replicate(cfg.lanes), Cat(self.write_data)))]
 
         words = [reader.data.word_select(lane, 16) for lane in range(cfg.lanes)]
-        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(picked(m, words, host_lane, in_two=cfg.spread))]
+        m.d.comb += [self.read_data.eq(reader.data), host.value.eq(picked(m, words, host_lane, in_steps=cfg.spread))]
         return m
 
 
@@ -174,5 +174,5 @@ class ActMemory(wiring.Component):
             domain += self.read_data[group].eq(word)
             if group == 0:
                 stored = [reader.data.word_select(byte, 8) for byte in range(cfg.act_width)]
-                m.d.comb += host.value.eq(picked(m, stored, host_byte, in_two=cfg.spread))
+                m.d.comb += host.value.eq(picked(m, stored, host_byte, in_steps=cfg.spread))
         return m

@@ -118,4 +118,4 @@ def host_signature(cfg: Config, space: Space) -> Signature:
 
 def host_read_cycles(cfg: Config) -> int:
     """Cycles from a host address to its value, the longest of all memories."""
-    return 1 + int(cfg.bank_register) + int(cfg.spread)
+    return 1 + int(cfg.bank_register) + (log2(cfg.act_width) - 1 if cfg.spread else 0)

@@ -67,7 +67,7 @@ class Reduce(wiring.Component):
         state = pipe(m, cfg.reduce_levels == 1, "tree0", **vars(state))
 
         # Tree: neighbours in pairs, a register after every so many levels. A tie goes to the lower lane.
-        levels, early_target, stage = log2(cfg.lanes), self.target, 0
+        levels, early, stage = log2(cfg.lanes), (self.target, self.first), 0
         for level in range(levels):
             values, indices = [], []
             for low in range(0, len(state.values), 2):
@@ -78,28 +78,36 @@ class Reduce(wiring.Component):
                 indices.append([*(Mux(wins, *bits) for bits in zip(right, left, strict=True)), wins])
             state.values, state.indices = values, indices
             if (level + 1) % cfg.reduce_levels == 0 or level == levels - 1:
-                early_target, stage = state.target, stage + 1
+                early, stage = (state.target, state.first), stage + 1
+                state.adds = state.first | (state.kind == isa.Reduce.SUM.value)
                 state = pipe(m, True, f"tree{stage}", **vars(state))
         value, index = state.values[0], state.indices[0]
 
-        # Registers: read a cycle ahead, with the write of that cycle seen, so that combining takes one cycle.
+        # Registers: read a cycle ahead and written a cycle late, so that combining takes one cycle and nothing else is
+        # in it; a read sees what is on its way.
         m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[], attrs=NEVER_COLLIDES)
-        writer = registers.write_port()
-        written = register(m, writer.data, "written")
+        writer, merged = registers.write_port(), Signal(signed(32))
+        makes = node(m, (state.kind != isa.Reduce.NONE.value) & (state.kind != isa.Reduce.ARGMAX.value), "makes")
+        written = pipe(m, True, "written", data=merged, en=makes, target=state.target)
+        older = register(m, written.data, "older")
+        m.d.comb += [writer.addr.eq(written.target), writer.en.eq(written.en), writer.data.eq(written.data)]
 
-        def read(index: Any, name: str) -> Any:
-            """A register a cycle later; what is being written now, past the memory."""
+        def read(index: Any, ignored: Any, name: str) -> Any:
+            """A register a cycle later, or 0; what it is to be is known before."""
             port = registers.read_port()
-            fresh = register(m, writer.en & (writer.addr == index), f"{name}_fresh")
+            fresh = node(m, makes & (state.target == index), f"{name}_fresh")
+            recent = node(m, written.en & (written.target == index), f"{name}_recent")
+            chosen = [register(m, when & ~ignored, f"{name}_{number}")
+                      for number, when in enumerate((fresh, recent & ~fresh, ~recent & ~fresh))]
             m.d.comb += port.addr.eq(index)
-            return Mux(fresh, written, port.data).as_signed()
+            a, b, c = (Mux(when, source, 0)
+                       for when, source in zip(chosen, (written.data, older, port.data), strict=True))
+            return node(m, (a | b | c)[:32].as_signed(), name)
 
-        merged, _ = combine(
-            m, state.kind == isa.Reduce.SUM.value, node(m, read(early_target, "current"), "current"), value)
-        writes = (state.kind != isa.Reduce.NONE.value) & (state.kind != isa.Reduce.ARGMAX.value)
+        # The first is added to 0, whatever the reduction.
         m.d.comb += [
-            writer.addr.eq(state.target), writer.en.eq(writes), writer.data.eq(Mux(state.first, value, merged)),
-            self.read_value.eq(read(self.read_index, "other"))]
+            merged.eq(combine(m, state.adds, read(*early, "current"), value)[0]),
+            self.read_value.eq(read(self.read_index, 0, "other"))]
 
         # ARGMAX.
         for sequence in range(cfg.sequences):

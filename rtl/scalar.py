@@ -31,7 +31,8 @@ class Scalar(wiring.Component):
     -------
     issue: the operation of this cycle, see rtl.ports.operation_layout.
     reduce_index: reduce register to read, in the issue cycle; reduce_value: its 32 bits, a cycle later.
-    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle.
+    scalar_index: (groups) registers to read; scalars: (groups) their contents, in the same cycle; exponents: (lanes)
+        the exponent for each lane, of its group. With `spread` each lane has a copy of all exponents.
     out_index, out_exponent: one further read port, of an exponent.
     host: writes constant memory, see rtl.ports.host_signature.
 
@@ -46,6 +47,7 @@ class Scalar(wiring.Component):
             "issue": In(operation_layout(cfg)), "reduce_index": Out(shapes["reduce"]), "reduce_value": In(32),
             "scalar_index": In(data.ArrayLayout(shapes["dst"], cfg.groups)),
             "scalars": Out(data.ArrayLayout(scalar_layout(), cfg.groups)),
+            "exponents": Out(data.ArrayLayout(scalar_layout()["exponent"].shape, cfg.lanes)),
             "out_index": In(shapes["dst"]), "out_exponent": Out(scalar_layout()["exponent"].shape),
             "host": In(host_signature(cfg, Space.CONSTANT))})
 
@@ -122,6 +124,16 @@ class Scalar(wiring.Component):
         for group in range(cfg.groups):
             port = registers.read_port(domain="comb")
             m.d.comb += [port.addr.eq(self.scalar_index[group]), self.scalars[group].eq(port.data)]
+        for lane in range(cfg.lanes):
+            group = lane // cfg.group_lanes
+            m.d.comb += self.exponents[lane].eq(self.scalars[group].exponent)
+            if cfg.spread:
+                m.submodules[f"exponents_{lane}"] = exponents = Memory(
+                    shape=scalar_layout()["exponent"].shape, depth=cfg.scalars, init=[])
+                keep, find = exponents.write_port(), exponents.read_port(domain="comb")
+                m.d.comb += [
+                    keep.addr.eq(writer.addr), keep.en.eq(writer.en), keep.data.eq(found.exponent),
+                    find.addr.eq(self.scalar_index[group]), self.exponents[lane].eq(find.data)]
         out = registers.read_port(domain="comb")
         m.d.comb += [out.addr.eq(self.out_index), self.out_exponent.eq(out.data.exponent)]
 

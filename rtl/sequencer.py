@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -143,7 +143,7 @@ class _Loop:
         kept_word = Signal(coming.shape(), name=f"{self.first.name}_word")
         with m.If(advance & opens):
             m.d.sync += kept_word.eq(coming)
-        return Mux(opens, coming, kept_word)
+        return kept_word
 
     def open(self, m: Module, word) -> None:
         """Statements for a LOOP word that completes."""
@@ -218,14 +218,26 @@ class Sequencer(wiring.Component):
 
         # Dynamic values: read as the word that names them moves into the IR. Nothing uses one while it is written.
         dynamic, advance = Signal(dynamic_fields(cfg, queue)), Signal()
+        some_coming = {}  # whether those of the coming word are more than 0, where that can be known
         for name in dynamic.shape().members:
             m.submodules[name] = values = Memory(
                 shape=len(dynamic[name].as_value()), depth=cfg.values, init=[],
                 attrs=NEVER_COLLIDES | lut_ram(platform))
-            keep, find = values.write_port(), values.read_port()
+            keep, find = values.write_port(), values.read_port(domain="comb" if in_luts else "sync")
             m.d.comb += [
                 keep.addr.eq(self.values.index), keep.data.eq(self.values.found), keep.en.eq(self.values.en),
-                find.addr.eq(coming[name]), find.en.eq(advance), dynamic[name].eq(find.data)]
+                find.addr.eq(coming[name])]
+            if in_luts:
+                some_coming[name] = dynamic.shape()[name].shape(find.data).some
+                with m.If(advance):
+                    m.d.sync += dynamic[name].eq(find.data)
+            else:
+                some_coming[name] = Const(0)
+                m.d.comb += [find.en.eq(advance), dynamic[name].eq(find.data)]
+
+        def some(name: str) -> Value:
+            """Of the current word, where it was not known before."""
+            return Const(0) if in_luts else dynamic[f"{name}_value"].some
 
         # What follows from the word alone.
         is_run, opens_inner, opens_outer = (
@@ -234,13 +246,14 @@ class Sequencer(wiring.Component):
         ends = (coming.op == Op.END.value) | ((coming.op == Op.END_PROMPT.value) & ~self.classify)
         is_end = kept(m, advance, ends, "is_end")
         rounds = ROUNDS[queue.name]
-        brief = ~ends & ((coming.op != Op.RUN.value) | ~Cat(coming[name] != 0 for name in rounds).any())
+        more = Cat((coming[name] != 0) | some_coming[f"{name}_value"] for name in rounds).any()
+        brief = ~ends & ((coming.op != Op.RUN.value) | ~more)
         is_brief = kept(m, advance, brief, "is_brief")  # a single cycle, if its dynamic values are 0
-        longer = is_run & Cat(dynamic[f"{name}_value"].some for name in rounds).any()
+        longer = is_run & Cat(some(name) for name in rounds).any()
         for name in now.zero.shape().members:
-            none = kept(m, advance, coming[name] == 0, f"no_{name}")
+            none = kept(m, advance, (coming[name] == 0) & ~some_coming[f"{name}_value"], f"no_{name}")
             m.d.comb += [
-                now.zero[name].eq(none & ~dynamic[f"{name}_value"].some),
+                now.zero[name].eq(none & ~some(name)),
                 now.one[name].eq(sum_is(m, word[name], dynamic[f"{name}_value"].value, 1))]
 
         # Wait: `fresh` in a word's first cycle, then `waiting`, then (RUN words of several cycles) `going`; idle: none.
@@ -279,23 +292,25 @@ class Sequencer(wiring.Component):
         back, first = inner.fetch(m, advance, opens_inner, now, mark, coming.end_inner)
         outer_back, outer_first = outer.fetch(m, advance, opens_outer, now, mark, coming.end_outer & ~back)
 
-        def after(inside, outside, otherwise):
-            """What follows the coming word: a round of the inner loop, one of the outer, or the next word."""
-            return Mux(back, inside, Mux(outer_back, outside, otherwise))
-
         with m.If(advance):
             m.d.sync += word.eq(coming)
         if in_luts:
             # LUT RAM takes most of a cycle once its address is there, and whether a loop goes back is known late. So
-            # the next word is read in any case, a loop's first word is kept, and it marks the second one.
+            # the next word is read in any case, a loop's first word is kept, and it marks the second one. What follows
+            # is the next word, the coming one again, or a kept one.
             m.d.comb += read.addr.eq(next_address)
-            heads = inner.head(m, advance, opens_inner, coming), outer.head(m, advance, opens_outer, coming)
+            again = (back & opens_inner) | (outer_back & opens_outer)
+            to_inner, to_outer = back & ~opens_inner, outer_back & ~opens_outer
+            source = node(m, Cat(again | to_outer, to_inner | to_outer), "source")
+            following = Array([
+                read.data, coming, *(loop.head(m, advance, opens, coming)
+                                     for loop, opens in ((inner, opens_inner), (outer, opens_outer)))])
+            addresses = Array([next_address + 1, next_address, inner.first, outer.first])
             with m.If(advance | reload):
-                m.d.sync += [
-                    coming.eq(after(*heads, read.data)), next_address.eq(after(first, outer_first, next_address + 1))]
+                m.d.sync += [coming.eq(following[source]), next_address.eq(addresses[source])]
         else:
             # Block RAM keeps the address itself.
-            following = node(m, after(first, outer_first, next_address), "following")
+            following = node(m, Mux(back, first, Mux(outer_back, outer_first, next_address)), "following")
             m.d.comb += [read.addr.eq(following), read.en.eq(advance | reload), coming.as_value().eq(read.data)]
             with m.If(advance | reload):
                 m.d.sync += [address.eq(following), next_address.eq(following + 1)]

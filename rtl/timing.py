@@ -95,4 +95,4 @@ def timing(cfg: Config) -> Timing:
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1,
-        values_ready=cfg.values + 3, token_read=2, token_overhead=3)
+        values_ready=cfg.values + 3 + int(cfg.spread), token_read=2, token_overhead=3)

@@ -45,7 +45,8 @@ class Vector(wiring.Component):
     memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory; with `spread` that has a register,
         and is asked a cycle before it reads.
     param_row, param_enable, param_data: read port of ParamMemory.
-    scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle.
+    scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle; exponents: (lanes) the
+        exponent of each lane's group.
     out_index: scalar register of the output shift; out_exponent: its exponent, in the same cycle.
     acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle (`acc_register`: a register follows).
     memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory.
@@ -70,6 +71,7 @@ class Vector(wiring.Component):
             "param_row": Out(shapes["param"]), "param_enable": Out(1), "param_data": In(data.ArrayLayout(8, cfg.lanes)),
             "scalar_index": Out(data.ArrayLayout(shapes["scalar"], cfg.groups)),
             "scalars": In(data.ArrayLayout(scalar_layout(), cfg.groups)),
+            "exponents": In(data.ArrayLayout(scalar_layout()["exponent"].shape, cfg.lanes)),
             "out_index": Out(shapes["scalar"]), "out_exponent": In(scalar_layout()["exponent"].shape),
             "acc_slot": Out(shapes["slot"]), "acc": In(row_layout(cfg.acc_bits, cfg.lanes)),
             "memory_write_row": Out(shapes["src"]), "memory_write_enable": Out(1),
@@ -95,18 +97,14 @@ class Vector(wiring.Component):
         return m
 
     def address(self, m: Module, asked):
-        """Ask parameter memory; add the scalars' exponents to the shifts; decide which lanes are masked."""
+        """Ask parameter memory; add the scalars' exponents to the first shift; decide which lanes are masked."""
         cfg = self.cfg
         m.d.comb += [
             self.param_row.eq(asked.param), self.param_enable.eq(asked.valid),
             self.out_index.eq(asked.out_scalar)]
         from_scalar = asked.factor2 == Factor2.SCALAR.value
-        early, late, mantissas = [], [], []
-        for group in range(cfg.groups):
-            exponent = self.scalars[group].exponent
-            early.append(limit(m, asked.s0 + Mux(asked.early, exponent, 0), SHIFT_MOST))
-            late.append(limit(m, asked.s2 + Mux(from_scalar & ~asked.early, exponent, 0), SHIFT_MOST))
-            mantissas.append(self.scalars[group].mantissa)
+        early = [limit(m, asked.s0 + Mux(asked.early, exponent, 0), SHIFT_MOST) for exponent in self.exponents]
+        late = [Mux(from_scalar & ~asked.early, scalar.exponent, 0) for scalar in self.scalars]
 
         acc = [self.acc[lane] for lane in range(cfg.lanes)]
         if cfg.acc_register:
@@ -120,8 +118,9 @@ class Vector(wiring.Component):
             m, True, "memory", valid=asked.valid, source=asked.source, slot=asked.slot,
             first_turn=asked.rotate & ~asked.odd, second=second,
             factor1=asked.factor1, factor2=asked.factor2, addend=asked.addend, function=asked.function,
-            shift0=early, shift1=asked.s1, shift2=late, mantissas=mantissas, **self.compare(m, asked),
-            shift3=limit(m, asked.s3 + Mux(asked.out_scaled, self.out_exponent, 0), SHIFT_MOST),
+            shift0=early, shift1=asked.s1, shift2=asked.s2, shift3=asked.s3, late=late,
+            out=Mux(asked.out_scaled, self.out_exponent, 0), mantissas=[scalar.mantissa for scalar in self.scalars],
+            **self.compare(m, asked),
             dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target, sequence=asked.sequence,
             write=effective & asked.write,
             store=Mux(effective, asked.store, Store.NONE.value),
@@ -145,15 +144,17 @@ class Vector(wiring.Component):
             state.all_masked | (state.some_masked & (lane >= state.first_masked)) for lane in range(self.cfg.lanes))
 
     def shift(self, m: Module, state):
-        """The accumulator shifted, and what the memories answer; the lanes that are masked."""
+        """The accumulator shifted, and what the memories answer; the lanes that are masked; the later shifts."""
         if not self.cfg.acc_register:
             m.d.comb += self.acc_slot.eq(state.slot)
         lanes = range(self.cfg.lanes)
-        shifted = [shift_doubled(m, state.acc[lane], state.shift0[lane // self.cfg.group_lanes]) for lane in lanes]
+        shifted = [shift_doubled(m, state.acc[lane], state.shift0[lane]) for lane in lanes]
+        state.shift2 = [limit(m, state.shift2 + late, SHIFT_MOST) for late in state.late]
+        state.shift3 = limit(m, state.shift3 + state.out, SHIFT_MOST)
         return self.cut(
             m, "shift", state, shifted=shifted, plain=[self.memory_read_data[lane] for lane in lanes],
             params=[self.param_data[lane] for lane in lanes], masked=self.mask(m, state),
-            drop=("slot", "shift0", "acc", "all_masked", "some_masked", "first_masked"))
+            drop=("slot", "shift0", "late", "out", "acc", "all_masked", "some_masked", "first_masked"))
 
     def select(self, m: Module, state):
         """a: a requantised accumulator, or memory. The factors and the addend are chosen here too."""

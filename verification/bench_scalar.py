@@ -86,6 +86,7 @@ async def play(dut: Any, cfg: Config, operations: Iterable[tuple[int, Operation]
             ports.expect("reduce_index", issued["reduce"])
         if registers:
             ports.expect("scalars", [registers[index]._asdict() for index in shown], f"registers {shown}")
+            ports.expect("exponents", [registers[index].exponent for index in shown for _ in range(cfg.group_lanes)])
             ports.expect("out_exponent", registers[out].exponent)
         await ports.edge()
 

@@ -83,6 +83,7 @@ class Player:
             row_asked = schedule.get(cycle - times.vector_read + int(self.cfg.spread))
             scalars = (addressed or self.noise).scalars
             ports.set(scalars=[scalar._asdict() for scalar in scalars],
+                      exponents=[scalar.exponent for scalar in scalars for _ in range(self.cfg.group_lanes)],
                       out_exponent=(addressed or self.noise).out_exponent)
             read = schedule.get(cycle - times.vector_read - 1, self.noise)
             ports.set(memory_read_data=read.memory, param_data=read.params)

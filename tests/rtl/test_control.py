@@ -41,7 +41,9 @@ def test_a_buckets_values_are_all_there_in_the_declared_cycle_and_not_before(nam
     kept: dict[int, int] = {}
 
     async def body(ctx):
-        keep(ctx, dut.row, kept)  # entry 0, after the reset
+        for _ in range(1 + cfg.spread):  # entry 0, after the reset
+            keep(ctx, dut.row, kept)
+            await ctx.tick()
         for bucket, row in enumerate(table):
             row[rng.randrange(1, cfg.values)] = 0
             for index, value in enumerate(row):

@@ -62,6 +62,8 @@ def simulate(cfg: Config, operations: list[dict], constants: dict[int, int], rng
             for group, index in enumerate(indices):
                 found = dut.scalars[group]
                 assert (ctx.get(found.mantissa), ctx.get(found.exponent)) == registers[index]
+            for lane in range(cfg.lanes):
+                assert ctx.get(dut.exponents[lane]) == registers[indices[lane // cfg.group_lanes]][1]
             assert ctx.get(dut.out_exponent) == registers[out][1]
             await ctx.tick()
 

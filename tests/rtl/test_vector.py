@@ -95,6 +95,7 @@ def simulate(
             ctx.set(dut.scalars, [
                 {"mantissa": addressed.mantissas[lane], "exponent": addressed.exponents[lane]}
                 for lane in range(0, lanes, cfg.group_lanes)])
+            ctx.set(dut.exponents, [addressed.exponents[lane] for lane in range(lanes)])
             ctx.set(dut.out_exponent, addressed.out_exponent)
             read = schedule.get(cycle - times.vector_read - 1, junk)
             ctx.set(dut.memory_read_data.as_value(), pack(read.memory, 16))
