@@ -48,7 +48,7 @@ def copy_registers(graph: Graph, regions: Regions) -> int:
                     regions.belongs(twin, region)
                 graph.move(loads, old, twins[name][region])
                 changed = True
-    _sweep(graph, [name for name, made in twins.items() if made])
+    sweep(graph, [name for name, made in twins.items() if made])
     return sum(map(len, twins.values()))
 
 
@@ -83,7 +83,7 @@ def _by_region(graph: Graph, regions: Regions, name: str, there: Set[Region]) ->
     return dict(sorted(found.items()))
 
 
-def _sweep(graph: Graph, originals: Iterable[str]) -> None:
+def sweep(graph: Graph, originals: Iterable[str]) -> None:
     """Remove those of which the twins drive everything, and what only they needed."""
     waiting = list(originals)
     while waiting:

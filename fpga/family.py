@@ -136,6 +136,10 @@ class Family(ABC):
         """
         raise NotImplementedError
 
+    def copy(self, module: dict[str, Any]) -> int:
+        """Of `arrange`, what changes the netlist: twins of cells whose wires would be long. How many were added."""
+        return 0
+
     @abstractmethod
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:
         """Place and route: from design.json and the constraints to the placed file and report.json."""

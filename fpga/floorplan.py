@@ -3,7 +3,8 @@
 A machine that takes all block RAMs and DSPs of its FPGA is beyond a placer that moves cells one by one: it scatters a
 lane's over the whole die. But they are a regular array, and so are the sites. So each lane gets a strip of the die,
 from the left to the right in the lanes' order, with the control in a spine in the middle: every bank beside its
-multipliers, their sum on its way along the strip to the vector lane at the end. Logic follows by itself.
+multipliers, their sum on its way along the strip to the vector lane at the end. Activation memory, which all lanes of a
+group use in every cycle, lies in the middle of their side. Logic follows by itself.
 
 The sites were read from what nextpnr-ecp5 places a design on that uses all of them.
 """
@@ -20,6 +21,7 @@ from fpga.regions import BANK
 from rtl.config import Config
 
 PRODUCT = re.compile(r"\.mesh\.product_(\d+)_(\d+)$")
+ACT_COPY = re.compile(r"\.act\.copy_(\d+)\.[\d.]+$")
 LANE_PRODUCT = re.compile(r"\.vector\.after_(?:scale_scaled|multiply_product)_(\d+)$")
 
 
@@ -31,12 +33,18 @@ class Die:
     -------
     blocks : column of each block's first tile. spine : index of the block in the middle, for control.
     dsp_rows, ram_rows : row of each row of them, from the far end of a lane's strip to the end with the vector lane.
+    act_rows : of each side's activation memory, among `ram_rows` and different.
     """
 
     blocks: tuple[int, ...]
     spine: int
     dsp_rows: tuple[int, ...]
     ram_rows: tuple[int, ...]
+    act_rows: tuple[int, int]
+
+    @property
+    def spine_block(self) -> int:
+        return self.blocks[self.spine]
 
     def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The blocks to the left of the spine, and those to its right."""
@@ -44,7 +52,7 @@ class Die:
 
 
 LFE5_85 = Die(blocks=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), spine=6, dsp_rows=(58, 34, 10),
-              ram_rows=(82, 70, 46, 22))
+              ram_rows=(82, 70, 46, 22), act_rows=(46, 70))
 
 
 def ram_sites(block: int, row: int) -> list[str]:
@@ -60,21 +68,41 @@ def floorplan(graph: Graph, cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
 
     Raises ArrangementFailed where the lanes' strips would not hold what belongs into them.
     """
-    banks, multipliers = _banks(graph, cfg), _multipliers(graph, cfg)
+    banks, multipliers, copies = _banks(graph, cfg), _multipliers(graph, cfg), _act_copies(graph)
     half = cfg.lanes // 2
     sites: dict[str, str] = {}
-    for side, lanes in zip(die.sides(), (range(half), range(half, cfg.lanes)), strict=True):
-        for what, rows, of_row, cells in (("block RAMs", die.ram_rows, ram_sites, banks),
-                                          ("multipliers", die.dsp_rows, dsp_sites, multipliers)):
-            room = len(side) * 4 // half  # of a lane, in a row
+    for side, lanes in enumerate((range(half), range(half, cfg.lanes))):
+        blocks = die.sides()[side]
+        rams = [[site for block in blocks for site in ram_sites(block, row)] for row in die.ram_rows]
+        if len(copies) == 2:
+            # What activation memory takes from the lanes, they have from the spine, each a block further.
+            row, middle = die.act_rows[side], blocks[len(blocks) // 2]
+            taken, further = ram_sites(middle, row), ram_sites(die.spine_block, row)
+            left = [site for site in rams[die.ram_rows.index(row)] if site not in taken]
+            rams[die.ram_rows.index(row)] = further + left if side else left + further
+            if len(copies[side]) > len(taken):
+                raise ArrangementFailed(
+                    f"a copy of activation memory has {len(copies[side])} block RAMs; its place has {len(taken)}")
+            sites |= dict(zip(copies[side], taken, strict=False))
+        dsps = [[site for block in blocks for site in dsp_sites(block, row)] for row in die.dsp_rows]
+        for what, rows, cells in (("block RAMs", rams, banks), ("multipliers", dsps, multipliers)):
+            room = len(blocks) * 4 // half  # of a lane, in a row
             for place, lane in enumerate(lanes):
                 if len(cells[lane]) > room * len(rows):
                     raise ArrangementFailed(f"lane {lane} has {len(cells[lane])} {what}; its strip of the die has "
                                             f"{room * len(rows)}")
-                strips = [[site for block in side for site in of_row(block, row)][place * room:(place + 1) * room]
-                          for row in rows]
-                sites |= dict(zip(cells[lane], [site for strip in strips for site in strip], strict=False))
+                strip = [site for row in rows for site in row[place * room:(place + 1) * room]]
+                sites |= dict(zip(cells[lane], strip, strict=False))
     return sites
+
+
+def _act_copies(graph: Graph) -> list[list[str]]:
+    """The block RAMs of activation memory, one list a copy."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in graph.cells:
+        if graph.type(name) == "DP16KD" and (hit := ACT_COPY.search(name)):
+            found[hit[1]].append(name)
+    return [found[copy] for copy in sorted(found)]
 
 
 def _banks(graph: Graph, cfg: Config) -> list[list[str]]:

@@ -8,10 +8,12 @@ same tensors, and leave its memories as the cycle simulator does.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from inspect import getsource
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,7 @@ from compiler.image import Image
 from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
+from fpga import copies, graph, regions, words
 from fpga.board import board, board_names
 from fpga.build import SYNTHESISER, synthesis_script
 from fpga.cell_models import models
@@ -54,6 +57,9 @@ SHAPE: Final = Shape(dim=16, hidden=22, layers=1, heads=4, kv_heads=2, head_dim=
 
 TOKENS: Final = 6
 
+COPYING: Final = (copies, graph, regions, words)
+"""Modules that change a netlist after its synthesis."""
+
 # Constants that synthesis left open are ones here, zeros in every other simulation of ours: nothing may depend on them.
 # A netlist's C++ is megabytes that run for a minute: an optimising compiler takes longer than it saves.
 FLAGS: Final = ("-O3", "--x-assign", "1", "--x-initial", "fast", "--no-assert")
@@ -68,13 +74,15 @@ class Gates:
     -------
     cfg, technology : which machine for which family.
     verilog : module `top` with the ports of rtl.verilog.Top, made of the family's cells; no behaviour is left.
-    cells : how many there are of each kind. seconds : that synthesis took when it was run.
+    cells : how many there are of each kind. twins : of them, those that a large machine gets before its placement.
+    seconds : that synthesis took when it was run.
     """
 
     cfg: Config
     technology: Technology
     verilog: str
     cells: Counter[str]
+    twins: int
     seconds: float
 
 
@@ -88,8 +96,9 @@ def machine_verilog(cfg: Config, technology: Technology) -> str:
     return cached_verilog(make, facts=f"gates {cfg!r} {technology!r}")
 
 
-def synthesise(verilog: str, technology: Technology) -> tuple[str, Counter[str], float]:
-    """Synthesise module `top` with the commands of real builds; the netlist as Verilog, its cells by kind, seconds.
+def synthesise(verilog: str, technology: Technology) -> tuple[str, Counter[str], int, float]:
+    """Synthesise module `top` with the commands of real builds, and copy cells as they do for a large machine; the
+    netlist as Verilog, its cells by kind, how many were copied, seconds.
 
     Raises
     ------
@@ -98,29 +107,35 @@ def synthesise(verilog: str, technology: Technology) -> tuple[str, Counter[str],
     # Boards of one family differ in place and route, not here.
     some_board = next(found for found in map(board, board_names()) if found.family is technology)
     made_of = family(technology)
-    script = (synthesis_script(made_of.synthesis(some_board), made_of.look_up_tables)
-              + "check -assert\nwrite_verilog -noattr netlist.v\n")
+    script = synthesis_script(made_of.synthesis(some_board), made_of.look_up_tables) + "check -assert\n"
+    write = "read_json design.json\nwrite_verilog -noattr netlist.v\n"
     yosys = find_program(SYNTHESISER)
 
     def fill(folder: Path) -> None:
         (folder / "design.v").write_text(verilog)
         (folder / "gates.ys").write_text(script)
         started = time.perf_counter()
-        run_program(yosys, ("-q", "-s", "gates.ys"), what="synthesis", folder=folder, log=folder / "log",
-                    failed_log=cache_root() / "logs" / f"gates-{technology.value}.log")
+        (folder / "write.ys").write_text(write)
+        log, failed_log = folder / "log", cache_root() / "logs" / f"gates-{technology.value}.log"
+        run_program(yosys, ("-q", "-s", "gates.ys"), what="synthesis", folder=folder, log=log, failed_log=failed_log)
         (folder / "seconds").write_text(f"{time.perf_counter() - started:.1f}")
+        design = json.loads((folder / "design.json").read_text())
+        (folder / "twins").write_text(f"{made_of.copy(design['modules'][TOP])}")
+        (folder / "design.json").write_text(json.dumps(design))
+        run_program(yosys, ("-q", "-s", "write.ys"), what="netlist", folder=folder, log=log, failed_log=failed_log)
         (folder / "netlist.json").write_text(read_netlist(folder, made_of).dump())
         (folder / "design.json").unlink()  # tens of megabytes that netlist.v has, too
 
-    folder = cached("gates", digest(verilog, script, yosys.version), fill)
+    folder = cached("gates", digest(verilog, script, write, *map(getsource, COPYING), yosys.version), fill)
     cells = Netlist.load((folder / "netlist.json").read_text()).cells
-    return (folder / "netlist.v").read_text(), cells, float((folder / "seconds").read_text())
+    return ((folder / "netlist.v").read_text(), cells, int((folder / "twins").read_text()),
+            float((folder / "seconds").read_text()))
 
 
 def gates(cfg: Config, technology: Technology) -> Gates:
     """A machine's netlist for a family, from the cache where it was made before."""
-    verilog, cells, seconds = synthesise(machine_verilog(cfg, technology), technology)
-    return Gates(cfg=cfg, technology=technology, verilog=verilog, cells=cells, seconds=seconds)
+    verilog, cells, twins, seconds = synthesise(machine_verilog(cfg, technology), technology)
+    return Gates(cfg=cfg, technology=technology, verilog=verilog, cells=cells, twins=twins, seconds=seconds)
 
 
 def simulation(netlist: Gates) -> Path:

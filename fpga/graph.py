@@ -96,7 +96,7 @@ class Graph:
         ((pin, _),) = self.pins(name, "output")
         net, self.fresh = self.fresh, self.fresh + 1
         self.cells[name]["connections"][pin.port][pin.index] = net
-        self.module["netnames"][name] = {"hide_name": 1, "bits": [net], "attributes": {}}
+        self.module["netnames"][f"{name}$net"] = {"hide_name": 1, "bits": [net], "attributes": {}}
         self.driver[net] = pin
         for load, bit in self.pins(name, "input"):
             self.loads[bit].append(load)

@@ -12,6 +12,7 @@ from fpga.family import Arrangement, Family, Pll, Resources, Step, closest
 from fpga.floorplan import floorplan
 from fpga.graph import Graph
 from fpga.regions import Regions, check_lanes
+from fpga.words import copy_for_parts
 from rtl.config import Config
 from rtl.technology import Technology
 
@@ -98,12 +99,15 @@ class _Ecp5(Family):
         graph = Graph(module)
         if sum(cell["type"] == "DP16KD" for cell in graph.cells.values()) < LARGE:
             return Arrangement()
-        regions = Regions(graph)
-        check_lanes(graph, regions, cfg)
+        check_lanes(graph, Regions(graph), cfg)
         sites = floorplan(graph, cfg)
         for name, site in sites.items():
             module["cells"][name]["attributes"]["BEL"] = site
-        return Arrangement(sites=len(sites), copies=copy_registers(graph, regions))
+        return Arrangement(sites=len(sites), copies=self.copy(module))
+
+    def copy(self, module: dict[str, Any]) -> int:
+        graph = Graph(module)
+        return copy_registers(graph, Regions(graph)) + copy_for_parts(graph)
 
     # `static` takes what is fixed into account from the start, and leaves shorter wires than `heap` on a full chip.
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import re
 from typing import Any
 
 import pytest
@@ -17,30 +16,9 @@ from fpga.family import ArrangementFailed
 from fpga.graph import Graph
 from fpga.regions import Regions, check_lanes, lane_region
 from rtl.config import preset
+from tests.fpga.netlists import Netlist, merged
 
 LANES = 4
-
-
-class Netlist:
-    """A netlist under construction: each cell drives one net."""
-
-    def __init__(self) -> None:
-        self.module: dict[str, Any] = {"cells": {}, "netnames": {}, "ports": {}}
-        self.next = 2
-
-    def cell(self, kind: str, name: str, output: str, **inputs: int) -> int:
-        net, self.next = self.next, self.next + 1
-        connections = {output: [net], **{port: [bit] for port, bit in inputs.items()}}
-        self.module["cells"][name] = {
-            "type": kind, "connections": connections, "attributes": {},
-            "port_directions": {port: "output" if port == output else "input" for port in connections}}
-        return net
-
-    def register(self, name: str, **inputs: int) -> int:
-        """A bit of the register of that name."""
-        bits = self.module["netnames"].setdefault(name, {"bits": []})["bits"]
-        bits.append(self.cell("TRELLIS_FF", f"{name}_TRELLIS_FF_Q{'_' * bool(bits)}{len(bits) or ''}", "Q", **inputs))
-        return bits[-1]
 
 
 def pipeline(loads: int = LEAST_LOADS) -> Netlist:
@@ -56,26 +34,6 @@ def pipeline(loads: int = LEAST_LOADS) -> Netlist:
             made.register(f"board.core.vector.d_{lane}", DI=uses)
     made.register("board.core.scalar.a", DI=second)
     return made
-
-
-def merged(module: dict[str, Any], original: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
-    """Connections with each copy's net called as its original's. A copy must be its original but for that."""
-    cells, was = module["cells"], original["cells"]
-    meaning: dict[Any, Any] = {}
-    for name, cell in cells.items():
-        first = re.sub(r"(?:\$of_\w+)+$", "", name)
-        for port, direction in cell["port_directions"].items():
-            if direction == "output":
-                meaning |= dict(zip(cell["connections"][port], was[first]["connections"][port], strict=True))
-
-    def named(cell: dict[str, Any]) -> dict[str, list[Any]]:
-        return {port: [meaning.get(bit, bit) for bit in bits] for port, bits in cell["connections"].items()}
-
-    found: dict[str, dict[str, list[Any]]] = {}
-    for name, cell in cells.items():
-        first = re.sub(r"(?:\$of_\w+)+$", "", name)
-        assert cell["type"] == was[first]["type"] and named(cell) == found.setdefault(first, named(cell)), name
-    return found
 
 
 def arranged(module: dict[str, Any]) -> tuple[dict[str, Any], Graph, Regions, int]:

@@ -19,7 +19,8 @@ CFG = preset("ulx3s")
 
 
 def netlist(cfg: Config, mesh_products: int, vector_products: int = 2) -> dict[str, Any]:
-    """A netlist with the cells that count: 12 block RAMs a lane in 4 columns of bytes, and multipliers."""
+    """A netlist with the cells that count: 12 block RAMs a lane in 4 columns of bytes, 4 a copy of activation memory,
+    and multipliers."""
     cells: dict[str, Any] = {}
     nets: dict[str, Any] = {}
     bits = iter(range(2, 1 << 20))
@@ -31,6 +32,9 @@ def netlist(cfg: Config, mesh_products: int, vector_products: int = 2) -> dict[s
             "type": "TRELLIS_FF", "connections": {"DI": [product], "Q": [held]}, "attributes": {}}
         nets[register] = {"bits": [held]}
 
+    for index in range(4 * cfg.groups):
+        cells[f"core.act.copy_{index // 4}.0.{index % 4}"] = {
+            "type": "DP16KD", "connections": {"ADA0": [1]}, "attributes": {}}
     for lane in range(cfg.lanes):
         columns = [next(bits) for _ in range(4)]
         for index in range(12):
@@ -66,9 +70,17 @@ def test_every_lane_has_a_strip() -> None:
         assert len(of_lane) == 12 + 7 + 2
         spans.append((min(of_lane), max(of_lane)))
     spine = LFE5_85.blocks[LFE5_85.spine]
-    assert all(high < spine or low >= spine + 9 for low, high in spans), "a lane reaches into the spine"
+    assert all(high < spine + 9 for _, high in spans[:8]) and all(low >= spine for low, _ in spans[8:]), "too far"
     assert all(spans[lane][0] < spans[lane + 1][0] for lane in range(CFG.lanes - 1)), "the lanes are out of order"
-    assert all(high - low < 9 for low, high in spans), "a lane is wider than a block"
+    assert all(high - low < 18 for low, high in spans), "a lane is wider than two blocks"
+
+
+def test_activations_are_in_the_middle_of_their_lanes() -> None:
+    sites = floorplan(Graph(netlist(CFG, mesh_products=7)), CFG)
+    for group, blocks in enumerate(LFE5_85.sides()):
+        middle = blocks[len(blocks) // 2]
+        places = {column(site) for name, site in sites.items() if f"copy_{group}." in name}
+        assert places == {middle, middle + 2, middle + 4, middle + 6}
 
 
 def test_a_bank_s_bytes_are_in_one_row() -> None:
