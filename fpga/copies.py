@@ -24,7 +24,7 @@ LEAST_LOADS = 16
 """As many loads at least must be more than a register's input."""
 LEAST_UNIT_LOADS = 32
 """A unit that serves all lanes gets a twin for as many loads."""
-LUT_LEVELS = 2
+LUT_LEVELS = 3
 """A LUT is copied where as many, itself among them, are between it and registers."""
 DEEPEST = 5
 """A register's twins are far apart, so that its input must not be late; see Graph.levels."""

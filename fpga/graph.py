@@ -78,10 +78,13 @@ class Graph:
         waiting = [cell]
         while waiting:
             name = waiting[-1]
+            if name in self._levels:  # of a twin they are its original's
+                waiting.pop()
+                continue
             drivers = [self.driver[bit].cell for _, bit in self.pins(name, "input") if bit in self.driver]
             through = [one for one in drivers if self.type(one) not in DEPTH]
             missing = [one for one in through if one not in self._levels]
-            if name not in self._levels and missing:
+            if missing:
                 waiting += missing
                 continue
             waiting.pop()

@@ -138,10 +138,10 @@ class _Loop:
             m.d.sync += [self.first.eq(first), self.back.eq(back)]
         return back, first
 
-    def head(self, m: Module, advance, opens, coming):
-        """The body's first word, kept from when it was the coming one; as for `fetch`."""
+    def head(self, m: Module, opens, coming):
+        """The body's first word, kept from when it was the coming one: it is that as long as `opens` is there."""
         kept_word = Signal(coming.shape(), name=f"{self.first.name}_word")
-        with m.If(advance & opens):
+        with m.If(opens):
             m.d.sync += kept_word.eq(coming)
         return kept_word
 
@@ -303,7 +303,7 @@ class Sequencer(wiring.Component):
             to_inner, to_outer = back & ~opens_inner, outer_back & ~opens_outer
             source = node(m, Cat(again | to_outer, to_inner | to_outer), "source")
             following = Array([
-                read.data, coming, *(loop.head(m, advance, opens, coming)
+                read.data, coming, *(loop.head(m, opens, coming)
                                      for loop, opens in ((inner, opens_inner), (outer, opens_outer)))])
             addresses = Array([next_address + 1, next_address, inner.first, outer.first])
             with m.If(advance | reload):
