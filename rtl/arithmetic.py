@@ -59,11 +59,11 @@ def limit(m: Module, x: Value, most: int) -> Value:
     return node(m, Mux(over, most, whole)[:most.bit_length()], "limited")
 
 
-def register(m: Module, value, name: str, *, reset_less: bool = False):
+def register(m: Module, value, name: str):
     """The value a cycle later; a list of values as a list."""
     if isinstance(value, list):
-        return [register(m, item, f"{name}_{index}", reset_less=reset_less) for index, item in enumerate(value)]
-    held = Signal(value.shape(), name=name, reset_less=reset_less)
+        return [register(m, item, f"{name}_{index}") for index, item in enumerate(value)]
+    held = Signal(value.shape(), name=name)
     m.d.sync += held.eq(value)
     return held
 
@@ -79,14 +79,13 @@ def pipe(m: Module, cut: bool, stage: str, **values) -> SimpleNamespace:
 
 def picked(m: Module, values: list[Value], index: Value, *, in_steps: bool) -> Value:
     """values[index] of a power of two of values; `in_steps`: of two neighbours each, with a register after every step
-    but the last, and the index must stay that long. What is on the way is not reset: it comes from all over the die."""
+    but the last, and the index must stay that long."""
     if not in_steps:
         return Array(values)[index]
     for level, upper in enumerate(index):
         values = [Mux(upper, b, a) for a, b in zip(values[::2], values[1::2], strict=True)]
         if len(values) > 1:
-            values = [register(m, value, f"picked_{level}_{place}", reset_less=True)
-                      for place, value in enumerate(values)]
+            values = [register(m, value, f"picked_{level}_{place}") for place, value in enumerate(values)]
     return values[0]
 
 
