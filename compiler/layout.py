@@ -244,13 +244,18 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
 
 
 def check_fit(model: QuantisedModel, config: Config, context: int, sequences: int = 1) -> Layout:
-    """The layout, if it fits. Raises InputError naming what does not, and the presets that would hold the model."""
+    """The layout, if it fits. Raises InputError naming what does not, how many chips its weights and caches alone would
+    fill, and the presets that would hold the model."""
     layout = lay_out(model, config, context, sequences)
     found = misfits(model, layout)
     if found:
-        holding = [name for name, other in PRESETS.items()
-                   if name != config.name and not misfits(model, lay_out(model, other, context, sequences))]
-        fit = f"presets that hold it: {', '.join(holding)}" if holding else "no preset holds it"
+        by_size = sorted(PRESETS.values(), key=lambda other: other.lanes * other.taps * other.bank_rows)
+        holding = [other.name for other in by_size if other.name != config.name
+                   and not misfits(model, lay_out(model, other, context, sequences))]
+        fit = (f"presets that hold it, the smallest first: {', '.join(holding)}" if holding
+               else "no preset holds it")
+        if (chips := -(-layout.bank.used // layout.bank.depth)) > 1:
+            fit = f"its weights and caches fill {chips} such chips; {fit}"
         many = f" for {sequences} sequences" if sequences > 1 else ""
         raise InputError(f"the model with context {context}{many} does not fit {config.name}: "
                          f"{'; '.join(found)}; {fit}")

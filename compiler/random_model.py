@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +18,19 @@ RANDOM_SHAPES: Final = {
     "stories15M": Shape(dim=288, hidden=768, layers=6, heads=6, kv_heads=6, head_dim=48, vocab=32000, context=256),
 }
 """What `random:NAME` stands for on the command line. The first two fit every preset; `odd` divides nothing evenly."""
+
+
+def random_shape(rng: random.Random) -> Shape:
+    """Small, with sizes that divide nothing: head sizes, widths, vocabulary; MHA, GQA and MQA.
+
+    In half of them the heads together are as wide as the residual stream, as most models have it.
+    """
+    kv_heads = rng.choice((1, 1, 2, 3))
+    heads, head_dim = kv_heads * rng.choice((1, 1, 2, 3)), rng.choice((2, 4, 6, 8, 10, 14, 16))
+    dim = rng.choice((max(8, heads * head_dim), rng.randint(8, 96)))
+    return Shape(
+        dim=dim, hidden=rng.randint(1, 120), layers=rng.randint(1, 3), heads=heads, kv_heads=kv_heads,
+        head_dim=head_dim, vocab=rng.randint(4, 96), context=rng.randint(1, 30))
 
 
 def random_float_model(shape: Shape, seed: int = 0, *, tied: bool = False, traits: Traits = Traits(),

@@ -29,7 +29,9 @@ ROWS = (
     (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
-PICKED = re.compile(r"\.(banks\.picked_\d+_\d+)_")
+"""Registers of a tree over the lanes: its level, and the place in it."""
+PICKED = re.compile(r"\.(?:banks|memory)\.picked_(\d+)_(\d+)$")
+"""Likewise, but level 0 has a register for two lanes; each is at home in the middle of its own."""
 UNIT = re.compile(r"(?:.*\.)?(?:core|board)\.(\w+)\.")
 PARTS = {"DP16KD": "block RAMs", "MULT18X18D": "multipliers", "TRELLIS_DPR16X4": "LUT RAMs", "TRELLIS_FF": "registers"}
 """Of a lane."""
@@ -71,7 +73,7 @@ class Regions:
                     self.of[name], found = next(iter(ends)), True
         for name in clocked:
             if name not in self.of:
-                unit = PICKED.search(name) or UNIT.match(name)
+                unit = UNIT.match(name)
                 self.of[name] = unit[1] if unit else "top"
         self._reached.clear()
 
@@ -142,6 +144,8 @@ class Regions:
                     return place // width
             if found := TREE.search(name):
                 return int(found[2]) << int(found[1])
+            if found := PICKED.search(name):
+                return 2 * int(found[2]) + 1 << int(found[1])
         return None
 
 

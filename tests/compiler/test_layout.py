@@ -119,13 +119,18 @@ def test_what_does_not_fit_is_said_in_bytes(model: MODELS, memory: str, depth: i
 
 def test_the_error_names_the_presets_that_hold_the_model(model: MODELS):
     config = replace(preset("tiny"), name="small", bank_rows=100)
-    with pytest.raises(InputError, match=r"context 20 does not fit small: \d+ bytes .*; presets that hold it: tiny"):
+    chips = -(-lay_out(model("even"), config, 20).bank.used // 100)
+    assert chips > 1
+    with pytest.raises(InputError, match=rf"context 20 does not fit small: \d+ bytes .*; its weights and caches fill "
+                                         rf"{chips} such chips; presets that hold it, the smallest first: tiny, "
+                                         r"tangnano20k, icebreaker, ulx3s, large$"):
         check_fit(model("even"), config, 20)
 
 
 def test_the_error_says_when_no_preset_is_large_enough(model: MODELS):
     shape = replace(model("even").shape, vocab=1 << 17)
-    with pytest.raises(InputError, match=r"vocabulary 131072 exceeds 256 tokens; no preset holds it"):
+    with pytest.raises(InputError, match=r"vocabulary 131072 exceeds 256 tokens; its weights and caches "
+                                         r"fill 129 such chips; no preset holds it"):
         check_fit(replace(model("even"), shape=shape), preset("tiny"), 20)
 
 

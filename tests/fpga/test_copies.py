@@ -131,3 +131,12 @@ def test_small_designs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ecp5, "LARGE", 0)
     with pytest.raises(ArrangementFailed):
         ECP5.arrange(module, preset("ulx3s"))
+
+
+@pytest.mark.parametrize(("name", "lane"), [
+    ("banks.picked_0_0", 1), ("banks.picked_0_7", 15), ("memory.picked_1_2", 10), ("memory.picked_2_1", 12)])
+def test_what_is_picked_for_the_host_is_at_home_in_the_middle_of_its_lanes(name: str, lane: int) -> None:
+    made = Netlist()
+    made.register(f"board.core.{name}", DI=1)
+    graph = Graph(made.module)
+    assert set(Regions(graph).of.values()) == {lane_region(lane)}

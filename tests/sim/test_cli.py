@@ -182,7 +182,7 @@ def bad_inputs(model: FloatModel, image: Path, tmp_path: Path) -> dict[str, tupl
         "no checkpoint": (["compile", tmp_path / "short.bin", *target], "short.bin"),
         "no preset": (["compile", MODEL, "--preset", "huge", *target], "unknown preset 'huge'; known presets: tiny"),
         "does not fit": (["compile", MODEL, "--preset", "tiny", *target],
-                         r"does not fit tiny: \d+ bytes.*presets that hold it"),
+                         r"does not fit tiny: \d+ bytes.*presets that hold it, the smallest first"),
         "context of the model": (["compile", MODEL, "--preset", PRESET, "--context", model.shape.context + 1, *target],
                                  r"context \d+ is not possible"),
         "context 0": (["compile", MODEL, "--preset", PRESET, "--context", 0, *target], "context 0"),

@@ -1,0 +1,102 @@
+"""A slice of the sweep over random shapes, other ones each time; and that the sweep sees what is wrong.
+
+What failed is repeated by the command that it prints. The whole sweep: `python -m verification.sweep --rounds 300`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from compiler.compile import compile_model
+from compiler.errors import InputError
+from compiler.image import Image
+from rtl.config import PRESETS, preset
+from verification import sweep
+from verification.settings import new_seed
+from verification.sweep import Trial, attempt, differences, main, model_of, run
+
+MODELS = 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("number", range(MODELS))
+def test_a_random_model_is_the_same_on_all_devices(number: int, name: str) -> None:
+    trial = Trial(seed=new_seed(), number=number, preset=name)
+    print(trial.command)
+    outcome = attempt(trial)
+    assert not outcome.wrong, outcome
+    if outcome.refused:
+        pytest.skip(outcome.refused)
+    assert outcome.tensors >= 9 * outcome.sequences
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    model, _ = model_of(1, 1)
+    return replace(compile_model(model, preset("tiny")), model=model)
+
+
+def wrong(image: Image) -> list[str]:
+    found = run(image, ("golden", "cycle"), noise=1)
+    return [what for one in found for what in differences(one)]
+
+
+def test_a_right_image_has_no_differences(image: Image) -> None:
+    assert wrong(image) == []
+
+
+def test_a_wrong_weight_is_seen(image: Image) -> None:
+    """Golden runs another model than the machine: one column of a matrix has the other sign."""
+    assert image.model
+    *others, last = image.model.layers
+    weights = last.wq.weights.copy()
+    weights[:, 0] *= -1
+    other = replace(image.model, layers=(*others, replace(last, wq=replace(last.wq, weights=weights))))
+    found = wrong(replace(image, model=other))
+    assert any(what.startswith(f"layer{len(others)}.q differs at [0") for what in found), found
+
+
+def test_a_wrong_cycle_count_is_seen(image: Image) -> None:
+    cycles = image.cycles.copy()
+    cycles[:, 3] += 1
+    assert wrong(replace(image, cycles=cycles)) == ["other cycles than predicted at [3]"]
+
+
+def test_a_model_that_is_refused_for_another_reason_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("no idea")
+
+    trial = Trial(seed=1, number=0, preset="tiny")
+    monkeypatch.setattr(sweep, "compile_model", refuse)
+    assert attempt(trial).wrong == ["refused: no idea"]
+
+
+def test_the_command_counts_and_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--rounds", "2", "--preset", "tiny", "--devices", "golden,cycle"]
+    assert main([*arguments, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["ran"] == {"tiny": 2} and made["wrong"] == 0
+    assert [one["trial"]["number"] for one in made["outcomes"]] == [0, 1]
+    right = sweep.compile_model
+
+    def late(*given: object, **named: object) -> Image:
+        image = right(*given, **named)  # type: ignore[arg-type]
+        return replace(image, cycles=image.cycles + 1)
+
+    monkeypatch.setattr(sweep, "compile_model", late)
+    monkeypatch.setattr(sweep, "sweep", lambda trials, devices, jobs: [attempt(trial, devices) for trial in trials])
+    assert main(arguments) == 1
+    assert "--seed 1 --first 1 --rounds 1 --preset tiny" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--devices", "cycle,golden"], ["--devices", "golden"], ["--rounds", "0"], ["--preset", "huge"]])
+def test_what_cannot_be_asked_for(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
