@@ -43,6 +43,8 @@ WIDE_MAX: Final = 32767
 ACTIVATION_MAX: Final = 128
 HEADROOM: Final = 1.5  # of 16-bit intermediates over the largest value seen
 WIDE_SHIFT: Final = 6  # bits that q and k have beyond 8 while they rotate
+VALUE_SHIFT: Final = 4  # bits that v has beyond 8 until its bias is in: the two are rounded apart
+S1_MOST: Final = 31
 RANGE_TOKENS: Final = 512  # of the calibration, to see how large accumulators get
 HIDDEN_CHUNK: Final = 64
 ATTENTION_S1: Final = 7  # A.V's accumulator has 15 bits after s0 + exponent, a multiplier 8
@@ -85,6 +87,27 @@ def place(total: int, linears: Sequence[Linear], inputs: Sequence[Float]) -> tup
     s0 = max(0, math.ceil(math.log2(peak_a * HEADROOM / WIDE_MAX)))
     s1 = max(0, math.ceil(math.log2(peak_b * HEADROOM / WIDE_MAX)) - s0)
     return s0, s1, total - s0 - s1
+
+
+def biases(values: Sequence[Float64]) -> tuple[list[Linear], int]:
+    """Integers of a bias in every layer, and the shift that they share: 64 * weight * multiplier * 2**-shift.
+
+    Any number is near some product of two of 8 bits, so of all multipliers the best is taken.
+    values: (outputs,) in units of what they are added to.
+    """
+    peak = max(float(np.abs(value).max()) for value in values)
+    if peak == 0.0:
+        return [Linear(weights=np.zeros((len(v), 1), np.int8), multiplier=np.ones(len(v), np.uint8)) for v in values], 0
+    shift = min(S1_MOST, math.floor(math.log2(ONE_HOT * WEIGHT_MAX * MULTIPLIER_MAX / min(peak, WIDE_MAX))))
+    multiplier = np.arange(1, MULTIPLIER_MAX + 1)[:, None]
+    linears: list[Linear] = []
+    for value in values:
+        wanted = value * 2.0**shift / ONE_HOT
+        weights = np.clip(np.rint(wanted / multiplier), -WEIGHT_MAX, WEIGHT_MAX)  # (multipliers, outputs)
+        best = np.abs(weights * multiplier - wanted).argmin(axis=0)
+        chosen = np.take_along_axis(weights, best[None], axis=0)[0]
+        linears.append(Linear(weights=chosen[:, None].astype(np.int8), multiplier=(best + 1).astype(np.uint8)))
+    return linears, shift
 
 
 @dataclass(frozen=True)
@@ -154,9 +177,6 @@ def check_supported(model: FloatModel) -> None:
     if model.q_norm is not None or model.k_norm is not None:
         raise InputError("this model normalises each head of q and k, which the machine cannot do yet; "
                          "only `sim.reference` runs it")
-    if model.q_bias is not None or model.k_bias is not None or model.v_bias is not None:
-        raise InputError("this model adds biases to q, k and v, which the machine cannot do yet; "
-                         "only `sim.reference` runs it")
     if traits.window is not None and traits.window < context:
         raise InputError(f"this model attends to {traits.window} of {context} positions, which the machine cannot do "
                          "yet; only `sim.reference` runs it")
@@ -188,7 +208,9 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     square = max(0, math.ceil(math.log2(shape.dim)) - 1)
     logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
     cos, sin, radius = rotary_tables(shape, model.traits.rope)
-    matrices = _matrices(folded, scales, square, logit_scale, radius)
+    value_s3 = 0 if model.v_bias is None else VALUE_SHIFT
+    matrices = _matrices(folded, scales, square, logit_scale, radius, value_s3)
+    bias, bias_shifts = _biases(model, scales, radius, value_s3)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
     linears: dict[str, list[Linear]] = {}
@@ -213,6 +235,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
                 attention_x_shift=scales.x_shifts[2 * i], ffn_x_shift=scales.x_shifts[2 * i + 1],
                 score_shifts=scales.score_shifts[i],
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
+                **{name: every[i] for name, every in bias.items()},
             )
             for i in range(shape.layers)
         ),
@@ -228,6 +251,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
             rotate_q_s3=WIDE_SHIFT, rotate_k_s3=WIDE_SHIFT,
             attention=(0, ATTENTION_S1, RECIP_BITS + attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
+            value_s3=value_s3, **bias_shifts,
         ),
         hidden_chunks=chunks,
         logit_scale=logit_scale,
@@ -243,8 +267,33 @@ def _without_negative(s0: int, s1: int, s2: int) -> tuple[int, int, int]:
     return max(s0, 0), s1, s2
 
 
+def _wide(radius: Float64) -> Float64:
+    """Units of the wide q and k in one of q8 and k8, (head_dim,): the rotation multiplies by the radius of the pair and
+    shifts it out again."""
+    return 2.0 ** (WIDE_SHIFT + ROPE_SHIFT) / np.repeat(radius, 2)
+
+
+def _biases(model: FloatModel, scales: Scales, radius: Float64,
+            value_s3: int) -> tuple[dict[str, list[Linear]], dict[str, int]]:
+    """Integers and shifts of the biases, by their names in `Layer` and `Shifts`; none where the model has none."""
+    if model.q_bias is None or model.k_bias is None or model.v_bias is None:
+        return {}, {}
+    heads = model.shape.head_dim
+    units: dict[str, tuple[Float, list[Float64]]] = {
+        "bias_q": (model.q_bias, [_wide(radius) / scale.q for scale in scales.layers]),
+        "bias_k": (model.k_bias, [_wide(radius) / scale.k for scale in scales.layers]),
+        "bias_v": (model.v_bias, [2.0**value_s3 / scale.v for scale in scales.layers])}
+    found: dict[str, list[Linear]] = {}
+    shifts: dict[str, int] = {}
+    for name, (values, per_layer) in units.items():
+        found[name], shifts[name] = biases([
+            (value.astype(np.float64).reshape(-1, heads) * unit).reshape(-1)
+            for value, unit in zip(values, per_layer, strict=True)])
+    return found, shifts
+
+
 def _matrices(
-    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, radius: Float64
+    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, radius: Float64, value_s3: int
 ) -> dict[str, list[Float64]]:
     """For each operation M in every layer, with all scales and fixed factors of docs/numerics.md inside."""
     dim = folded.basis.shape[0]
@@ -253,12 +302,11 @@ def _matrices(
     found: dict[str, list[Float64]] = {name: [] for name in ("q", "k", "v", "o", "gate", "up", "down")}
     for i, (w, scale) in enumerate(zip(folded.layers, scales.layers, strict=True)):
         attention_x, ffn_x = (2.0 ** scales.x_shifts[2 * i + block] for block in (0, 1))
-        # The rotation multiplies by the radius of the pair, (head_dim,), and shifts it out again.
-        wide = 2.0 ** (WIDE_SHIFT + ROPE_SHIFT) / np.repeat(radius, 2)
+        wide = _wide(radius)
         hidden = scale.hidden / scales.stream[i]
         found["q"].append(w.wq * (norm * attention_x * (wide / scale.q).reshape(-1, 1)))
         found["k"].append(w.wk * (norm * attention_x * (wide / scale.k).reshape(-1, 1)))
-        found["v"].append(w.wv * (norm * attention_x / scale.v.reshape(-1, 1)))
+        found["v"].append(w.wv * (norm * attention_x * 2.0**value_s3 / scale.v.reshape(-1, 1)))
         found["o"].append(w.wo * (scale.o.reshape(-1) / scales.stream[i]))
         found["gate"].append(w.w1 * (norm * ffn_x / GATE_UNIT))
         found["up"].append(w.w3 * (ffn_x / (SILU_ONE * hidden[:, None])))
