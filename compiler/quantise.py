@@ -121,6 +121,12 @@ class _Inputs:
     hidden: list[Float]
 
 
+def hidden_exponents(h: Float) -> Float:
+    """Block exponents, (tokens, 1), of one chunk of the hidden vector, (tokens, channels), in the integers' unit."""
+    top = np.abs(h).max(axis=1, keepdims=True)
+    return np.maximum(0, np.floor(np.log2(np.maximum(top, 1.0))) - 6)
+
+
 def _int8(x: Float, scale: Float | float) -> Float:
     return np.clip(np.rint(x / scale), -WEIGHT_MAX - 1, WEIGHT_MAX)
 
@@ -137,8 +143,7 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
         size = np.sqrt(np.mean(np.square(thin(a.ffn_x)), axis=1, keepdims=True) + activations.norm_epsilon)
         h = silu(thin(a.gate)) * thin(a.up) * size / scales.layers[i].hidden
         for start, end in zip((0, *chunks), chunks, strict=False):
-            top = np.abs(h[:, start:end]).max(axis=1, keepdims=True)
-            h[:, start:end] /= 2.0 ** np.maximum(0, np.floor(np.log2(np.maximum(top, 1.0))) - 6)
+            h[:, start:end] /= 2.0 ** hidden_exponents(h[:, start:end])
         return _int8(h, 1.0)
 
     layers = range(len(activations.layers))
@@ -182,6 +187,56 @@ def check_supported(model: FloatModel) -> None:
                          "yet; only `sim.reference` runs it")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a model's integers are rounded from.
+
+    Members
+    -------
+    activations: what scales were chosen from. basis: of the residual stream. folded: without norm gains, in that basis.
+    scales: of all activations; o's are those that its multipliers imply.
+    attention: multipliers from v's scale to o's, a layer each; attention_bits: behind their binary point.
+    chunks: ends of the chunks of the hidden vector. square: s2 of the sum of squares. value_s3: s3 of v.
+    matrices: of each operation the real matrix between its integers, one a layer.
+    """
+
+    activations: Activations
+    basis: Float64
+    folded: FoldedModel
+    scales: Scales
+    attention: list[UInt8]
+    attention_bits: int
+    chunks: tuple[int, ...]
+    square: int
+    logit_scale: float
+    value_s3: int
+    matrices: dict[str, list[Float64]]
+
+
+def prepare(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK) -> Prepared:
+    """Everything about a model's integers but their rounding; parameters and errors as for `quantise`."""
+    check_supported(model)
+    activations = calibrate(model) if activations is None else activations
+    shape = model.shape
+    basis = residual_basis(shape.dim)
+    folded = fold(model, basis)
+    scales = choose_scales(shape, activations, basis)
+    attention, o_scales, attention_bits = attention_multipliers(scales, shape)
+    scales = replace(
+        scales, layers=tuple(replace(s, o=o) for s, o in zip(scales.layers, o_scales, strict=True))
+    )
+    # So that no sum of squares can reach 2**32.
+    square = max(0, math.ceil(math.log2(shape.dim)) - 1)
+    logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
+    _, _, radius = rotary_tables(shape, model.traits.rope)
+    value_s3 = 0 if model.v_bias is None else VALUE_SHIFT
+    return Prepared(
+        activations=activations, basis=basis, folded=folded, scales=scales, attention=attention,
+        attention_bits=attention_bits, chunks=(*range(chunk, shape.hidden, chunk), shape.hidden), square=square,
+        logit_scale=logit_scale, value_s3=value_s3,
+        matrices=_matrices(folded, scales, square, logit_scale, radius, value_s3))
+
+
 def quantise(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK) -> QuantisedModel:
     """Make the integer model of a float model.
 
@@ -192,46 +247,36 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
 
     Raises `InputError` for what `check_supported` names.
     """
-    check_supported(model)
-    activations = calibrate(model) if activations is None else activations
-    shape = model.shape
-    basis = residual_basis(shape.dim)
-    folded = fold(model, basis)
-    scales = choose_scales(shape, activations, basis)
-    chunks = (*range(chunk, shape.hidden, chunk), shape.hidden)
-    attention, o_scales, attention_bits = attention_multipliers(scales, shape)
-    scales = replace(
-        scales, layers=tuple(replace(s, o=o) for s, o in zip(scales.layers, o_scales, strict=True))
-    )
-    inputs = _inputs(activations, scales, basis, chunks)
-    # So that no sum of squares can reach 2**32.
-    square = max(0, math.ceil(math.log2(shape.dim)) - 1)
-    logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
+    return finish(model, prepare(model, activations, chunk=chunk))
+
+
+def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
+    """Round what was prepared."""
+    shape, scales, square = model.shape, prepared.scales, prepared.square
     cos, sin, radius = rotary_tables(shape, model.traits.rope)
-    value_s3 = 0 if model.v_bias is None else VALUE_SHIFT
-    matrices = _matrices(folded, scales, square, logit_scale, radius, value_s3)
-    bias, bias_shifts = _biases(model, scales, radius, value_s3)
+    bias, bias_shifts = _biases(model, scales, radius, prepared.value_s3)
+    inputs = _inputs(prepared.activations, scales, prepared.basis, prepared.chunks)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
     linears: dict[str, list[Linear]] = {}
     shifts: dict[str, tuple[int, int, int]] = {}
     for name, x in fed.items():
-        linears[name], total = split(matrices[name])
+        linears[name], total = split(prepared.matrices[name])
         shifts[name] = place(total, linears[name], x)
     # A sum of squares four times smaller takes one bit from the exponent of 1/rms, which s2 gets back.
     deficit = max(0, -min(shifts[name][2] for name in NORMALISED))
     square += 2 * deficit
     for name, (s0, s1, s2) in shifts.items():
         shifts[name] = (s0, s1, s2 + deficit) if name in NORMALISED else _without_negative(s0, s1, s2)
-    embedded, embed_total = split([folded.embed.T / (ONE_HOT * scales.stream[0])])
+    embedded, embed_total = split([prepared.folded.embed.T / (ONE_HOT * scales.stream[0])])
     return QuantisedModel(
         shape=shape,
         embed=embedded[0].weights.T.copy(),
         embed_multiplier=embedded[0].multiplier,
         layers=tuple(
             Layer(
-                wq=linears["q"][i], wk=linears["k"][i], wv=linears["v"][i], attention=attention[i], wo=linears["o"][i],
-                w1=linears["gate"][i], w3=linears["up"][i], w2=linears["down"][i],
+                wq=linears["q"][i], wk=linears["k"][i], wv=linears["v"][i], attention=prepared.attention[i],
+                wo=linears["o"][i], w1=linears["gate"][i], w3=linears["up"][i], w2=linears["down"][i],
                 attention_x_shift=scales.x_shifts[2 * i], ffn_x_shift=scales.x_shifts[2 * i + 1],
                 score_shifts=scales.score_shifts[i],
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
@@ -249,12 +294,12 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
             square=square,
             q=shifts["q"], k=shifts["k"], v=shifts["v"],
             rotate_q_s3=WIDE_SHIFT, rotate_k_s3=WIDE_SHIFT,
-            attention=(0, ATTENTION_S1, RECIP_BITS + attention_bits - ATTENTION_S1),
+            attention=(0, ATTENTION_S1, RECIP_BITS + prepared.attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
-            value_s3=value_s3, **bias_shifts,
+            value_s3=prepared.value_s3, **bias_shifts,
         ),
-        hidden_chunks=chunks,
-        logit_scale=logit_scale,
+        hidden_chunks=prepared.chunks,
+        logit_scale=prepared.logit_scale,
     )
 
 
