@@ -41,12 +41,14 @@ class Cost:
 
     Members:
         tensor: "wq", or "x8"; layer: its number, None for all layers together and for what is in none.
-        nats: by which the cross-entropy of the float model grows when this alone is rounded.
+        nats: by which the cross-entropy of the float model grows when this alone is rounded. error: its standard error,
+        over the predictions.
     """
 
     tensor: str
     layer: int | None
     nats: float
+    error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +102,16 @@ def measure(model: FloatModel, stories: Sequence[Sequence[int]], *, costs: bool 
     prepared = prepare(model)
     roundings = list(_roundings(model, prepared)) if costs else []
     progress("the float model", len(roundings) + 2)
-    float_ce = _cross_entropy(model, stories)
+    exact = _surprises(model, stories)
     found: list[Cost] = []
     for tensor, layer, rounded, hook in roundings:
         progress(tensor if layer is None else f"{tensor} of layer {layer}", len(roundings) + 2)
-        found.append(Cost(tensor=tensor, layer=layer, nats=_cross_entropy(rounded, stories, hook) - float_ce))
+        more = _surprises(rounded, stories, hook) - exact
+        found.append(Cost(tensor=tensor, layer=layer, nats=float(more.mean()),
+                          error=float(more.std() / np.sqrt(len(more)))))
     progress("the integers", len(roundings) + 2)
     int_ce, errors = _integers(model, prepared, stories)
-    return Quality(float_ce=float_ce, int_ce=int_ce, predictions=sum(map(len, stories)), costs=tuple(found),
+    return Quality(float_ce=float(exact.mean()), int_ce=int_ce, predictions=sum(map(len, stories)), costs=tuple(found),
                    stream_errors=errors)
 
 
@@ -116,13 +120,14 @@ def _fed(model: FloatModel, story: Sequence[int]) -> Iterator[tuple[int, int]]:
     return zip([min(model.begin, model.shape.vocab - 1), *story], story, strict=False)
 
 
-def _cross_entropy(model: FloatModel, stories: Sequence[Sequence[int]], hook: Hook | None = None) -> float:
+def _surprises(model: FloatModel, stories: Sequence[Sequence[int]], hook: Hook | None = None) -> Float64:
+    """Of every prediction, in nats."""
     reference, found = Reference(model), list[float]()
     for story in stories:
         reference.reset()
         found += [surprise(reference.step(token, hook=hook).astype(np.float64), target)
                   for token, target in _fed(model, story)]
-    return float(np.mean(found))
+    return np.array(found)
 
 
 def _integers(model: FloatModel, prepared: Prepared,

@@ -64,9 +64,10 @@ def _print(found: Quality, name: str, text: str) -> None:
     common.out.print("residual stream, error after each layer: "
                      + ", ".join(f"{error:.2%}" for error in found.stream_errors))
     together = sorted((cost for cost in found.costs if cost.layer is None), key=lambda cost: -cost.nats)
-    table = Table("rounded alone", "nats", "of float", "layers that cost most", box=None, pad_edge=False)
+    table = Table("rounded alone", "nats", "standard error", "of float", "layers that cost most", box=None,
+                  pad_edge=False)
     for cost in together:
-        table.add_row(cost.tensor, f"{cost.nats:+.5f}", f"{cost.nats / found.float_ce:+.3%}",
+        table.add_row(cost.tensor, f"{cost.nats:+.5f}", f"{cost.error:.5f}", f"{cost.nats / found.float_ce:+.3%}",
                       _worst([one for one in found.costs if one.tensor == cost.tensor and one.layer is not None]))
     if together:
         common.out.print(table)

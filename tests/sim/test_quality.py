@@ -41,6 +41,7 @@ def test_every_tensor_is_measured_in_every_layer(model: FloatModel, stories: lis
     assert len(found.costs) == len(measured) == len(told) - 2
     assert all(cost.nats != 0 for cost in found.costs), "nothing was rounded there"
     assert max(abs(cost.nats) for cost in found.costs) < 0.02 * found.float_ce
+    assert all(0 < cost.error < 0.01 for cost in found.costs)
     assert abs(found.excess) < 0.05
     assert found.predictions == 60
     assert len(found.stream_errors) == LAYERS and 0.001 < max(found.stream_errors) < 0.1
