@@ -9,7 +9,7 @@ from compiler.errors import InputError
 from compiler.geometry import Index
 from compiler.layout import Layout, Matrix
 from compiler.lower import shift_constants
-from compiler.quantise import ONE_HOT
+from compiler.prepare import ONE_HOT
 from compiler.quantised import Layer, Linear, QuantisedModel
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.float_model import FloatModel
-from compiler.quantise import HIDDEN_CHUNK, ONE_HOT, Prepared, finish, hidden_exponents, prepare, split
+from compiler.prepare import HIDDEN_CHUNK, ONE_HOT, Prepared, prepare
+from compiler.quantise import finish, hidden_exponents, split
 from sim.evaluate import surprise
 from sim.golden import Golden
 from sim.reference import Hook, Reference, softmax
@@ -97,7 +98,7 @@ def measure(model: FloatModel, stories: Sequence[Sequence[int]], *, costs: bool 
     costs: measure each tensor's, too: some 13 evaluations a layer.
     progress: is told what is measured next, and how many measurements there are.
 
-    Raises `InputError` for what `compiler.quantise.check_supported` names.
+    Raises `InputError` for what `compiler.prepare.check_supported` names.
     """
     prepared = prepare(model)
     roundings = list(_roundings(model, prepared)) if costs else []

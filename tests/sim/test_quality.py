@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from compiler.float_model import FloatModel
-from compiler.quantise import finish, prepare
+from compiler.prepare import prepare
+from compiler.quantise import finish
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from sim import cli, quality
