@@ -94,9 +94,11 @@ class _Batch:
         for i in range(shape.layers):
             attention_x = x
             normed = normalise(x, epsilon) * m.attention_norm[i]
-            q = self._rotate((normed @ m.wq[i].T).reshape(rows, shape.heads, -1), position)
-            k = self._rotate((normed @ m.wk[i].T).reshape(rows, shape.kv_heads, -1), position)
-            v = (normed @ m.wv[i].T).reshape(rows, shape.kv_heads, -1)
+            y = [normed @ w[i].T + (0.0 if bias is None else bias[i])
+                 for w, bias in ((m.wq, m.q_bias), (m.wk, m.k_bias), (m.wv, m.v_bias))]
+            q = self._rotate(y[0].reshape(rows, shape.heads, -1), position)
+            k = self._rotate(y[1].reshape(rows, shape.kv_heads, -1), position)
+            v = y[2].reshape(rows, shape.kv_heads, -1)
             self.keys[i, :, :, position], self.values[i, :, :, position] = k, v
             # (rows, kv_heads, queries_per_kv, positions)
             grouped = q.reshape(rows, shape.kv_heads, -1, shape.head_dim)

@@ -74,7 +74,7 @@ class Layout:
     x: int  # vector row of x, and activation vector of x8
     scalars: int  # first scalar register
     reduces: int  # first reduce register
-    matrices: dict[str, Matrix]  # wq wk wv wo gate up down0..; classifier
+    matrices: dict[str, Matrix]  # wq wk wv wo gate up down0..; classifier; bias q, k and v where there are such
     bank: Memory
     param: Memory
     vector: Memory
@@ -90,7 +90,7 @@ class Layout:
     rope_param: int
     hidden_chunks: tuple[tuple[int, int], ...]  # (first, end) in hidden blocks
     wave: int  # KV heads whose queries are in flight together
-    wide: int  # vector rows of the wide q and k
+    wide: int  # vector rows of the wide q, then k, then v's biases where there are such
     silu: int
     hidden: int
     scores: int  # head i of a wave at + i * score_rows
@@ -160,6 +160,10 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     matrix("wk", g.head_map(shape.kv_heads), x)
     matrix("wq", g.head_map(shape.heads), x)
     matrix("wv", g.value_map(), x)
+    biased = model.layers[0].bias_q is not None
+    if biased:  # one step: the first one-hot activation picks them
+        for name in ("wk", "wq", "wv"):
+            matrix(f"bias {name[1]}", matrices[name].outputs, np.zeros(1, np.int64))
     attention_param = param.take("attention", shape.queries_per_kv * g.value_blocks)
     matrix("wo", x, g.attention_map())
     steps = ceil_div(shape.dim, taps)
@@ -188,10 +192,11 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     act.take("x8", x_size * sequences)
     q_vectors = len(g.head_map(shape.heads)) // lanes
     k_vectors = len(g.head_map(shape.kv_heads)) // lanes
-    left = vector.depth // sequences - x_size - q_vectors - k_vectors  # rows for scores
+    wide = q_vectors + k_vectors + (g.value_blocks if biased else 0)
+    left = vector.depth // sequences - x_size - wide  # rows for scores
     wave = next((n for n in waves if n * shape.queries_per_kv * score_rows <= left), waves[0])
     wave_heads = wave * shape.queries_per_kv
-    own("wide", vector, "wide q and k", q_vectors + k_vectors)
+    own("wide", vector, "wide q and k", wide)
     own("scores", vector, "scores", wave_heads * score_rows)
     over(vector, 2 * g.hidden_blocks, "scores")
     own("silu", vector, "silu", g.hidden_blocks)

@@ -40,6 +40,30 @@ class _Lowering(Emitter):
                         store=Store.ACT, out_scaled=1, out_scalar=self.shift_next)
             self.square(block)
 
+    @property
+    def biased(self) -> bool:
+        """Whether something is added to q, k and v."""
+        return "bias q" in self.layout.matrices
+
+    def wide(self, name: str, block: int) -> int:
+        """Vector row of a block of the wide q or k, or of v's bias."""
+        matrices = self.layout.matrices
+        before = {"wq": 0, "wk": matrices["wq"].blocks, "wv": matrices["wq"].blocks + matrices["wk"].blocks}
+        return self.layout.wide + before[name] + block
+
+    def biases(self) -> None:
+        """Biases to the rows that q, k and v are made in: they need nothing of the token, so they come first."""
+        matrices, shifts = self.layout.matrices, self.model.shifts
+        s1 = {"bias k": shifts.bias_k, "bias q": shifts.bias_q, "bias v": shifts.bias_v}
+        jobs = [(matrices[name], block) for name in s1 for block in range(matrices[name].blocks)]
+        for matrix, block, slot in self.matmuls(jobs, self.words(self.layout.onehot_act), fresh=False):
+            self.requantise(matrix, block, slot, (0, s1[matrix.name], 0), matrix.name,
+                            dst=self.wide(f"w{matrix.name[-1]}", block), write=1)
+
+    def bias(self, name: str, block: int) -> dict[str, Value]:
+        """Fields of a pass that adds the bias of its block."""
+        return {"addend": Addend.MEM, "src": self.wide(name, block)} if self.biased else {}
+
     def projections(self, early: int) -> None:
         """K, then Q, then the first `early` blocks of V: the rotation of one hides behind the next one's projection."""
         matrices = self.layout.matrices
@@ -55,9 +79,9 @@ class _Lowering(Emitter):
         """A block of q or k leaves its accumulator: keep it wide, rotate it, store it."""
         layout, g, cfg, shifts = self.layout, self.g, self.cfg, self.model.shifts
         query = matrix.name == "wq"
-        wide = layout.wide + block + (0 if query else layout.matrices["wq"].blocks)
+        wide = self.wide(matrix.name, block)
         self.requantise(matrix, block, slot, shifts.q if query else shifts.k, matrix.name, factor2=Factor2.SCALAR,
-                        scalar=self.rms_attention, dst=wide, write=1)
+                        scalar=self.rms_attention, dst=wide, write=1, **self.bias(matrix.name, block))
         rotate: dict[str, Value] = {
             "source": Source.MEM, "src": wide, "rotate": 1, "repeat": 1, "rope": 1,
             "param": layout.rope_param + block % g.rope_period, "factor1": Factor1.SIGNED, "s1": 7,
@@ -76,8 +100,8 @@ class _Lowering(Emitter):
     def value(self, matrix: Matrix, block: int, slot: int) -> None:
         """A block of v leaves its accumulator for the transposed V cache."""
         self.requantise(matrix, block, slot, self.model.shifts.v, "wv", factor2=Factor2.SCALAR,
-                        scalar=self.rms_attention, store=Store.VALUES,
-                        dst=self.layout.value_row + block * self.g.value_rows)
+                        scalar=self.rms_attention, store=Store.VALUES, s3=self.model.shifts.value_s3,
+                        dst=self.layout.value_row + block * self.g.value_rows, **self.bias("wv", block))
 
     def late_values(self, early: int) -> None:
         """The blocks of V from `early` on."""
@@ -214,6 +238,8 @@ class _Lowering(Emitter):
         layout, shifts, layers = self.layout, self.model.shifts, self.g.shape.layers
         self.scalar("ffn x shift", ScalarFunction.CONST, dst=self.shift_ffn, constant=1)
         self.scalar("next x shift", ScalarFunction.CONST, dst=self.shift_next, constant=1 + layers)
+        if self.biased:
+            self.biases()
         self.inverse_rms(self.rms_attention)
         early = min(self.style.early_values, layout.matrices["wv"].blocks)
         self.projections(early)

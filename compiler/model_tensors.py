@@ -16,7 +16,8 @@ _ARRAYS = ("embed", "embed_multiplier", "rope_cos", "rope_sin")
 _SIGNED = ("embed", "rope_cos", "rope_sin")
 _PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
 _LINEARS = tuple(item.name for item in fields(Layer) if item.type == "Linear")
-_LAYER_SHIFTS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS))
+_BIASES = tuple(item.name for item in fields(Layer) if item.type == "Linear | None")
+_LAYER_SHIFTS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS, *_BIASES))
 
 
 def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
@@ -31,6 +32,9 @@ def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
         tensors[f"layer{number}.attention"] = layer.attention
         for name in _LINEARS:
             linear(f"layer{number}.{name}", getattr(layer, name))
+        for name in _BIASES:
+            if (bias := getattr(layer, name)) is not None:
+                linear(f"layer{number}.{name}", bias)
     description: dict[str, Any] = {name: getattr(model, name) for name in _PLAIN}
     description |= {
         "shape": asdict(model.shape), "shifts": asdict(model.shifts), "hidden_chunks": list(model.hidden_chunks),
@@ -64,6 +68,8 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
     layers: list[Layer] = []
     for number, shifts in enumerate(description["layers"]):
         members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
+        members |= {name: linear(f"layer{number}.{name}", (linears[f"w{name[-1]}"][0], 1))
+                    for name in _BIASES if f"layer{number}.{name}.weights" in tensors}
         members |= {name: tuple(cast("list[int]", value)) if isinstance(value, list) else value  # JSON knows no tuples
                     for name, value in shifts.items()}
         if len(members["score_shifts"]) != shape.kv_heads:

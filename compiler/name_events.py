@@ -41,9 +41,11 @@ def _useful(operation: Operation, layout: Layout) -> tuple[int | None, int | Non
         block = (row - layout.value_row) // g.value_rows
         return int(real.reshape(-1, g.config.lanes)[block].sum()), None
     steps = operation.insn.number("repeat") + 1  # a matmul may be some of an output's steps
-    for matrix in layout.matrices.values():
+    for name, matrix in layout.matrices.items():
         block, first = divmod(row - matrix.row, matrix.row_pitch)
         if 0 <= block < matrix.blocks and first + steps <= matrix.steps:
+            if name.startswith("bias"):
+                return 0, 0  # a look-up too
             outputs = matrix.outputs.reshape(matrix.blocks, g.config.lanes)[block]
             inputs = matrix.inputs.reshape(matrix.steps, g.config.taps)[first:first + steps]
             return int((outputs >= 0).sum()), int((inputs >= 0).sum())

@@ -9,8 +9,8 @@ from compiler.errors import InputError
 from compiler.geometry import Index
 from compiler.layout import Layout, Matrix
 from compiler.lower import shift_constants
-from compiler.quantise import ONE_HOT
-from compiler.quantised import Linear, QuantisedModel
+from compiler.prepare import ONE_HOT
+from compiler.quantised import Layer, Linear, QuantisedModel
 
 
 def _gather(values: npt.NDArray[np.generic], index: Index, axis: int) -> npt.NDArray[np.generic]:
@@ -25,6 +25,12 @@ def _rows(matrix: Matrix, weights: npt.NDArray[np.int8], lanes: int, taps: int) 
     """(blocks, steps, lanes, taps): what the banks hold, one row a step."""
     padded = _gather(_gather(weights, matrix.outputs, 0), matrix.inputs, 1)
     return padded.reshape(matrix.blocks, lanes, matrix.steps, taps).transpose(0, 2, 1, 3).astype(np.int8)
+
+
+def _biases(layer: Layer) -> dict[str, Linear]:
+    """A layer's biases by the names of their matrices."""
+    every = {"bias q": layer.bias_q, "bias k": layer.bias_k, "bias v": layer.bias_v}
+    return {name: bias for name, bias in every.items() if bias is not None}
 
 
 def banks(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.int8]:
@@ -58,6 +64,8 @@ def banks(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.int8]:
             put(name, linear, base)
         for chunk in range(len(layout.hidden_chunks)):
             put(f"down{chunk}", layer.w2, base)
+        for name, bias in _biases(layer).items():
+            put(name, bias, base)
     return memory
 
 
@@ -89,6 +97,8 @@ def params(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.uint8]:
         for name, linear in (("wk", layer.wk), ("wq", layer.wq), ("wv", layer.wv), ("wo", layer.wo), ("gate", layer.w1),
                              ("up", layer.w3), ("down0", layer.w2)):
             put(base + layout.matrices[name].param, linear.multiplier, layout.matrices[name].outputs)
+        for name, bias in _biases(layer).items():
+            put(base + layout.matrices[name].param, bias.multiplier, layout.matrices[name].outputs)
         vectors = g.shape.queries_per_kv * g.value_blocks
         put(base + layout.attention_param, layer.attention, g.attention_map()[:vectors * lanes])
     return memory

@@ -69,6 +69,10 @@ class Layer:
     attention_x_shift: int  # x8 = sat8(rshift(x, shift)) as wq, wk, wv read it
     ffn_x_shift: int  # and as w1, w3 read it
     score_shifts: tuple[int, ...]  # (kv_heads) s0 of the scores, for all queries of a KV head
+    # What is added to q, k and v, (outputs, 1): 64 * weights * multiplier, shifted; None where the model adds nothing.
+    bias_q: Linear | None = None
+    bias_k: Linear | None = None
+    bias_v: Linear | None = None
     stream_shift: int = 0  # after the feed-forward norm has read x: x = sat16(rshift(x, shift)), where the stream grows
 
 
@@ -89,6 +93,11 @@ class Shifts:
     up: tuple[int, int, int]
     down: tuple[int, int, int]
     logit: tuple[int, int, int]
+    # s1 of the biases of q, k and v, and s3 of v, which is some bits wider than 8 until its bias is in.
+    bias_q: int = 0
+    bias_k: int = 0
+    bias_v: int = 0
+    value_s3: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from sim.commands.evaluate import eval_command
 from sim.commands.generate import generate_command
 from sim.commands.inspect import disasm_command, isa_command, verilog_command
 from sim.commands.profile import profile_command
+from sim.commands.quantise import quantise_command
 from sim.commands.verify import verify_command
 from sim.toolchain import BuildFailed, ToolMissing
 
@@ -26,8 +27,8 @@ app = typer.Typer(
 
 COMMANDS = {
     "compile": compile_command, "generate": generate_command, "check": check_command, "verify": verify_command,
-    "eval": eval_command, "verilog": verilog_command, "disasm": disasm_command, "isa": isa_command,
-    "bench": bench_command, "demo": demo_command, "profile": profile_command}
+    "eval": eval_command, "quantise": quantise_command, "verilog": verilog_command, "disasm": disasm_command,
+    "isa": isa_command, "bench": bench_command, "demo": demo_command, "profile": profile_command}
 for name, command in COMMANDS.items():
     app.command(name)(command)
 

@@ -48,7 +48,7 @@ def stories_of(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _surprise(logits: npt.NDArray[np.floating[Any]], target: int) -> float:
+def surprise(logits: npt.NDArray[np.floating[Any]], target: int) -> float:
     """Minus the log of the probability of a token."""
     top = logits.max()
     return float(np.log(np.exp(logits - top).sum()) + top - logits[target])
@@ -66,7 +66,7 @@ def _predictions(
             floats = reference.step(token).astype(np.float64)
             best = golden.step(token)
             integers = golden.logits * quantised.logit_scale
-            yield _surprise(floats, target), _surprise(integers, target), int(floats.argmax()) == best
+            yield surprise(floats, target), surprise(integers, target), int(floats.argmax()) == best
 
 
 def evaluate(

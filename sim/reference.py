@@ -16,8 +16,9 @@ from compiler.float_model import FloatModel, rope_tables
 Float = npt.NDArray[np.floating[Any]]
 Float32 = npt.NDArray[np.float32]
 
-# Called with a name ("layer0.q", "logits") and the tensor.
-Record = Callable[[str, Float], None]
+# Called with a name ("layer0.q", "logits") and the tensor; it may answer with another one to go on with.
+Hook = Callable[[str, Float], Float | None]
+Seen = Callable[[str, Float], Float]
 
 
 def rms_norm(x: Float, gain: Float, epsilon: float) -> Float:
@@ -78,21 +79,26 @@ class Reference:
         """Run several tokens; their logits, (tokens, vocab)."""
         return np.array([self.step(token) for token in tokens])
 
-    def step(self, token: int, *, record: Record | None = None) -> Float:
-        """Run one token; returns its logits. `record` sees every intermediate tensor."""
+    def step(self, token: int, *, hook: Hook | None = None) -> Float:
+        """Run one token; returns its logits.
+
+        hook: is shown every intermediate tensor, and may replace it; of the residual stream, what a block reads.
+        """
         if self.position >= self.shape.context:
             raise ValueError(f"position {self.position} is past the context of {self.shape.context}")
-        keep: Record = record or (lambda name, tensor: None)
+        def seen(name: str, tensor: Float) -> Float:
+            other = None if hook is None else hook(name, tensor)
+            return tensor if other is None else other
+
         w, epsilon = self._w, self.traits.norm_epsilon
         x = w["embed"][token].copy()
         for i in range(self.shape.layers):
-            keep(f"layer{i}.attention.x", x)
-            x = x + self._attention(i, rms_norm(x, w["attention_norm"][i], epsilon), keep)
-            keep(f"layer{i}.ffn.x", x)
-            x = x + self._feed_forward(i, rms_norm(x, w["ffn_norm"][i], epsilon), keep)
-        keep("final.x", x)
-        self.logits = w["classifier"] @ rms_norm(x, w["final_norm"], epsilon)
-        keep("logits", self.logits)
+            read = seen(f"layer{i}.attention.x", x)
+            x = x + self._attention(i, rms_norm(read, w["attention_norm"][i], epsilon), seen)
+            read = seen(f"layer{i}.ffn.x", x)
+            x = x + self._feed_forward(i, rms_norm(read, w["ffn_norm"][i], epsilon), seen)
+        read = seen("final.x", x)
+        self.logits = seen("logits", w["classifier"] @ rms_norm(read, w["final_norm"], epsilon))
         self.position += 1
         return self.logits
 
@@ -106,37 +112,30 @@ class Reference:
             y = rms_norm(y, self._w[f"{name}_norm"][i], self.traits.norm_epsilon)
         return y
 
-    def _attention(self, i: int, normed: Float, keep: Record) -> Float:
+    def _attention(self, i: int, normed: Float, seen: Seen) -> Float:
         """What attention adds to the residual stream."""
         shape, position = self.shape, self.position
         cos, sin = self._cos[position], self._sin[position]
-        q = rotate(self._project(i, "q", shape.heads, normed), cos, sin)
-        k = rotate(self._project(i, "k", shape.kv_heads, normed), cos, sin)
-        v = self._project(i, "v", shape.kv_heads, normed)
-        keep(f"layer{i}.q", q)
-        keep(f"layer{i}.k", k)
-        keep(f"layer{i}.v", v)
+        q = seen(f"layer{i}.q", rotate(self._project(i, "q", shape.heads, normed), cos, sin))
+        k = seen(f"layer{i}.k", rotate(self._project(i, "k", shape.kv_heads, normed), cos, sin))
+        v = seen(f"layer{i}.v", self._project(i, "v", shape.kv_heads, normed))
         self._keys[i, :, position], self._values[i, :, position] = k, v
         first = 0 if self.traits.window is None else max(0, position + 1 - self.traits.window)
         attended = np.empty_like(q)
         for head in range(shape.heads):
             kv = head // shape.queries_per_kv
             scores = self._keys[i, kv, first : position + 1] @ q[head] / np.float32(np.sqrt(shape.head_dim))
-            keep(f"layer{i}.scores.head{head}", scores)
+            scores = seen(f"layer{i}.scores.head{head}", scores)
             attended[head] = softmax(scores) @ self._values[i, kv, first : position + 1]
-        keep(f"layer{i}.o", attended)
-        return self._w["wo"][i] @ attended.reshape(-1)
+        return self._w["wo"][i] @ seen(f"layer{i}.o", attended).reshape(-1)
 
-    def _feed_forward(self, i: int, normed: Float, keep: Record) -> Float:
+    def _feed_forward(self, i: int, normed: Float, seen: Seen) -> Float:
         """What the feed-forward block adds: one network, or those that the router picks, each by its weight."""
         w1, w2, w3 = (self._w[name][i] for name in ("w1", "w2", "w3"))
         if not self.traits.experts:
-            gate, up = w1 @ normed, w3 @ normed
-            keep(f"layer{i}.gate", gate)
-            keep(f"layer{i}.up", up)
-            return w2 @ (silu(gate) * up)
-        scores = self._w["router"][i] @ normed
-        keep(f"layer{i}.router", scores)
+            gate, up = seen(f"layer{i}.gate", w1 @ normed), seen(f"layer{i}.up", w3 @ normed)
+            return w2 @ seen(f"layer{i}.h", silu(gate) * up)
+        scores = seen(f"layer{i}.router", self._w["router"][i] @ normed)
         chosen = chosen_experts(scores, self.traits.experts_used)
         out = np.zeros_like(normed)
         for expert, share in zip(chosen.tolist(), softmax(scores[chosen]), strict=True):

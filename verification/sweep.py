@@ -27,7 +27,7 @@ from compiler.compile import compile_model
 from compiler.errors import InputError
 from compiler.image import Image
 from compiler.quantise import quantise
-from compiler.quantised import QuantisedModel, Shape
+from compiler.quantised import QuantisedModel
 from compiler.random_model import random_float_model, random_shape
 from rtl.config import PRESETS, preset
 from sim.commands.check import Comparison, compare
@@ -78,13 +78,10 @@ class Outcome:
 def model_of(seed: int, number: int) -> tuple[QuantisedModel, str]:
     """A model of the sweep, the same for all presets, and its description."""
     rng = random.Random(f"{seed}-{number}")
-    shape, tied = random_shape(rng), rng.random() < 0.3
-    return quantise(random_float_model(shape, seed=rng.randrange(1 << 32), tied=tied)), describe(shape, tied)
-
-
-def describe(shape: Shape, tied: bool) -> str:
-    sizes = " ".join(f"{name} {value}" for name, value in asdict(shape).items())
-    return sizes + (", tied" if tied else "")
+    shape, tied, biases = random_shape(rng), rng.random() < 0.3, rng.random() < 0.3
+    words = (" ".join(f"{name} {value}" for name, value in asdict(shape).items())
+             + ", tied" * tied + ", with biases" * biases)
+    return quantise(random_float_model(shape, seed=rng.randrange(1 << 32), tied=tied, biases=biases)), words
 
 
 def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,13 @@ class _Matrix:
         return (self.weights[:, start:end] @ activations.astype(np.float64)).astype(np.int64)
 
 
+class Bias(NamedTuple):
+    """What is added to q, k or v: the product of the two, shifted."""
+
+    weights: Int  # (outputs,)
+    multiplier: Int  # (outputs,)
+
+
 class _Layer:
     """A layer's matrices, ready to run."""
 
@@ -42,6 +49,9 @@ class _Layer:
         self.q, self.k, self.v, self.o = (_Matrix(m) for m in (layer.wq, layer.wk, layer.wv, layer.wo))
         self.gate, self.up, self.down = (_Matrix(m) for m in (layer.w1, layer.w3, layer.w2))
         self.attention: Int = layer.attention.astype(np.int64)
+        self.biases = {name: Bias(one.weights[:, 0].astype(np.int64), one.multiplier.astype(np.int64))
+                       for name, one in (("q", layer.bias_q), ("k", layer.bias_k), ("v", layer.bias_v))
+                       if one is not None}
 
 
 def embedding(weights: Int, multiplier: Int, s1: int) -> Int:
@@ -58,6 +68,11 @@ def rms_norm(x: Int, square_shift: int, bias: int) -> tuple[int, Scalar]:
 def project(acc: Int, multiplier: Int, shifts: tuple[int, int, int], r: Scalar) -> Int:
     """Step 3, and 9 and 11: an accumulator over the un-normalised x8 to a normalised value."""
     return p.requantise(acc, multiplier, shifts, r.mantissa, late=r.exponent)
+
+
+def add_bias(y: Int, bias: Bias | None, s1: int) -> Int:
+    """Step 3, where the model has biases: the bias is made as an embedding is."""
+    return y if bias is None else y + embedding(bias.weights, bias.multiplier, s1)
 
 
 def rotate(y: Int, cos: Int, sin: Int, s3: int) -> Int:
@@ -172,7 +187,10 @@ class Golden:
         x8, r = self._norm(x, self._attention_x_shifts[i], kept, f"{name}.attention")
         q = project(layer.q.accumulate(x8), layer.q.multiplier, shifts.q, r)
         k = project(layer.k.accumulate(x8), layer.k.multiplier, shifts.k, r)
-        v8 = p.output8(p.finish(project(layer.v.accumulate(x8), layer.v.multiplier, shifts.v, r)))
+        v = project(layer.v.accumulate(x8), layer.v.multiplier, shifts.v, r)
+        q = add_bias(q, layer.biases.get("q"), shifts.bias_q)
+        k = add_bias(k, layer.biases.get("k"), shifts.bias_k)
+        v8 = p.output8(p.finish(add_bias(v, layer.biases.get("v"), shifts.bias_v)), s3=shifts.value_s3)
         q, k = p.finish(q).reshape(shape.heads, -1), p.finish(k).reshape(shape.kv_heads, -1)
         q8 = rotate(q, self._cos[position], self._sin[position], shifts.rotate_q_s3)
         k8 = rotate(k, self._cos[position], self._sin[position], shifts.rotate_k_s3)

@@ -92,7 +92,7 @@ def test_calibration_sees_what_the_reference_computes() -> None:
     model, seen = random_float_model(SHAPE), dict[str, list[np.ndarray]]()
     found, reference, token = calibrate(model, sequences=2, length=9), Reference(model), BEGIN
     for _ in range(9):
-        token = int(reference.step(token, record=lambda name, x: seen.setdefault(name, []).append(x)).argmax())
+        token = int(reference.step(token, hook=lambda name, x: seen.setdefault(name, []).append(x)).argmax())
     for name in ("q", "k", "v", "o", "gate", "up"):
         greedy = getattr(found.layers[1], name)[::2]
         np.testing.assert_allclose(greedy, np.array(seen[f"layer1.{name}"]), rtol=1e-3, atol=1e-3)
