@@ -67,7 +67,7 @@ def seeded(made: Any, name: str, **fields: Any) -> list[Operation]:
     ("top[0]", {"reduce": 34}, "reduce 34 does not exist"),
     ("wk[0]", {"scalar": 12}, "reads scalar 12 before it is written"),
     ("block[0]", {"reduce": 15}, "reads reduce 15 before it is written"),
-    ("exp[0]", {"dst": 24}, "leave the region of probabilities"),
+    ("exp[0]", {"dst": 34}, "leave the region of probabilities"),
     ("score[0]", {"write": 0}, "exp.* reads vector .* before it is written"),
 ], ids=str)
 def test_a_wrong_operation_is_found(passes: Make, name: str, fields: dict[str, Any], message: str):
