@@ -20,6 +20,7 @@ from rtl.mesh import delays
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space
 from rtl.sequencer import Sequencer
+from rtl.timing import timing
 
 
 class _Loop:
@@ -97,6 +98,7 @@ class _Program:
         for item in queue.fields:
             offset += item.bits(cfg)
             assert queue.name == "scalar" or item.name not in LATER or offset <= width * (parts - 1), item.name
+        assert parts - 1 <= timing(cfg).token_overhead, "all but the last part of word 0 are read before a token starts"
         earlier, found, again = Signal(width * (parts - 1)), Signal(range(parts)), Signal(init=1)
         more = node(m, found.any() & (found != parts - 1), "more")
         starts = node(m, self.begins | again, "starts")

@@ -19,7 +19,11 @@ import rtl.ram_verilog
 import rtl.reduce
 import rtl.scalar
 import rtl.sequencer
+import rtl.serial_reduce
+import rtl.serial_vector
+import rtl.small_host
 import rtl.small_scalar
+import rtl.small_sequencer
 import rtl.vector
 from rtl.arithmetic import node
 from rtl.config import preset
@@ -103,6 +107,29 @@ def sequences_share_a_winner(patch: Patch) -> None:
     patch.setattr(rtl.reduce.Reduce, "elaborate", wrong)
 
 
+def sizes_keep_their_sign(patch: Patch) -> None:
+    elaborate = rtl.serial_reduce.SerialReduce.elaborate
+
+    def wrong(self: Any, platform: Any) -> Any:
+        self.negative = Const(0)
+        return elaborate(self, platform)
+
+    patch.setattr(rtl.serial_reduce.SerialReduce, "elaborate", wrong)
+
+
+def what_is_held_moves_on(patch: Patch) -> None:
+    add = rtl.serial_vector.add
+
+    def wrong(m: Any, unit: Any, fields: Any, *others: Any) -> Any:
+        right = fields.at
+        fields.at = lambda cycle, name: Const(0) if name == "first_turn" else right(cycle, name)
+        made = add(m, unit, fields, *others)
+        fields.at = right
+        return made
+
+    patch.setattr(rtl.serial_vector, "add", wrong)
+
+
 def _choose(patch: Patch, method: str, choice: Callable[[Any, Any, Any], Any]) -> None:
     """A method of Vector in which `choice(self, values, sequence)` stands for `of_sequence`."""
     right = getattr(rtl.vector.Vector, method)
@@ -170,14 +197,27 @@ def a_wait_is_cut_off(patch: Patch) -> None:
 
 
 def the_outer_loop_forgets_a_field(patch: Patch) -> None:
-    layout = rtl.sequencer._Loop.open
+    _forget(patch, rtl.sequencer._Loop)
 
-    def wrong(self: Any, m: Any, word: Any) -> None:
-        layout(self, m, word)
-        first = next(iter(self.stride.shape().members))
-        m.d.sync += self.stride[first].eq(0)
 
-    patch.setattr(rtl.sequencer._Loop, "open", wrong)
+def the_small_outer_loop_forgets_a_field(patch: Patch) -> None:
+    _forget(patch, rtl.small_sequencer._Loop)
+
+
+def _forget(patch: Patch, loop: Any) -> None:
+    right = loop.open
+
+    def wrong(self: Any, m: Any, *word: Any) -> None:
+        right(self, m, *word)
+        for name in list(self.stride.shape().members)[:1]:
+            m.d.sync += self.stride[name].eq(0)
+
+    patch.setattr(loop, "open", wrong)
+
+
+def a_dynamic_value_is_the_next_one(patch: Patch) -> None:
+    right = rtl.small_sequencer.dynamic_value
+    patch.setattr(rtl.small_sequencer, "dynamic_value", lambda unit, index: right(unit, index ^ 1))
 
 
 def rope_is_the_first_sequences(patch: Patch) -> None:
@@ -195,13 +235,16 @@ UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("vector", PRESET, a_tie_goes_to_the_higher_lane), ("vector", PRESET, a_table_entry_is_wrong),
     ("vector", PRESET, masks_follow_the_first_sequence), ("vector", PRESET, keys_are_stored_in_the_first_sequences_row),
     ("vector", PRESET, sequences_share_a_winner),
+    ("vector", "icebreaker", sizes_keep_their_sign), ("vector", "icebreaker", what_is_held_moves_on),
     ("scalar", PRESET, a_mantissa_is_off_by_one), ("scalar", PRESET, negation_does_not_saturate),
     ("scalar", PRESET, lengths_ignore_the_highest_bit),
     ("scalar", "icebreaker", the_small_units_operands_lack_their_highest_bit),
     ("banks", PRESET, banks_answer_a_cycle_early), ("banks", "icebreaker", a_single_port_reads_where_it_writes),
     ("banks", PRESET, a_whole_word_is_written),
     ("sequencer", PRESET, a_wait_is_cut_off), ("sequencer", PRESET, the_outer_loop_forgets_a_field),
-    ("sequencer", PRESET, rope_is_the_first_sequences), ("sequencer", PRESET, the_first_sequences_token_is_gathered)]
+    ("sequencer", PRESET, rope_is_the_first_sequences), ("sequencer", PRESET, the_first_sequences_token_is_gathered),
+    ("sequencer", "icebreaker", the_small_outer_loop_forgets_a_field),
+    ("sequencer", "icebreaker", a_dynamic_value_is_the_next_one)]
 
 
 @pytest.mark.parametrize(("unit", "name", "bug"), UNIT_BUGS, ids=lambda value: getattr(value, "__name__", value))
@@ -229,19 +272,26 @@ def the_bucket_follows_the_first_sequence(patch: Patch) -> None:
     patch.setattr(rtl.control, "furthest", lambda positions: positions[0])
 
 
-MACHINE_BUGS: list[tuple[Callable[[Patch], None], str]] = [
-    (a_cycle_counter_is_too_short, "AssertionError: cycles"),
-    (keys_go_to_the_next_lane, r"AssertionError: layer0\.k8 in the cache at position 0"),
-    (the_bucket_follows_the_first_sequence, "AssertionError: 1:layer0"),
-    (rounding_truncates, r"AssertionError: layer0\.\w+.* differs at")]
+def the_small_host_answers_the_last_byte_first(patch: Patch) -> None:
+    right = rtl.small_host.split_bytes
+    patch.setattr(rtl.small_host, "split_bytes", lambda value, count: right(value, count)[::-1])
+
+
+MACHINE_BUGS: list[tuple[str, Callable[[Patch], None], str]] = [
+    (PRESET, a_cycle_counter_is_too_short, "AssertionError: cycles"),
+    (PRESET, keys_go_to_the_next_lane, r"AssertionError: layer0\.k8 in the cache at position 0"),
+    (PRESET, the_bucket_follows_the_first_sequence, "AssertionError: 1:layer0"),
+    (PRESET, rounding_truncates, r"AssertionError: layer0\.\w+.* differs at"),
+    ("icebreaker", the_small_host_answers_the_last_byte_first, "Error: ")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("bug", "message"), MACHINE_BUGS, ids=lambda value: getattr(value, "__name__", ""))
-def test_the_machine_bench_finds_a_seeded_bug(bug: Callable[[Patch], None], message: str, monkeypatch: Patch) -> None:
+@pytest.mark.parametrize(("name", "bug", "message"), MACHINE_BUGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_machine_bench_finds_a_seeded_bug(
+        name: str, bug: Callable[[Patch], None], message: str, monkeypatch: Patch) -> None:
     bug(monkeypatch)
-    text = generate(preset(PRESET))
+    text = generate(preset(name))
     monkeypatch.undo()
     with pytest.raises(BenchFailed, match=message):
         run(text, "verification.bench_machine", top=TOP, optimise=OPTIMISE,
-            parameters={"preset": PRESET, "seed": SEED, "shape": "one layer", "sequences": preset(PRESET).sequences})
+            parameters={"preset": name, "seed": SEED, "shape": "one layer", "sequences": preset(name).sequences})
