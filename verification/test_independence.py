@@ -126,7 +126,18 @@ def a_text_ends_when_its_token_is_0(patch: Patch) -> None:
     alter(patch, rtl.control.Control, change)
 
 
+def an_answer_waits_for_a_sum(patch: Patch) -> None:
+    found = _sum_is_0(patch)
+
+    def change(self: Any, m: Any) -> None:
+        with m.If(found):
+            m.d.comb += self.tx.valid.eq(0)
+
+    alter(patch, rtl.host.Host, change)
+
+
 @pytest.mark.parametrize(("bug", "reached"), [
+    (an_answer_waits_for_a_sum, "the wire tx_valid"),
     (a_wait_ends_when_an_accumulator_is_0, "core.scalar_sequencer.due"),
     (a_loop_counts_to_a_scalar_register, "core.matrix_sequencer.inner_left"),
     (data_is_written_into_a_program, "core.matrix_sequencer.words"),
