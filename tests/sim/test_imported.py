@@ -90,7 +90,8 @@ BIASED = {"GQA": Shape(dim=12, hidden=18, layers=2, heads=4, kv_heads=2, head_di
 def test_biases_are_the_same_on_golden_and_cycle(name: str, shape: str) -> None:
     """With noise in all memory that no correct program depends on; tensors too."""
     model = quantise(random_float_model(BIASED[shape], 3, biases=True))
-    image = replace(compile_model(model, preset(name)), model=model)
+    # The smallest machine's few dynamic values hold waits of models so small for one bucket only.
+    image = replace(compile_model(model, preset(name), context=8 if name == "icebreaker" else None), model=model)
     golden, cycle = GoldenDevice(image), CycleDevice(image, poison=1)
     golden.keep_tensors()
     token, compared = 1, set[str]()
