@@ -12,6 +12,7 @@ import pytest
 
 from compiler.float_model import FloatModel
 from compiler.library import open_model
+from rtl.config import preset
 from sim import cli
 
 MODEL = "fables80k"
@@ -58,10 +59,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_compile_json(lpu: Any, tmp_path: Path):
-    made = lpu("compile", MODEL, "-o", tmp_path / "a.lpu", "--preset", PRESET, "--context", 16, "--json")
+    made = lpu("compile", MODEL, "-o", tmp_path / "a.lpu", "--preset", PRESET, "--context", 24, "--json")
     assert made.code == 0 and made.err == ""
     report = made.json
-    assert report["context"] == 16 and len(report["cycles"]["classified"]) == len(report["cycles"]["prompt"]) == 16
+    assert report["context"] == 24 and len(report["cycles"]["classified"]) == len(report["cycles"]["prompt"]) == 24
     assert all(room.keys() == {"used", "free"} for room in [*report["memory"].values(), *report["program"].values()])
     assert (tmp_path / "a.lpu").exists()
 
@@ -94,7 +95,7 @@ def test_check(lpu: Any, image: Path):
 def test_verify(lpu: Any, image: Path, tmp_path: Path):
     made = lpu("verify", image, "--json")
     assert made.code == 0 and made.err == "", made.out
-    assert made.json["good"] and made.json["positions"] == 32 and made.json["values_compared"] == 9
+    assert made.json["good"] and made.json["positions"] == 32 and made.json["values_compared"] == 1 + preset(PRESET).buckets
     assert "legal on icebreaker" in lpu("verify", image).out
 
 
