@@ -14,6 +14,7 @@ from compiler.errors import InputError
 from compiler.geometry import Geometry, Index, ceil_div, pad_to
 from compiler.quantised import QuantisedModel
 from rtl.config import PRESETS, Config
+from rtl.isa import SCALAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +242,8 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
     whole = max(config.lanes, config.taps)  # both alike
     if any(end % whole for end in model.hidden_chunks[:-1]):
         found.append(f"chunks of the hidden vector end at {model.hidden_chunks[:-1]}, not at multiples of {whole}")
+    if model.norm_bias >= 1 << (bits := SCALAR.by_name["bias"].bits(config)):
+        found.append(f"the norms' epsilon is {model.norm_bias} beside a sum of squares, its immediate has {bits} bits")
     room = head_registers(config, layout.sequences, len(layout.hidden_chunks))
     heads = layout.wave * shape.queries_per_kv
     if heads > room:

@@ -147,3 +147,12 @@ def test_what_else_does_not_fit(model: MODELS, change: dict[str, int], message: 
 def test_chunks_of_the_hidden_vector_are_whole_vectors(model: MODELS):
     odd = replace(model("mha"), hidden_chunks=(30, 70))
     assert "not at multiples of 4" in misfits(odd, lay_out(odd, preset("tiny"), 9))[0]
+
+
+def test_an_epsilon_wider_than_its_immediate_is_refused(model: MODELS):
+    """The icebreaker has 8 bits for it, the others 16."""
+    wide = replace(model("mha"), norm_bias=256)
+    assert any("epsilon is 256" in text for text in misfits(wide, lay_out(wide, preset("icebreaker"), 20)))
+    assert not any("epsilon" in text for text in misfits(wide, lay_out(wide, preset("ulx3s"), 20)))
+    fits = replace(wide, norm_bias=255)
+    assert not any("epsilon" in text for text in misfits(fits, lay_out(fits, preset("icebreaker"), 20)))
