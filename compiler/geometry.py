@@ -44,10 +44,6 @@ class Geometry:
         return ceil_div(self.shape.hidden, self.config.lanes)
 
     @property
-    def vocab_blocks(self) -> int:
-        return ceil_div(self.shape.vocab, self.config.lanes)
-
-    @property
     def head_steps(self) -> int:
         """Matrix steps of one score: activation words of a head of q, bank rows of a head of k (`lanes` positions).
 

@@ -17,7 +17,7 @@ from compiler.calibrate import Activations, calibrate
 from compiler.errors import InputError
 from compiler.float_model import FloatModel
 from compiler.fold import FoldedModel, fold, residual_basis
-from compiler.quantised import Shape, UInt8
+from compiler.quantised import Int8, Shape, UInt8
 from compiler.rotary import rotary_tables
 from compiler.scales import Scales, choose_scales
 
@@ -75,6 +75,7 @@ class Prepared:
     scales: of all activations; o's are those that its multipliers imply.
     attention: multipliers from v's scale to o's, a layer each; attention_bits: behind their binary point.
     chunks: ends of the chunks of the hidden vector. square: s2 of the sum of squares. value_s3: s3 of v.
+    cos, sin, radius: see compiler.rotary.rotary_tables.
     matrices: of each operation the real matrix between its integers, one a layer.
     """
 
@@ -88,6 +89,9 @@ class Prepared:
     square: int
     logit_scale: float
     value_s3: int
+    cos: Int8
+    sin: Int8
+    radius: Float64
     matrices: dict[str, list[Float64]]
 
 
@@ -106,12 +110,12 @@ def prepare(model: FloatModel, activations: Activations | None = None, *, chunk:
     # So that no sum of squares can reach 2**32.
     square = max(0, math.ceil(math.log2(shape.dim)) - 1)
     logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
-    _, _, radius = rotary_tables(shape, model.traits.rope)
+    cos, sin, radius = rotary_tables(shape, model.traits.rope)
     value_s3 = 0 if model.v_bias is None else VALUE_SHIFT
     return Prepared(
         activations=activations, basis=basis, folded=folded, scales=scales, attention=attention,
         attention_bits=attention_bits, chunks=(*range(chunk, shape.hidden, chunk), shape.hidden), square=square,
-        logit_scale=logit_scale, value_s3=value_s3,
+        logit_scale=logit_scale, value_s3=value_s3, cos=cos, sin=sin, radius=radius,
         matrices=_matrices(folded, scales, square, logit_scale, radius, value_s3))
 
 

@@ -28,7 +28,6 @@ from compiler.prepare import (
     wide_units,
 )
 from compiler.quantised import Layer, Linear, QuantisedModel, Shifts
-from compiler.rotary import rotary_tables
 from compiler.scales import Scales
 
 Float = npt.NDArray[np.floating]
@@ -171,8 +170,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
 def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
     """Round what was prepared."""
     shape, scales, square = model.shape, prepared.scales, prepared.square
-    cos, sin, radius = rotary_tables(shape, model.traits.rope)
-    bias, bias_shifts = _biases(model, scales, radius, prepared.value_s3)
+    bias, bias_shifts = _biases(model, scales, prepared.radius, prepared.value_s3)
     inputs = _inputs(prepared.activations, scales, prepared.basis, prepared.chunks)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
@@ -204,8 +202,8 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
         ),
         classifier=linears["logit"][0],
         final_x_shift=scales.x_shifts[-1],
-        rope_cos=cos,
-        rope_sin=sin,
+        rope_cos=prepared.cos,
+        rope_sin=prepared.sin,
         norm_bias=max(1, round(model.traits.norm_epsilon * shape.dim / (scales.stream[-1] ** 2 * 2.0**square))),
         shifts=Shifts(
             embed_s1=embed_total,

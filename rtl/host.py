@@ -8,7 +8,7 @@ tx <- [outgoing: answer, word or record] <------------- memories, control
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -149,9 +149,6 @@ class Host(wiring.Component):
             return [outgoing.eq(value), out_left.eq(length)]
 
         each = range(cfg.sequences)
-        status = Cat(
-            Const(VERSION, 8), *(_pad(self.position[n], 16) for n in each), *(_pad(self.token[n], 16) for n in each),
-            self.cycles)
         values = {item: getattr(self, item.name.lower()).value for item in READABLE}
         if registered:
             values = {item: register(m, value, f"{item.name.lower()}_value") for item, value in values.items()}
@@ -173,18 +170,7 @@ class Host(wiring.Component):
                 m.d.comb += take.eq(1)
                 m.d.sync += [request.eq(byte), reply.eq(byte)]
                 with m.If(taken):
-                    m.next = "REPLY"
-                    with m.Switch(byte):
-                        for item, length in header_bytes(cfg).items():
-                            with m.Case(item.value):
-                                m.d.sync += bytes_left.eq(length - 1)
-                                m.next = "HEADER"
-                        with m.Case(Request.RESET.value):
-                            m.d.sync += self.reset.eq(1)
-                        with m.Case(Request.STATUS.value, Request.STOP.value):
-                            pass
-                        with m.Default():
-                            m.d.sync += reply.eq(ERROR)
+                    self.begin(m, byte, bytes_left, reply)
 
             with m.State("HEADER"):
                 m.d.comb += take.eq(1)
@@ -264,12 +250,34 @@ class Host(wiring.Component):
             with m.State("REPLY"), m.If(free):
                 m.d.sync += answer(reply, 1)
                 with m.If(request == Request.STATUS.value):
-                    m.d.sync += answer(status, status_bytes(cfg))
+                    m.d.sync += answer(self.status(), status_bytes(cfg))
                 m.next = "REQUEST"
 
         with m.If(taken):
             m.d.sync += buffer.eq(Cat(buffer[8:], byte))
         return m
+
+    def begin(self, m: Module, byte: Value, left: Signal, reply: Signal) -> None:
+        """Statements for a request's first byte, in the protocol's first state. left: of its header, less one."""
+        m.next = "REPLY"
+        with m.Switch(byte):
+            for item, length in header_bytes(self.cfg).items():
+                with m.Case(item.value):
+                    m.d.sync += left.eq(length - 1)
+                    m.next = "HEADER"
+            with m.Case(Request.RESET.value):
+                m.d.sync += self.reset.eq(1)
+            with m.Case(Request.STATUS.value, Request.STOP.value):
+                pass
+            with m.Default():
+                m.d.sync += reply.eq(ERROR)
+
+    def status(self) -> Value:
+        """What STATUS answers, rtl.protocol.status_bytes of it."""
+        each = range(self.cfg.sequences)
+        return Cat(
+            Const(VERSION, 8), *(_pad(self.position[n], 16) for n in each), *(_pad(self.token[n], 16) for n in each),
+            self.cycles)
 
 
 def _pad(value, bits: int):

@@ -13,7 +13,7 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from rtl.arithmetic import node
 from rtl.host import DATA, Host, header_bytes, space_words
 from rtl.ports import host_read_cycles
-from rtl.protocol import ERROR, READABLE, VERSION, Request, Space, record_bytes, status_bytes, step_bytes, word_bytes
+from rtl.protocol import ERROR, READABLE, Request, Space, record_bytes, status_bytes, step_bytes, word_bytes
 
 
 def split_bytes(value: Any, count: int) -> list[Any]:
@@ -56,9 +56,7 @@ def small_host(unit: Host) -> Module:
 
     # Answers.
     reply, waits = Signal(8), Signal(range(host_read_cycles(cfg) + 2))
-    status = Cat(Const(VERSION, 8), *(Cat(unit.position[n], Const(0, 16 - cfg.position_bits)) for n in each),
-                 *(Cat(unit.token[n], Const(0, 16 - cfg.token_bits)) for n in each), unit.cycles)
-    status_byte = Array(split_bytes(status, status_bytes(cfg)))[place]
+    status_byte = Array(split_bytes(unit.status(), status_bytes(cfg)))[place]
     record_byte = Array(split_bytes(unit.record.payload, record_bytes(cfg)))[place]
     value = Const(0, 8)
     for item, found in values.items():
@@ -75,18 +73,7 @@ def small_host(unit: Host) -> Module:
             m.d.comb += take.eq(1)
             m.d.sync += [request.eq(byte), reply.eq(byte), place.eq(0), waits.eq(0)]
             with m.If(taken):
-                m.next = "REPLY"
-                with m.Switch(byte):
-                    for item, length in header_bytes(cfg).items():
-                        with m.Case(item.value):
-                            m.d.sync += header.eq(length - 1)
-                            m.next = "HEADER"
-                    with m.Case(Request.RESET.value):
-                        m.d.sync += unit.reset.eq(1)
-                    with m.Case(Request.STATUS.value, Request.STOP.value):
-                        pass
-                    with m.Default():
-                        m.d.sync += reply.eq(ERROR)
+                unit.begin(m, byte, header, reply)
 
         with m.State("HEADER"):
             m.d.comb += take.eq(1)

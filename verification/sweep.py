@@ -31,7 +31,7 @@ from compiler.quantised import QuantisedModel
 from compiler.random_model import random_float_model, random_shape
 from rtl.config import PRESETS, preset
 from sim.commands.check import Comparison, compare
-from sim.device import CycleDevice, Device, GoldenDevice, VerilatedDevice
+from sim.device import CycleDevice, Device, VerilatedDevice, open_device
 
 DEVICES = ("golden", "cycle", "rtl")
 REFUSED = "does not fit"
@@ -105,14 +105,14 @@ def run(image: Image, devices: Sequence[str] = DEVICES, *, noise: int) -> list[C
     with ExitStack() as stack:
         opened: list[Device] = []
         for name in devices:
-            if name == "rtl":
-                opened.append(device := VerilatedDevice(image))
+            device = CycleDevice(image, poison=noise) if name == "cycle" else open_device(name, image)
+            if isinstance(device, VerilatedDevice):
                 stack.enter_context(device.rtl)
-            else:
-                opened.append(GoldenDevice(image) if name == "golden" else CycleDevice(image, poison=noise))
+            opened.append(device)
+        assert image.model is not None
         prompt = [1, *(noise % (at + 3) for at in range(image.context // 4))]
-        return compare(opened, image, [token % image.model.shape.vocab for token in prompt] if image.model else prompt,
-                       image.context, tensors=True)
+        return compare(opened, image, [token % image.model.shape.vocab for token in prompt], image.context,
+                       tensors=True)
 
 
 def differences(found: Comparison) -> Iterator[str]:

@@ -27,6 +27,11 @@ LARGE = 150
 """Block RAMs of a design that needs a floorplan; a smaller one has room, and short wires."""
 
 
+def _copy(graph: Graph, regions: Regions) -> int:
+    """All twins; how many were added."""
+    return copy_registers(graph, regions) + copy_for_parts(graph)
+
+
 class _Ecp5(Family):
     technology = Technology.ECP5
     constraints_file = "pins.lpf"
@@ -99,15 +104,16 @@ class _Ecp5(Family):
         graph = Graph(module)
         if sum(cell["type"] == "DP16KD" for cell in graph.cells.values()) < LARGE:
             return Arrangement()
-        check_lanes(graph, Regions(graph), cfg)
+        regions = Regions(graph)
+        check_lanes(graph, regions, cfg)
         sites = floorplan(graph, cfg)
         for name, site in sites.items():
             module["cells"][name]["attributes"]["BEL"] = site
-        return Arrangement(sites=len(sites), copies=self.copy(module))
+        return Arrangement(sites=len(sites), copies=_copy(graph, regions))
 
     def copy(self, module: dict[str, Any]) -> int:
         graph = Graph(module)
-        return copy_registers(graph, Regions(graph)) + copy_for_parts(graph)
+        return _copy(graph, Regions(graph))
 
     # `static` takes what is fixed into account from the start, and leaves shorter wires than `heap` on a full chip.
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:

@@ -18,7 +18,8 @@ from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from rtl.config import PRESETS, preset
 from sim import cli
-from sim.device import CycleDevice, GoldenDevice, Record
+from sim.commands.check import compare
+from sim.device import CycleDevice, GoldenDevice
 from sim.golden import Golden
 from sim.reference import Reference
 from tests.compiler.importers.folders import CASES, Case, halved, write_folder
@@ -92,18 +93,9 @@ def test_biases_are_the_same_on_golden_and_cycle(name: str, shape: str) -> None:
     model = quantise(random_float_model(BIASED[shape], 3, biases=True))
     # The smallest machine's few dynamic values hold waits of models so small for one bucket only.
     image = replace(compile_model(model, preset(name), context=8 if name == "icebreaker" else None), model=model)
-    golden, cycle = GoldenDevice(image), CycleDevice(image, poison=1)
-    golden.keep_tensors()
-    token, compared = 1, set[str]()
-    for position in range(image.context):
-        expected, got = golden.step(token, classify=True), cycle.step(token, classify=True)
-        assert got == Record(expected.token, int(image.cycles[1, position])), position
-        for tensor in image.tensors:
-            right, found = golden.tensor(tensor), cycle.tensor(tensor)
-            if right is not None and found is not None:
-                assert np.array_equal(right, found), (tensor, position)
-                compared.add(tensor.rpartition(".")[2])
-        token = expected.token
+    _, cycle = compare([GoldenDevice(image), CycleDevice(image, poison=1)], image, [1], image.context, tensors=True)
+    assert (cycle.tokens, cycle.cycles, cycle.tensors) == ([], [], {})
+    compared = {tensor.rpartition(".")[2] for tensor in cycle.compared}
     assert {"q", "k", "q8", "o8", "x"} <= compared
 
 
