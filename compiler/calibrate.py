@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.float_model import FloatModel, rope_tables
+from compiler.head_norms import usable
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -30,6 +31,7 @@ class LayerActivations:
         q: (tokens, heads, head_dim) and k: (tokens, kv_heads, head_dim), rotated; v: (tokens, kv_heads, head_dim).
         o: (tokens, heads, head_dim) attention's output.
         gate, up: (tokens, hidden) before SiLU and product.
+        q_peak: (heads, head_dim) and k_peak: (kv_heads, head_dim), largest magnitudes before a normalisation of heads.
     """
 
     attention_x: Float32
@@ -40,6 +42,8 @@ class LayerActivations:
     ffn_x: Float32
     gate: Float32
     up: Float32
+    q_peak: Float32
+    k_peak: Float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +85,23 @@ class _Batch:
         self.keys, self.values = np.zeros(cache, np.float32), np.zeros(cache, np.float32)
         self.records: list[list[tuple[Float32, ...]]] = [[] for _ in range(shape.layers)]
         self.final: list[Float32] = []
+        self.peaks = [[np.zeros((heads, shape.head_dim), np.float32) for heads in (shape.heads, shape.kv_heads)]
+                      for _ in range(shape.layers)]
 
     def _rotate(self, x: Float32, position: int) -> Float32:
         cos, sin = self.cos[position], self.sin[position]
         even, odd = x[..., 0::2], x[..., 1::2]
         return np.stack((even * cos - odd * sin, even * sin + odd * cos), axis=-1).reshape(x.shape)
+
+    def _heads(self, i: int, which: int, y: Float32, position: int) -> Float32:
+        """Queries (which 0) or keys (1), normalised where the model does that, and rotated."""
+        peak = self.peaks[i][which]
+        heads = y.reshape(len(y), *peak.shape)
+        np.maximum(peak, np.abs(heads).max(axis=0), out=peak)
+        gain = (self.model.q_norm, self.model.k_norm)[which]
+        if gain is not None:
+            heads = normalise(heads, self.model.traits.norm_epsilon) * usable(gain[i]).astype(np.float32)
+        return self._rotate(heads, position)
 
     def step(self, tokens: npt.NDArray[np.int64], position: int) -> Float32:
         """Logits (sequences, vocab) after one more token of each sequence."""
@@ -96,8 +112,7 @@ class _Batch:
             normed = normalise(x, epsilon) * m.attention_norm[i]
             y = [normed @ w[i].T + (0.0 if bias is None else bias[i])
                  for w, bias in ((m.wq, m.q_bias), (m.wk, m.k_bias), (m.wv, m.v_bias))]
-            q = self._rotate(y[0].reshape(rows, shape.heads, -1), position)
-            k = self._rotate(y[1].reshape(rows, shape.kv_heads, -1), position)
+            q, k = self._heads(i, 0, y[0], position), self._heads(i, 1, y[1], position)
             v = y[2].reshape(rows, shape.kv_heads, -1)
             self.keys[i, :, :, position], self.values[i, :, :, position] = k, v
             # (rows, kv_heads, queries_per_kv, positions)
@@ -136,8 +151,9 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
         tokens[0] = logits[0].argmax()
     names = ("attention_x", "q", "k", "v", "o", "ffn_x", "gate", "up")
     layers = tuple(
-        LayerActivations(**{n: np.concatenate(t) for n, t in zip(names, zip(*steps, strict=True), strict=True)})
-        for steps in batch.records
+        LayerActivations(**{n: np.concatenate(t) for n, t in zip(names, zip(*steps, strict=True), strict=True)},
+                         q_peak=peaks[0], k_peak=peaks[1])
+        for steps, peaks in zip(batch.records, batch.peaks, strict=True)
     )
     return Activations(
         layers=layers, final_x=np.concatenate(batch.final), logit_peak=peak, sequences=sequences,

@@ -101,11 +101,27 @@ class Layout:
     attention_act: int
     hidden_act: int
     onehot_act: int
+    head_passes: dict[str, tuple[tuple[int, int], ...]]  # of wq and wk where heads are normalised, see `head_blocks`
+    head_params: dict[str, int]  # parameter row of the first of them
 
     def of(self, sequence: int) -> Layout:
         """The layout with a sequence's own addresses."""
         moved = {name: getattr(self, name) + sequence * step for name, step in self.pitch.items()}
         return replace(self, sequence=sequence, **moved)
+
+    @property
+    def norm_registers(self) -> int:
+        """Heads of q or k that can be normalised at once, with the registers of a wave; 0: the machine cannot.
+
+        Two heads in a block take neighbouring registers; the first of the two has an even number.
+        """
+        g, wave = self.geometry, self.wave * self.geometry.shape.queries_per_kv
+        if all(len({head for at, head in passes if at == block}) == 1
+               for passes in self.head_passes.values() for block, _ in passes):
+            return wave
+        if g.config.groups != 2 or g.padded_head % g.config.group_lanes:
+            return 0
+        return wave if wave >= g.shape.heads else wave - wave % 2
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -165,6 +181,11 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     if biased:  # one step: the first one-hot activation picks them
         for name in ("wk", "wq", "wv"):
             matrix(f"bias {name[1]}", matrices[name].outputs, np.zeros(1, np.int64))
+    # Where heads are normalised: a parameter row for each head in each block, the only ones of q and k that differ.
+    normed = {name: heads for name, heads in (("wq", shape.heads), ("wk", shape.kv_heads))
+              if model.layers[0].head_q is not None}
+    head_passes = {name: head_blocks(g, heads) for name, heads in normed.items()}
+    head_params = {name: param.take(f"norm {name[1]}", len(passes)) for name, passes in head_passes.items()}
     attention_param = param.take("attention", shape.queries_per_kv * g.value_blocks)
     matrix("wo", x, g.attention_map())
     steps = ceil_div(shape.dim, taps)
@@ -215,7 +236,14 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         geometry=g, sequences=sequences, pitch=pitch, matrices=matrices, bank=bank, param=param, vector=vector, act=act,
         constant=constant, layer_rows=layer_rows, layer_params=layer_params, embed_row=embed_row,
         embed_param=embed_param, attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks,
-        wave=wave, score_rows=score_rows, onehot_act=onehot_act, **private)
+        head_passes=head_passes, head_params=head_params, wave=wave, score_rows=score_rows, onehot_act=onehot_act, **private)
+
+
+def head_blocks(g: Geometry, heads: int) -> tuple[tuple[int, int], ...]:
+    """(block, head) of every block of q or k and every head that it has lanes of, in order."""
+    return tuple((block, head) for block in range(ceil_div(heads * g.padded_head, g.config.lanes))
+                 for head in range(block * g.config.lanes // g.padded_head,
+                                   min(heads, ((block + 1) * g.config.lanes - 1) // g.padded_head + 1)))
 
 
 def head_registers(config: Config, sequences: int, chunks: int) -> int:
@@ -244,6 +272,9 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
         found.append(f"chunks of the hidden vector end at {model.hidden_chunks[:-1]}, not at multiples of {whole}")
     if model.norm_bias >= 1 << (bits := SCALAR.by_name["bias"].bits(config)):
         found.append(f"the norms' epsilon is {model.norm_bias} beside a sum of squares, its immediate has {bits} bits")
+    if layout.head_passes and not layout.norm_registers:
+        found.append(f"heads of {layout.geometry.padded_head} lanes share a block of {config.lanes}, and "
+                     f"{config.groups} lane groups cannot normalise each by its own factor")
     room = head_registers(config, layout.sequences, len(layout.hidden_chunks))
     heads = layout.wave * shape.queries_per_kv
     if heads > room:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from compiler.emit import Emitter, Value
 from compiler.ir import Count, Operation, Section
 from compiler.layout import Layout, Matrix
-from compiler.quantise import SOFTMAX_ADJUST
+from compiler.quantise import NORM_ADJUST, SOFTMAX_ADJUST
 from compiler.quantised import QuantisedModel
 from compiler.style import Style
 from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
@@ -73,28 +73,62 @@ class _Lowering(Emitter):
             if matrix.name == "wv":
                 self.value(matrix, block, slot)
             else:
-                self.rotated(matrix, block, slot)
+                self.projected(matrix, block, slot)
 
-    def rotated(self, matrix: Matrix, block: int, slot: int) -> None:
-        """A block of q or k leaves its accumulator: keep it wide, rotate it, store it."""
-        layout, g, cfg, shifts = self.layout, self.g, self.cfg, self.model.shifts
-        query = matrix.name == "wq"
-        wide = self.wide(matrix.name, block)
+    def projected(self, matrix: Matrix, block: int, slot: int) -> None:
+        """A block of q or k leaves its accumulator: keep it wide, normalise its heads, rotate and store what is done."""
+        shifts, query, wide = self.model.shifts, matrix.name == "wq", self.wide(matrix.name, block)
         self.requantise(matrix, block, slot, shifts.q if query else shifts.k, matrix.name, factor2=Factor2.SCALAR,
                         scalar=self.rms_attention, dst=wide, write=1, **self.bias(matrix.name, block))
+        passes = self.layout.head_passes.get(matrix.name)
+        if passes is None:
+            self.rotated(matrix, block)
+            return
+        cfg, g, pool = self.cfg, self.g, self.layout.norm_registers
+        s1, s2, _ = shifts.head_q if query else shifts.head_k
+        for at, (where, head) in enumerate(passes):
+            if where != block:
+                continue
+            number = head % pool
+            self.vector(f"head square {matrix.name[1]}[{block}.{head}]", source=Source.MEM, src=wide,
+                        factor1=Factor1.UNSIGNED, param=self.layout.head_params[matrix.name] + at, s1=s1,
+                        factor2=Factor2.SQUARE, s2=s2, reduce=Reduce.SUM, target=self.head_target + number,
+                        first=int(block == head * g.padded_head // cfg.lanes))
+            if block < ((head + 1) * g.padded_head - 1) // cfg.lanes:
+                continue
+            self.scalar(f"head rsqrt {matrix.name[1]}[{head}]", ScalarFunction.RSQRT, reduce=self.head_target + number,
+                        dst=self.head_scalar + number, bias=shifts.head_bias, adjust=NORM_ADJUST)
+            for other in dict.fromkeys(where for where, one in passes if one == head):
+                if max(one for where, one in passes if where == other) == head:
+                    self.rotated(matrix, other)
+
+    def normalised(self, name: str, block: int, head: int | None = None) -> dict[str, Value]:
+        """Fields of a rotation that multiplies by 1/rms: of one head, or of each lane group's."""
+        heads = [one for where, one in self.layout.head_passes.get(name, ()) if where == block]
+        if not heads:
+            return {}
+        shifts, first = self.model.shifts, heads[0] if head is None else head
+        return {"factor2": Factor2.SCALAR, "scalar": self.head_scalar + first % self.layout.norm_registers,
+                "grouped": int(head is None and len(heads) > 1),
+                "s2": (shifts.head_q if name == "wq" else shifts.head_k)[2]}
+
+    def rotated(self, matrix: Matrix, block: int) -> None:
+        """A block of q or k is rotated, normalised if it is to be, and stored."""
+        layout, g, cfg, shifts = self.layout, self.g, self.cfg, self.model.shifts
+        query, wide = matrix.name == "wq", self.wide(matrix.name, block)
         rotate: dict[str, Value] = {
             "source": Source.MEM, "src": wide, "rotate": 1, "repeat": 1, "rope": 1,
             "param": layout.rope_param + block % g.rope_period, "factor1": Factor1.SIGNED, "s1": 7,
             "s3": shifts.rotate_q_s3 if query else shifts.rotate_k_s3}
         if query:
-            self.vector(f"rotate q[{block}]", **rotate, store=Store.ACT, dst=layout.q_act + block)
+            self.vector(f"rotate q[{block}]", **rotate, **self.normalised("wq", block), store=Store.ACT, dst=layout.q_act + block)
             return
         for piece in range(max(1, cfg.lanes // cfg.taps)):
             element = block * cfg.lanes + piece * cfg.taps
             head, word = element // g.padded_head, element % g.padded_head // cfg.taps
             if head < g.shape.kv_heads:
                 chunk = piece if cfg.lanes >= cfg.taps else element % cfg.taps // cfg.lanes
-                self.vector(f"rotate k[{block}.{piece}]", **rotate, store=Store.KEYS, chunk=chunk,
+                self.vector(f"rotate k[{block}.{piece}]", **rotate, **self.normalised("wk", block, head), store=Store.KEYS, chunk=chunk,
                             dst=layout.key_row + head * g.key_rows + word)
 
     def value(self, matrix: Matrix, block: int, slot: int) -> None:

@@ -17,7 +17,8 @@ _SIGNED = ("embed", "rope_cos", "rope_sin")
 _PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
 _LINEARS = tuple(item.name for item in fields(Layer) if item.type == "Linear")
 _BIASES = tuple(item.name for item in fields(Layer) if item.type == "Linear | None")
-_LAYER_SHIFTS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS, *_BIASES))
+_HEADS = tuple(item.name for item in fields(Layer) if item.type == "UInt8 | None")
+_LAYER_SHIFTS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS, *_BIASES, *_HEADS))
 
 
 def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
@@ -35,6 +36,9 @@ def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
         for name in _BIASES:
             if (bias := getattr(layer, name)) is not None:
                 linear(f"layer{number}.{name}", bias)
+        for name in _HEADS:
+            if (inverse := getattr(layer, name)) is not None:
+                tensors[f"layer{number}.{name}"] = inverse
     description: dict[str, Any] = {name: getattr(model, name) for name in _PLAIN}
     description |= {
         "shape": asdict(model.shape), "shifts": asdict(model.shifts), "hidden_chunks": list(model.hidden_chunks),
@@ -70,6 +74,8 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
         members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
         members |= {name: linear(f"layer{number}.{name}", (linears[f"w{name[-1]}"][0], 1))
                     for name in _BIASES if f"layer{number}.{name}.weights" in tensors}
+        members |= {name: take(f"layer{number}.{name}", False, (linears[f"w{name[-1]}"][0],))
+                    for name in _HEADS if f"layer{number}.{name}" in tensors}
         members |= {name: tuple(cast("list[int]", value)) if isinstance(value, list) else value  # JSON knows no tuples
                     for name, value in shifts.items()}
         if len(members["score_shifts"]) != shape.kv_heads:

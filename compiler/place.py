@@ -99,6 +99,12 @@ def params(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.uint8]:
             put(base + layout.matrices[name].param, linear.multiplier, layout.matrices[name].outputs)
         for name, bias in _biases(layer).items():
             put(base + layout.matrices[name].param, bias.multiplier, layout.matrices[name].outputs)
+        for name, inverse in (("wq", layer.head_q), ("wk", layer.head_k)):
+            for at, (block, head) in enumerate(layout.head_passes.get(name, ())):
+                outputs = layout.matrices[name].outputs[block * lanes:][:lanes]
+                mine = outputs // g.shape.head_dim == head  # padding is -1, of no head
+                assert inverse is not None
+                put(base + layout.head_params[name] + at, inverse, np.where(mine, outputs, -1))
         vectors = g.shape.queries_per_kv * g.value_blocks
         put(base + layout.attention_param, layer.attention, g.attention_map()[:vectors * lanes])
     return memory

@@ -17,6 +17,7 @@ from compiler.calibrate import Activations, calibrate
 from compiler.errors import InputError
 from compiler.float_model import FloatModel
 from compiler.fold import FoldedModel, fold, residual_basis
+from compiler.head_norms import HeadNorm, head_norm, usable
 from compiler.quantised import Int8, Shape, UInt8
 from compiler.rotary import rotary_tables
 from compiler.scales import Scales, choose_scales
@@ -43,9 +44,6 @@ def check_supported(model: FloatModel) -> None:
     if traits.experts:
         raise InputError(f"this model routes each token to {traits.experts_used} of {traits.experts} experts, "
                          "which the machine cannot do yet; only `sim.reference` runs it")
-    if model.q_norm is not None or model.k_norm is not None:
-        raise InputError("this model normalises each head of q and k, which the machine cannot do yet; "
-                         "only `sim.reference` runs it")
     if traits.window is not None and traits.window < context:
         raise InputError(f"this model attends to {traits.window} of {context} positions, which the machine cannot do "
                          "yet; only `sim.reference` runs it")
@@ -76,6 +74,8 @@ class Prepared:
     attention: multipliers from v's scale to o's, a layer each; attention_bits: behind their binary point.
     chunks: ends of the chunks of the hidden vector. square: s2 of the sum of squares. value_s3: s3 of v.
     cos, sin, radius: see compiler.rotary.rotary_tables.
+    units: of q and of k, (heads, head_dim) a layer: the 16-bit value of a projection of 1.
+    head_norms: of q and k, where the model has such.
     matrices: of each operation the real matrix between its integers, one a layer.
     """
 
@@ -92,6 +92,8 @@ class Prepared:
     cos: Int8
     sin: Int8
     radius: Float64
+    units: dict[str, list[Float64]]
+    head_norms: dict[str, HeadNorm]
     matrices: dict[str, list[Float64]]
 
 
@@ -112,11 +114,14 @@ def prepare(model: FloatModel, activations: Activations | None = None, *, chunk:
     logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
     cos, sin, radius = rotary_tables(shape, model.traits.rope)
     value_s3 = 0 if model.v_bias is None else VALUE_SHIFT
+    head_norms = _head_norms(model, activations, scales, radius)
+    units = {name: head_norms[name].units if name in head_norms
+             else [wide_units(radius) / getattr(scale, name) for scale in scales.layers] for name in ("q", "k")}
     return Prepared(
         activations=activations, basis=basis, folded=folded, scales=scales, attention=attention,
         attention_bits=attention_bits, chunks=(*range(chunk, shape.hidden, chunk), shape.hidden), square=square,
-        logit_scale=logit_scale, value_s3=value_s3, cos=cos, sin=sin, radius=radius,
-        matrices=_matrices(folded, scales, square, logit_scale, radius, value_s3))
+        logit_scale=logit_scale, value_s3=value_s3, cos=cos, sin=sin, radius=radius, units=units, head_norms=head_norms,
+        matrices=_matrices(folded, scales, square, logit_scale, units, value_s3))
 
 
 def wide_units(radius: Float64) -> Float64:
@@ -125,8 +130,19 @@ def wide_units(radius: Float64) -> Float64:
     return 2.0 ** (WIDE_SHIFT + ROPE_SHIFT) / np.repeat(radius, 2)
 
 
+def _head_norms(model: FloatModel, activations: Activations, scales: Scales, radius: Float64) -> dict[str, HeadNorm]:
+    """The normalisations of heads, of q and of k; none where the model has none."""
+    if model.q_norm is None or model.k_norm is None:
+        return {}
+    return {name: head_norm(
+        usable(gain), [getattr(scale, name) for scale in scales.layers],
+        [getattr(layer, f"{name}_peak") for layer in activations.layers], radius, model.traits.norm_epsilon,
+        one=RSQRT_ONE, wide=2.0 ** (WIDE_SHIFT + ROPE_SHIFT), most=WIDE_MAX / HEADROOM)
+        for name, gain in (("q", model.q_norm), ("k", model.k_norm))}
+
+
 def _matrices(
-    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, radius: Float64, value_s3: int
+    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, units: dict[str, list[Float64]], value_s3: int
 ) -> dict[str, list[Float64]]:
     """For each operation M in every layer, with all scales and fixed factors of docs/numerics.md inside."""
     dim = folded.basis.shape[0]
@@ -135,10 +151,9 @@ def _matrices(
     found: dict[str, list[Float64]] = {name: [] for name in ("q", "k", "v", "o", "gate", "up", "down")}
     for i, (w, scale) in enumerate(zip(folded.layers, scales.layers, strict=True)):
         attention_x, ffn_x = (2.0 ** scales.x_shifts[2 * i + block] for block in (0, 1))
-        wide = wide_units(radius)
         hidden = scale.hidden / scales.stream[i]
-        found["q"].append(w.wq * (norm * attention_x * (wide / scale.q).reshape(-1, 1)))
-        found["k"].append(w.wk * (norm * attention_x * (wide / scale.k).reshape(-1, 1)))
+        found["q"].append(w.wq * (norm * attention_x * units["q"][i].reshape(-1, 1)))
+        found["k"].append(w.wk * (norm * attention_x * units["k"][i].reshape(-1, 1)))
         found["v"].append(w.wv * (norm * attention_x * 2.0**value_s3 / scale.v.reshape(-1, 1)))
         found["o"].append(w.wo * (scale.o.reshape(-1) / scales.stream[i]))
         found["gate"].append(w.w1 * (norm * ffn_x / GATE_UNIT))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from compiler.calibrate import Activations, silu
 from compiler.float_model import FloatModel
+from compiler.head_norms import common_bias
 from compiler.prepare import (
     HEADROOM,
     HIDDEN_CHUNK,
@@ -25,7 +26,6 @@ from compiler.prepare import (
     WIDE_SHIFT,
     Prepared,
     prepare,
-    wide_units,
 )
 from compiler.quantised import Layer, Linear, QuantisedModel, Shifts
 from compiler.scales import Scales
@@ -170,7 +170,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
 def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
     """Round what was prepared."""
     shape, scales, square = model.shape, prepared.scales, prepared.square
-    bias, bias_shifts = _biases(model, scales, prepared.radius, prepared.value_s3)
+    bias, bias_shifts = _biases(model, prepared)
     inputs = _inputs(prepared.activations, scales, prepared.basis, prepared.chunks)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
@@ -197,6 +197,7 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
                 score_shifts=scales.score_shifts[i],
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
                 **{name: every[i] for name, every in bias.items()},
+                **{f"head_{name}": norm.inverse[i].reshape(-1) for name, norm in prepared.head_norms.items()},
             )
             for i in range(shape.layers)
         ),
@@ -213,6 +214,8 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
             attention=(0, ATTENTION_S1, RECIP_BITS + prepared.attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
             value_s3=prepared.value_s3, **bias_shifts,
+            **{f"head_{name}": norm.shifts for name, norm in prepared.head_norms.items()},
+            head_bias=common_bias([*prepared.head_norms.values()]) if prepared.head_norms else 1,
         ),
         hidden_chunks=prepared.chunks,
         logit_scale=prepared.logit_scale,
@@ -228,16 +231,15 @@ def _without_negative(s0: int, s1: int, s2: int) -> tuple[int, int, int]:
     return max(s0, 0), s1, s2
 
 
-def _biases(model: FloatModel, scales: Scales, radius: Float64,
-            value_s3: int) -> tuple[dict[str, list[Linear]], dict[str, int]]:
+def _biases(model: FloatModel, prepared: Prepared) -> tuple[dict[str, list[Linear]], dict[str, int]]:
     """Integers and shifts of the biases, by their names in `Layer` and `Shifts`; none where the model has none."""
     if model.q_bias is None or model.k_bias is None or model.v_bias is None:
         return {}, {}
     heads = model.shape.head_dim
     units: dict[str, tuple[Float, list[Float64]]] = {
-        "bias_q": (model.q_bias, [wide_units(radius) / scale.q for scale in scales.layers]),
-        "bias_k": (model.k_bias, [wide_units(radius) / scale.k for scale in scales.layers]),
-        "bias_v": (model.v_bias, [2.0**value_s3 / scale.v for scale in scales.layers])}
+        "bias_q": (model.q_bias, prepared.units["q"]),
+        "bias_k": (model.k_bias, prepared.units["k"]),
+        "bias_v": (model.v_bias, [2.0**prepared.value_s3 / scale.v for scale in prepared.scales.layers])}
     found: dict[str, list[Linear]] = {}
     shifts: dict[str, int] = {}
     for name, (values, per_layer) in units.items():

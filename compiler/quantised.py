@@ -73,6 +73,9 @@ class Layer:
     bias_q: Linear | None = None
     bias_k: Linear | None = None
     bias_v: Linear | None = None
+    # Where heads are normalised: (outputs,) parameters of the sum of squares, about 1/gain; else None.
+    head_q: UInt8 | None = None
+    head_k: UInt8 | None = None
     stream_shift: int = 0  # after the feed-forward norm has read x: x = sat16(rshift(x, shift)), where the stream grows
 
 
@@ -98,6 +101,10 @@ class Shifts:
     bias_k: int = 0
     bias_v: int = 0
     value_s3: int = 0
+    # Of normalised heads of q and k: s1 and s2 of the squares, s2 of the rotation; and what is added to the sum.
+    head_q: tuple[int, int, int] = (0, 0, 0)
+    head_k: tuple[int, int, int] = (0, 0, 0)
+    head_bias: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

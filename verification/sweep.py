@@ -78,10 +78,11 @@ class Outcome:
 def model_of(seed: int, number: int) -> tuple[QuantisedModel, str]:
     """A model of the sweep, the same for all presets, and its description."""
     rng = random.Random(f"{seed}-{number}")
-    shape, tied, biases = random_shape(rng), rng.random() < 0.3, rng.random() < 0.3
+    shape, tied, biases, norms = random_shape(rng), *(rng.random() < 0.3 for _ in range(3))
     words = (" ".join(f"{name} {value}" for name, value in asdict(shape).items())
-             + ", tied" * tied + ", with biases" * biases)
-    return quantise(random_float_model(shape, seed=rng.randrange(1 << 32), tied=tied, biases=biases)), words
+             + ", tied" * tied + ", with biases" * biases + ", with head norms" * norms)
+    return quantise(random_float_model(shape, seed=rng.randrange(1 << 32), tied=tied, biases=biases,
+                                       head_norms=norms)), words
 
 
 def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:

@@ -48,6 +48,8 @@ class _Layer:
     def __init__(self, layer: Layer) -> None:
         self.q, self.k, self.v, self.o = (_Matrix(m) for m in (layer.wq, layer.wk, layer.wv, layer.wo))
         self.gate, self.up, self.down = (_Matrix(m) for m in (layer.w1, layer.w3, layer.w2))
+        self.inverse = {name: None if one is None else one.astype(np.int64)
+                        for name, one in (("q", layer.head_q), ("k", layer.head_k))}
         self.attention: Int = layer.attention.astype(np.int64)
         self.biases = {name: Bias(one.weights[:, 0].astype(np.int64), one.multiplier.astype(np.int64))
                        for name, one in (("q", layer.bias_q), ("k", layer.bias_k), ("v", layer.bias_v))
@@ -82,6 +84,23 @@ def rotate(y: Int, cos: Int, sin: Int, s3: int) -> Int:
     held = p.finish(p.factor(y, np.repeat(cos, 2), s1=ROPE_SHIFT))
     z = p.finish(p.factor(swapped, signed, s1=ROPE_SHIFT) + held)
     return p.output8(z, s3=s3)
+
+
+def normalised_rotation(y: Int, inverse: Int, cos: Int, sin: Int, s3: int, shifts: tuple[int, int, int],
+                        bias: int) -> tuple[Int, Int]:
+    """Step 4 where heads are normalised: q8 or k8, and for each head the sum of squares and 1/rms."""
+    signed, s1, square, s2 = np.stack((-sin, sin), axis=-1).reshape(-1), *shifts
+    rows, norms = list[Int](), list[list[int]]()
+    for head, gains in zip(y, inverse, strict=True):
+        t = p.factor(head, gains, s1=s1)
+        total = p.reduce_sum(p.scale(t, t, s2=square))
+        r = p.rsqrt(total, bias=bias, adjust=NORM_ADJUST)
+        shift, swapped = s2 + r.exponent, head.reshape(-1, 2)[:, ::-1].reshape(-1)
+        held = p.finish(p.scale(p.factor(head, np.repeat(cos, 2), s1=ROPE_SHIFT), r.mantissa, s2=shift))
+        z = p.finish(p.scale(p.factor(swapped, signed, s1=ROPE_SHIFT), r.mantissa, s2=shift) + held)
+        rows.append(p.output8(z, s3=s3))
+        norms.append([total, *r])
+    return np.array(rows), np.array(norms)
 
 
 def softmax(scores: Int) -> tuple[Int, int, Scalar]:
@@ -181,6 +200,16 @@ class Golden:
         kept[f"{name}.x8"], kept[f"{name}.norm"] = x8, np.array([total, *r])
         return x8, r
 
+    def _rotate(self, name: str, inverse: Int | None, y: Int, s3: int, shifts: tuple[int, int, int],
+                kept: Trace) -> Int:
+        """q8 or k8, of heads that are normalised where there is an `inverse`."""
+        cos, sin = self._cos[self.position], self._sin[self.position]
+        if inverse is None:
+            return rotate(y, cos, sin, s3)
+        made, kept[f"{name}.norm"] = normalised_rotation(
+            y, inverse.reshape(y.shape), cos, sin, s3, shifts, self.model.shifts.head_bias)
+        return made
+
     def _attention(self, i: int, x: Int, kept: Trace) -> Int:
         shape, shifts, layer, position = self.shape, self.model.shifts, self._layers[i], self.position
         name = f"layer{i}"
@@ -192,8 +221,8 @@ class Golden:
         k = add_bias(k, layer.biases.get("k"), shifts.bias_k)
         v8 = p.output8(p.finish(add_bias(v, layer.biases.get("v"), shifts.bias_v)), s3=shifts.value_s3)
         q, k = p.finish(q).reshape(shape.heads, -1), p.finish(k).reshape(shape.kv_heads, -1)
-        q8 = rotate(q, self._cos[position], self._sin[position], shifts.rotate_q_s3)
-        k8 = rotate(k, self._cos[position], self._sin[position], shifts.rotate_k_s3)
+        q8 = self._rotate(f"{name}.q", layer.inverse["q"], q, shifts.rotate_q_s3, shifts.head_q, kept)
+        k8 = self._rotate(f"{name}.k", layer.inverse["k"], k, shifts.rotate_k_s3, shifts.head_k, kept)
         kept |= {f"{name}.q": q, f"{name}.k": k, f"{name}.v8": v8, f"{name}.q8": q8, f"{name}.k8": k8}
         self._keys[i, :, position], self._values[i, :, position] = k8, v8.reshape(shape.kv_heads, -1)
 

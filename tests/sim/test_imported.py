@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile_model
+from compiler.float_model import FloatModel
+from compiler.head_norms import usable
 from compiler.model_tensors import flatten_model, restore_model
 from compiler.quantise import biases, quantise
-from compiler.quantised import Shape
+from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model
 from rtl.config import PRESETS, preset
 from sim import cli
@@ -28,7 +30,7 @@ from tests.compiler.importers.test_gguf import write as write_gguf
 SMALL = Case(architecture="LlamaForCausalLM", model=random_float_model(
     Shape(dim=10, hidden=12, layers=1, heads=2, kv_heads=1, head_dim=6, vocab=48, context=8)))
 RUNS = ("llama", "llama, tied, MHA", "llama, MQA, wide heads", "llama 3", "llama, linear", "mistral, no window",
-        "qwen2")
+        "qwen2", "qwen3")
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -86,17 +88,76 @@ BIASED = {"GQA": Shape(dim=12, hidden=18, layers=2, heads=4, kv_heads=2, head_di
           "MQA": Shape(dim=10, hidden=7, layers=1, heads=3, kv_heads=1, head_dim=10, vocab=13, context=9)}
 
 
-@pytest.mark.parametrize("shape", BIASED)
-@pytest.mark.parametrize("name", PRESETS)
-def test_biases_are_the_same_on_golden_and_cycle(name: str, shape: str) -> None:
+def same_on_golden_and_cycle(name: str, model: QuantisedModel) -> None:
     """With noise in all memory that no correct program depends on; tensors too."""
-    model = quantise(random_float_model(BIASED[shape], 3, biases=True))
     # The smallest machine's few dynamic values hold waits of models so small for one bucket only.
     image = replace(compile_model(model, preset(name), context=8 if name == "icebreaker" else None), model=model)
     _, cycle = compare([GoldenDevice(image), CycleDevice(image, poison=1)], image, [1], image.context, tensors=True)
     assert (cycle.tokens, cycle.cycles, cycle.tensors) == ([], [], {})
     compared = {tensor.rpartition(".")[2] for tensor in cycle.compared}
     assert {"q", "k", "q8", "o8", "x"} <= compared
+
+
+@pytest.mark.parametrize("shape", BIASED)
+@pytest.mark.parametrize("name", PRESETS)
+def test_biases_are_the_same_on_golden_and_cycle(name: str, shape: str) -> None:
+    same_on_golden_and_cycle(name, quantise(random_float_model(BIASED[shape], 3, biases=True)))
+
+
+NORMED = {**BIASED, "spans": Shape(dim=20, hidden=20, layers=2, heads=3, kv_heads=3, head_dim=20, vocab=19, context=10)}
+
+
+@pytest.mark.parametrize("shape", NORMED)
+@pytest.mark.parametrize("name", PRESETS)
+def test_head_norms_are_the_same_on_golden_and_cycle(name: str, shape: str) -> None:
+    """Heads that share a block, end within one, and span several; biases before the norm in one of them."""
+    same_on_golden_and_cycle(name, quantise(random_float_model(
+        NORMED[shape], 3, head_norms=True, biases=shape == "GQA")))
+
+
+def wrong_norms(model: FloatModel, bug: str) -> FloatModel:
+    """The model with a seeded bug in its head norms."""
+    q, k = model.q_norm, model.k_norm
+    assert q is not None and k is not None
+    match bug:
+        case "none":
+            return replace(model, q_norm=None, k_norm=None)
+        case "no gain":
+            return replace(model, q_norm=np.ones_like(q), k_norm=np.ones_like(k))
+        case "pairs swapped":
+            return replace(model, q_norm=q.reshape(len(q), -1, 2)[..., ::-1].reshape(q.shape))
+        case _:
+            return replace(model, q_norm=q[:, ::-1].copy())
+
+
+@pytest.mark.parametrize("bug", ["none", "no gain", "pairs swapped", "reversed"])
+def test_wrong_head_norms_show(bug: str) -> None:
+    """Beside the float reference, on fixed tokens: the right integers are near, a seeded bug is not."""
+    model = CASES["qwen3"].model
+    reference, integers = Reference(model), [quantise(one) for one in (model, wrong_norms(model, bug))]
+    goldens, expected, found = [Golden(one) for one in integers], list[Any](), (list[Any](), list[Any]())
+    for token in np.random.default_rng(1).integers(0, model.shape.vocab, model.shape.context).tolist():
+        expected.append(reference.step(token).astype(np.float64))
+        for golden, one, logits in zip(goldens, integers, found, strict=True):
+            golden.step(token)
+            logits.append(golden.logits * one.logit_scale)
+    right, bad = (float(np.square(np.array(one) - expected).mean() / np.square(expected).mean()) ** 0.5
+                  for one in found)
+    assert right < 0.06
+    assert bad > 2 * right
+
+
+def test_head_norms_travel_with_the_image() -> None:
+    model = quantise(random_float_model(NORMED["MQA"], 3, head_norms=True))
+    again = restore_model(*flatten_model(model))
+    assert again.shifts == model.shifts
+    for name in ("head_q", "head_k"):
+        assert np.array_equal(getattr(model.layers[0], name), getattr(again.layers[0], name))
+
+
+def test_no_gain_of_a_head_norm_is_too_small() -> None:
+    gains = np.array([[-2.0, 0.0, 0.01, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    assert usable(gains).tolist() == [[-2.0, 2 / 64, 2 / 64, 1.0], [1.0, 1.0, 1.0, 1.0]]
 
 
 @pytest.mark.parametrize("which", ["bias_q", "bias_k", "bias_v"])
