@@ -236,7 +236,8 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         geometry=g, sequences=sequences, pitch=pitch, matrices=matrices, bank=bank, param=param, vector=vector, act=act,
         constant=constant, layer_rows=layer_rows, layer_params=layer_params, embed_row=embed_row,
         embed_param=embed_param, attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks,
-        head_passes=head_passes, head_params=head_params, wave=wave, score_rows=score_rows, onehot_act=onehot_act, **private)
+        head_passes=head_passes, head_params=head_params, wave=wave, score_rows=score_rows, onehot_act=onehot_act,
+        **private)
 
 
 def head_blocks(g: Geometry, heads: int) -> tuple[tuple[int, int], ...]:

@@ -76,7 +76,7 @@ class _Lowering(Emitter):
                 self.projected(matrix, block, slot)
 
     def projected(self, matrix: Matrix, block: int, slot: int) -> None:
-        """A block of q or k leaves its accumulator: keep it wide, normalise its heads, rotate and store what is done."""
+        """A block of q or k leaves its accumulator: keep it wide, normalise its heads, rotate what is done."""
         shifts, query, wide = self.model.shifts, matrix.name == "wq", self.wide(matrix.name, block)
         self.requantise(matrix, block, slot, shifts.q if query else shifts.k, matrix.name, factor2=Factor2.SCALAR,
                         scalar=self.rms_attention, dst=wide, write=1, **self.bias(matrix.name, block))
@@ -121,15 +121,16 @@ class _Lowering(Emitter):
             "param": layout.rope_param + block % g.rope_period, "factor1": Factor1.SIGNED, "s1": 7,
             "s3": shifts.rotate_q_s3 if query else shifts.rotate_k_s3}
         if query:
-            self.vector(f"rotate q[{block}]", **rotate, **self.normalised("wq", block), store=Store.ACT, dst=layout.q_act + block)
+            self.vector(f"rotate q[{block}]", **rotate, **self.normalised("wq", block), store=Store.ACT,
+                        dst=layout.q_act + block)
             return
         for piece in range(max(1, cfg.lanes // cfg.taps)):
             element = block * cfg.lanes + piece * cfg.taps
             head, word = element // g.padded_head, element % g.padded_head // cfg.taps
             if head < g.shape.kv_heads:
                 chunk = piece if cfg.lanes >= cfg.taps else element % cfg.taps // cfg.lanes
-                self.vector(f"rotate k[{block}.{piece}]", **rotate, **self.normalised("wk", block, head), store=Store.KEYS, chunk=chunk,
-                            dst=layout.key_row + head * g.key_rows + word)
+                self.vector(f"rotate k[{block}.{piece}]", **rotate, **self.normalised("wk", block, head),
+                            store=Store.KEYS, chunk=chunk, dst=layout.key_row + head * g.key_rows + word)
 
     def value(self, matrix: Matrix, block: int, slot: int) -> None:
         """A block of v leaves its accumulator for the transposed V cache."""

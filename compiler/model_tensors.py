@@ -18,7 +18,8 @@ _PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
 _LINEARS = tuple(item.name for item in fields(Layer) if item.type == "Linear")
 _BIASES = tuple(item.name for item in fields(Layer) if item.type == "Linear | None")
 _HEADS = tuple(item.name for item in fields(Layer) if item.type == "UInt8 | None")
-_LAYER_SHIFTS = tuple(item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS, *_BIASES, *_HEADS))
+_LAYER_SHIFTS = tuple(
+    item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS, *_BIASES, *_HEADS))
 
 
 def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
