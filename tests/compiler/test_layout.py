@@ -12,7 +12,9 @@ import pytest
 from compiler.errors import InputError
 from compiler.geometry import Geometry, pad_to
 from compiler.layout import Memory, check_fit, lay_out, misfits
+from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel, Shape
+from compiler.random_model import random_float_model
 from rtl.config import PRESETS, preset
 
 SHAPES = [
@@ -156,3 +158,13 @@ def test_an_epsilon_wider_than_its_immediate_is_refused(model: MODELS):
     assert not any("epsilon" in text for text in misfits(wide, lay_out(wide, preset("ulx3s"), 20)))
     fits = replace(wide, norm_bias=255)
     assert not any("epsilon" in text for text in misfits(fits, lay_out(fits, preset("icebreaker"), 20)))
+
+
+def test_heads_that_share_a_block_need_two_lane_groups_to_be_normalised():
+    shape = Shape(dim=16, hidden=16, layers=1, heads=4, kv_heads=2, head_dim=4, vocab=31, context=9)
+    plain, normed = (quantise(random_float_model(shape, head_norms=norms)) for norms in (False, True))
+    config = replace(preset("tiny"), lanes=8, groups=1, tile_lanes=8)
+    message = "heads of 4 lanes share a block of 8, and 1 lane groups cannot normalise each by its own factor"
+    assert message in misfits(normed, lay_out(normed, config, 9))
+    for model, other in ((plain, config), (normed, replace(config, groups=2))):
+        assert not any("share a block" in text for text in misfits(model, lay_out(model, other, 9)))

@@ -147,6 +147,24 @@ def test_wrong_head_norms_show(bug: str) -> None:
     assert bad > 2 * right
 
 
+@pytest.mark.parametrize("gain", [0.002, 0.25, 1.0, 2.0])
+def test_head_norms_of_any_size_stay_near_the_floats(gain: float) -> None:
+    """Small or large, one of them 0 and one four times the others. Larger scores ask more of 8 bits in any model."""
+    base = CASES["qwen3"].model
+    assert base.q_norm is not None
+    uneven = base.q_norm.copy()
+    uneven[:, 0], uneven[:, 1] = 0.0, 4.0
+    model = replace(base, q_norm=uneven * np.float32(gain))
+    reference, quantised = Reference(model), quantise(model)
+    golden, expected, found = Golden(quantised), list[Any](), list[Any]()
+    for token in np.random.default_rng(1).integers(0, model.shape.vocab, model.shape.context).tolist():
+        expected.append(reference.step(token).astype(np.float64))
+        golden.step(token)
+        found.append(golden.logits * quantised.logit_scale)
+    error = float(np.square(np.array(found) - expected).mean() / np.square(expected).mean()) ** 0.5
+    assert error < 0.08, error
+
+
 def test_head_norms_travel_with_the_image() -> None:
     model = quantise(random_float_model(NORMED["MQA"], 3, head_norms=True))
     again = restore_model(*flatten_model(model))
