@@ -7,6 +7,7 @@ and no column is free, the wait is rounded up to one that can be said.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -35,6 +36,12 @@ class Wait:
 MOST_VALUES = 3
 """Dynamic values that one wait may add up."""
 
+MOST_EXACT = 8
+"""The same where a wait must be exact: of a matmul and its partner, and of what closes the loop over layers."""
+
+MOST_SUMS = 10_000
+"""Sums that are looked through for one; with many columns `MOST_EXACT` is out of reach, and rarely needed."""
+
 
 class Columns:
     """The dynamic values: columns over the buckets; column 0 is zero.
@@ -54,6 +61,13 @@ class Columns:
         """How many columns can still be made."""
         return 1 << 30 if self.limit is None else self.limit - len(self.columns)
 
+    @property
+    def most_exact(self) -> int:
+        """Dynamic values that a wait may add up which must be exact."""
+        known = len(self.columns) - 1
+        return max((many for many in range(MOST_VALUES + 1, MOST_EXACT + 1)
+                    if math.comb(known + many - 1, many) <= MOST_SUMS), default=MOST_VALUES)
+
     def find(self, column: Ints) -> int | None:
         """The number of a column with exactly these values."""
         return next((number for number, known in enumerate(self.columns) if np.array_equal(known, column)), None)
@@ -68,14 +82,16 @@ class Columns:
         self.columns.append(column.astype(np.int64))
         return len(self.columns) - 1
 
-    def cover(self, gap: Ints, slack: Ints, reserve: int, nop: int = 1) -> tuple[Wait, Ints]:
+    def cover(self, gap: Ints, slack: Ints, reserve: int, nop: int = 1,
+              most: int = MOST_VALUES) -> tuple[Wait, Ints]:
         """A wait nowhere shorter than `gap`, and its length in each bucket. nop: cycles of a NOP in that queue.
+        most: dynamic values that it may add up.
 
         Where it can be said with the columns there are, one that nowhere exceeds gap + slack; else a new column while
         more than `reserve` are left; else the wait that is late least.
         """
         best: tuple[int, Wait, Ints] | None = None  # (cycles beyond gap + slack over all buckets, wait, length)
-        for many in range(1, MOST_VALUES + 1):
+        for many in range(1, most + 1):
             choices, sums = self._sums(many)
             immediates = np.maximum((many - 1) * nop, (gap - sums).max(axis=1))  # the NOPs' cycles at least
             lengths = sums + immediates[:, None]
@@ -92,18 +108,18 @@ class Columns:
             return Wait(int(gap.min()), self.add(shape)), gap
         return best[1], best[2]
 
-    def cover_both(self, gap: Ints, apart: Ints, nop: int = 1) -> Ints:
+    def cover_both(self, gap: Ints, apart: Ints, nop: int = 1, most: int = MOST_VALUES) -> Ints:
         """A length nowhere shorter than `gap` that can be said, and with `apart` added can be said too. nop: cycles of
-        a NOP in the first's queue; in the other's it takes one.
+        a NOP in the first's queue; in the other's it takes one. most: dynamic values that each may add up.
 
         Where no known columns do, a new one is made. Raises NoValueLeft where there is no room for it.
         """
         ends: dict[bytes, int] = {}  # shape of a sum -> the least immediate that its wait must have
-        for many in range(1, MOST_VALUES + 1):
+        for many in range(1, most + 1):
             for shape in self._sums(many)[1]:
                 ends.setdefault((shape - shape[0]).tobytes(), many - 1 + int(shape[0]))
         best: Ints | None = None
-        for many in range(1, MOST_VALUES + 1):
+        for many in range(1, most + 1):
             for shape in self._sums(many)[1]:
                 other = shape + apart
                 least = ends.get((other - other[0]).tobytes())

@@ -83,6 +83,8 @@ def join(sections: dict[Section, SectionSchedule], columns: Columns, config: Con
             continue
         back_waits[queue], said = columns.cover(gap, zero, 0, fetch(queue))
         if not np.array_equal(said, gap):
+            back_waits[queue], said = columns.cover(gap, zero, 0, fetch(queue), columns.most_exact)
+        if not np.array_equal(said, gap):
             raise NoValueLeft("the dynamic values have no room for the wait that closes the loop over layers")
     after = np.maximum(epilogue_start, 0)
     for queue in QUEUE_NAMES:  # + that of the END_PROMPT word

@@ -154,7 +154,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     def over(memory: Memory, size: int, name: str) -> None:
         """Where the memory is too small for all, the feed-forward part's lies over what attention has done with."""
         size = ceil_div(size, act_scale) * act_scale * sequences if memory is act else size * sequences
-        if memory.used + size > memory.depth and size <= pitch[name] * sequences:
+        if memory.used + size > memory.depth:
             memory.used = private[name]
 
     def matrix(name: str, outputs: Index, inputs: Index, *, row: int | None = None, pitch: int | None = None,
@@ -208,6 +208,8 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     even = config.groups // int(np.gcd(config.groups, g.units_per_head))  # KV heads after which no V block is shared
     waves = [n for n in range(shape.kv_heads, 0, -1) if n * shape.queries_per_kv <= most_heads
              and (n == shape.kv_heads or n % even == 0)] or [even]
+    if config.serial_vector:  # it is what a token waits for, and gains by taking each head's scores while they come
+        waves.reverse()
     score_rows = g.padded_context // lanes
     x_size = ceil_div(g.x_blocks, act_scale) * act_scale  # one pass writes x and x8 to the same address
     own("x", vector, "x", x_size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiler.columns import Columns, Wait
+from compiler.columns import MOST_VALUES, Columns, NoValueLeft, Wait
 from compiler.ir import CompileError, Ints, Operation, Section
 from compiler.links import Links
 from rtl.config import Config
@@ -164,8 +164,8 @@ class _Placing:
             np.maximum(start, self.issue[earlier] + separation, out=start)
         return start
 
-    def fit(self, number: int, start: Ints) -> tuple[Wait, Ints]:
-        """The least wait, and start, that the columns can say and the bank ports allow."""
+    def fit(self, number: int, start: Ints, most: int = MOST_VALUES) -> tuple[Wait, Ints]:
+        """The least wait, and start, that the columns can say (with `most` of them) and the bank ports allow."""
         operation = self.operations[number]
         queue, free = operation.queue, self.free[operation.queue]
         while True:
@@ -176,16 +176,16 @@ class _Placing:
                 slack = np.zeros(self.buckets, np.int64)
                 if self.latest is not None:
                     slack = np.maximum(0, self.latest[number] + self.lost - start)
-                wait, gap = self.columns.cover(start - free, slack, _RESERVE, self.fetch(queue))
+                wait, gap = self.columns.cover(start - free, slack, _RESERVE, self.fetch(queue), most)
                 sayable = free + gap
             if np.array_equal(self.ports.clear(operation, sayable), sayable):
                 return wait, sayable
             start = sayable
 
-    def settle(self, number: int, start: Ints) -> None:
-        """Issue an operation, at `start` or as soon after it as can be said."""
+    def settle(self, number: int, start: Ints, most: int = MOST_VALUES) -> None:
+        """Issue an operation, at `start` or as soon after it as can be said, with `most` dynamic values."""
         operation = self.operations[number]
-        wait, start = self.fit(number, start)
+        wait, start = self.fit(number, start, most)
         self.result.queues[operation.queue].append(Placed(operation, wait, start))
         self.issue[number] = start
         self.free[operation.queue] = start + self.durations[number]
@@ -198,19 +198,24 @@ class _Placing:
         """Issue a matmul and, exactly `lag` cycles behind it, the vector operation that empties its accumulators."""
         lag = self.operations[mate].lag
         start = np.maximum(self.earliest(number), self.earliest(mate) - lag)
-        tries = 0
+        tries, most = 0, MOST_VALUES
         while True:  # both waits must be sayable at once
-            _, start = self.fit(number, start)
-            _, following = self.fit(mate, start + lag)
+            _, start = self.fit(number, start, most)
+            _, following = self.fit(mate, start + lag, most)
             if np.array_equal(following, start + lag):
                 break
             start, tries = following - lag, tries + 1
             if tries > PAIR_TRIES:  # rounding one up keeps spoiling the other
                 free = self.free[self.operations[number].queue]
                 behind = self.free[self.operations[mate].queue] - lag
-                start = free + self.columns.cover_both(start - free, free - behind, self.fetch("matrix"))
-        self.settle(number, start)
-        self.settle(mate, start + lag)
+                try:
+                    gap = self.columns.cover_both(start - free, free - behind, self.fetch("matrix"))
+                except NoValueLeft:
+                    most = self.columns.most_exact
+                    gap = self.columns.cover_both(start - free, free - behind, self.fetch("matrix"), most)
+                start = free + gap
+        self.settle(number, start, most)
+        self.settle(mate, start + lag, most)
         if not np.array_equal(self.issue[mate], self.issue[number] + lag):
             raise CompileError(f"{self.operations[mate].name} does not follow its matmul")
 

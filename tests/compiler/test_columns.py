@@ -105,3 +105,19 @@ def test_two_waits_without_room():
     made = Columns(2, 1, 12, [])
     with pytest.raises(CompileError, match="no room"):
         made.cover_both(np.array([0, 3]), np.array([5, 0]))
+
+
+def test_what_must_be_exact_may_add_up_more_values_where_there_are_few():
+    """The smallest machine's columns, and waits of a pair that three of them cannot say."""
+    columns = Columns(2, 4, 12, [column(0, 1), column(0, 2), column(0, 4)])
+    gap, apart = column(5, 5), column(0, 15)
+    with pytest.raises(CompileError):
+        columns.cover_both(gap, apart)
+    said = columns.cover_both(gap, apart, most=columns.most_exact)
+    assert (said >= gap).all()
+    for wanted in (said, said + apart):
+        wait, found = columns.cover(wanted, column(0, 0), 0, most=columns.most_exact)
+        assert np.array_equal(found, wanted)
+        assert np.array_equal(length(columns, wait), wanted)
+    many = Columns(2, 32, 12, [column(0, number) for number in range(1, 32)])
+    assert many.most_exact == MOST_VALUES  # the sums of more would be too many to look through

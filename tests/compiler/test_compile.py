@@ -12,10 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler.calibrate import calibrate
 from compiler.compile import compile_model, largest_context
 from compiler.errors import InputError
 from compiler.image import Image
 from compiler.layout import lay_out, misfits
+from compiler.library import open_model
+from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
 from rtl.config import preset
 from sim.cycle import CycleSimulator
@@ -76,6 +79,18 @@ def test_the_context_is_the_longest_that_fits(model: MODELS, rows: int):
 def test_a_model_that_does_not_fit_at_all(model: MODELS):
     with pytest.raises(InputError, match="bytes too many in bank rows"):
         compile_model(model("even"), replace(preset("tiny"), bank_rows=64))
+
+
+@pytest.fixture(scope="module")
+def fables80k() -> QuantisedModel:
+    loaded = open_model("fables80k")[0]
+    return quantise(loaded, calibrate(loaded, sequences=1, length=16))
+
+
+@pytest.mark.parametrize("context", [16, 48, 100])
+def test_a_context_shorter_than_one_that_fits_fits_too(fables80k: QuantisedModel, context: int):
+    """The smallest machine: few dynamic values, and a vector memory in which much lies over one another."""
+    assert compile_model(fables80k, preset("icebreaker"), context=context).cycles.shape == (2, context)
 
 
 @pytest.mark.parametrize("context", [0, -1, 21])

@@ -90,8 +90,7 @@ BIASED = {"GQA": Shape(dim=12, hidden=18, layers=2, heads=4, kv_heads=2, head_di
 
 def same_on_golden_and_cycle(name: str, model: QuantisedModel) -> None:
     """With noise in all memory that no correct program depends on; tensors too."""
-    # The smallest machine's few dynamic values hold waits of models so small for one bucket only.
-    image = replace(compile_model(model, preset(name), context=8 if name == "icebreaker" else None), model=model)
+    image = replace(compile_model(model, preset(name)), model=model)
     _, cycle = compare([GoldenDevice(image), CycleDevice(image, poison=1)], image, [1], image.context, tensors=True)
     assert (cycle.tokens, cycle.cycles, cycle.tensors) == ([], [], {})
     compared = {tensor.rpartition(".")[2] for tensor in cycle.compared}
