@@ -41,7 +41,7 @@ demo: setup
 
 # The fast tests first: they say more precisely what broke. A file's tests stay together: they share what they build.
 test: setup
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile tests verification
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --junitxml build/results.xml tests verification
 
 $(LINT): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'
