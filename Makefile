@@ -15,11 +15,13 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bitstream board-named docs clean
+MINUTES ?= 10
+.PHONY: help setup demo test verify lint bench bitstream board-named docs clean
 
 help:
 	@echo "make demo   tell a story on the simulated chip"
 	@echo "make test   run every test"
+	@echo "make verify MINUTES=10   proofs, netlists, random models and programs, faults and fuzzing, for so long"
 	@echo "make lint   ruff and pyright"
 	@echo "make bench  measure cycles, utilisation and speed"
 	@echo "make bitstream BOARD=ulx3s   a bitstream, from place and route to packing; also icebreaker, tangnano20k"
@@ -42,6 +44,10 @@ demo: setup
 # The fast tests first: they say more precisely what broke. A file's tests stay together: they share what they build.
 test: setup
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --junitxml build/results.xml tests verification
+
+# Netlists need yosys alone, which is among what `make test` installs.
+verify: setup
+	$(BIN)/python -m verification.verify --minutes $(MINUTES)
 
 $(LINT): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[lint]'
