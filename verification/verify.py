@@ -146,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10, help="for all checks together")
     parser.add_argument("--seed", type=int, help="of all that is random; without, a new one")
-    parser.add_argument("--check", action="append", choices=[check.name for check in CHECKS], help="several are possible")
+    parser.add_argument("--check", action="append", choices=[check.name for check in CHECKS],
+                        help="several are possible; without, all")
     parser.add_argument("--report", type=Path, default=REPORT, help="JSON file to write")
     parser.add_argument("--json", action="store_true", help="print the report instead of a table")
     args = parser.parse_args(arguments)
