@@ -7,7 +7,7 @@ import numpy as np
 from compiler.ir import Accesses, Count, Ints, Space, Touch
 from rtl.config import Config
 from rtl.isa import Addend, Factor2, Insn, Reduce, ScalarFunction, Source, Store
-from rtl.timing import Timing, timing
+from rtl.timing import NOISE_ROWS, Timing, timing
 
 NO_CYCLES: Ints = np.zeros(0, np.int64)
 
@@ -49,11 +49,12 @@ def _group_scalars(cfg: Config, insn: Insn) -> Ints:
     return (insn.number("scalar") + np.arange(cfg.groups if insn.number("grouped") else 1)) % cfg.scalars
 
 
-def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind: bool, insn: Insn,
-                    bucket: int) -> Accesses:
+def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind: bool, taken: int,
+                    insn: Insn, bucket: int) -> Accesses:
     """A vector word. K and V stores touch every row that a position of the bucket may choose.
 
-    behind: its sequence may be at an earlier position than the one that the bucket is for.
+    behind: its sequence may be at an earlier position than the one that the bucket is for. taken: rows of noise that
+    the sequence's words before this one take in a token.
     """
     t = timing(cfg)
     passes = rounds(insn, "repeat", counts, bucket)
@@ -72,6 +73,10 @@ def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind
     if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early"):
         scalars = _group_scalars(cfg, insn)
         reads.append(Touch(Space.SCALAR, np.tile(scalars, passes), np.repeat(issue + t.vector_read, len(scalars))))
+    if insn["addend"] is Addend.NOISE:
+        rows = insn.number("sequence") * NOISE_ROWS + (taken + np.arange(passes)) % NOISE_ROWS
+        reads.append(Touch(Space.NOISE, rows, issue))
+        writes.append(Touch(Space.NOISE, rows, issue + t.noise_apart))
     if insn.number("out_scaled"):
         reads.append(Touch(Space.SCALAR, np.full(passes, insn.number("out_scalar")), issue + t.vector_read))
     dst = (insn.number("dst") + advance * insn.number("inc_dst"))[storing]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.columns import Wait
-from compiler.ir import CompileError, Ints, Section
+from compiler.ir import CompileError, Ints, Section, Space
 from compiler.join import Schedule, prompt_end
 from compiler.layout import Layout
 from compiler.roll import Word, merge, roll
@@ -58,11 +58,12 @@ def _control(queue: Queue, op: Op, **fields: int) -> Insn:
 
 
 def _settled(part: SectionSchedule, queue: str) -> int:
-    """Cycles after the queue's last word until everything it wrote is visible, the worst bucket."""
+    """Cycles after the queue's last word until everything it wrote is visible, the worst bucket. Noise is made anew for
+    the next token in any case."""
     ends = part.end(queue)
     return max(int(placed.issue[bucket]) + int(touch.cycles.max()) - int(ends[bucket])
                for placed in part.queues[queue] for bucket in range(len(ends))
-               for touch in placed.operation.accesses(bucket).writes)
+               for touch in placed.operation.accesses(bucket).writes if touch.space is not Space.NOISE)
 
 
 def assemble(schedule: Schedule, layout: Layout) -> Program:

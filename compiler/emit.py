@@ -16,6 +16,7 @@ from rtl.isa import (
     MATRIX,
     SCALAR,
     VECTOR,
+    Addend,
     Factor1,
     Factor2,
     Insn,
@@ -51,6 +52,7 @@ class Emitter:
         self.operations: list[Operation] = []
         self.section = Section.PROLOGUE
         self.slot = 0
+        self.noise_rows = 0  # that the token has taken
         chunks = len(layout.hidden_chunks)
         self.rms_attention, self.rms_ffn, self.shift_ffn, self.shift_next, self.shift_stream = range(
             layout.scalars, layout.scalars + FIXED_SCALARS)
@@ -82,9 +84,14 @@ class Emitter:
         if (count or fields.get("repeat")) and self.cfg.beats > 1:
             fields.setdefault("pace", self.cfg.beats - 1)
         if (fields.get("rope") or fields.get("mask") is Mask.POSITION or fields.get("reduce") is Reduce.ARGMAX
-                or fields.get("store") in (Store.KEYS, Store.VALUES)):
+                or fields.get("addend") is Addend.NOISE or fields.get("store") in (Store.KEYS, Store.VALUES)):
             fields["sequence"] = self.layout.sequence
-        reach = partial(vector_accesses, self.cfg, counts, self.g.head_steps, self.layout.sequences > 1)
+        reach = partial(vector_accesses, self.cfg, counts, self.g.head_steps, self.layout.sequences > 1,
+                        self.noise_rows)
+        if fields.get("addend") is Addend.NOISE:
+            repeat = fields.get("repeat", 0)
+            assert count is None and isinstance(repeat, int), "which rows it takes must not depend on the position"
+            self.noise_rows += repeat + 1
         return self._add(name, _insn(VECTOR, fields), counts, reach, partner, lag)
 
     def scalar(self, name: str, function: ScalarFunction, **fields: Value) -> Operation:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from compiler.labels import Labels
 from compiler.quantised import QuantisedModel
 from rtl.config import Config
+from rtl.protocol import SEED_WORDS, register_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,23 @@ class Registers:
     key_step: bank rows between the K blocks of neighbouring groups of `lanes` positions: a K store goes to row
         dst + position // lanes * key_step.
     rope_step: parameter rows of one position. embed_shift: a token has 2**embed_shift embedding columns.
+    temperature, seeds: of rtl/noise.py, a seed for each sequence; see compiler/sampling.py. Without, the likeliest
+        token is taken.
     """
 
     key_step: int
     rope_step: int
     embed_shift: int
+    temperature: int = 0
+    seeds: tuple[int, ...] = ()
+
+    def words(self, cfg: Config) -> list[int]:
+        """By address, as `rtl.protocol.register_names` has them."""
+        named = {"key_step": self.key_step, "rope_step": self.rope_step, "embed_shift": self.embed_shift,
+                 "temperature": self.temperature}
+        for sequence, seed in enumerate(self.seeds):
+            named |= {f"seed_{sequence}_{word}": seed >> 16 * word & 0xFFFF for word in range(SEED_WORDS)}
+        return [named.get(name, 0) for name in register_names(cfg)]
 
 
 @dataclass(frozen=True, kw_only=True)

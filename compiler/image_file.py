@@ -205,6 +205,11 @@ def _config(path: Path, description: dict[str, Any]) -> Config:
     return cfg
 
 
+def _registers(fields: dict[str, Any]) -> Registers:
+    kept: dict[str, Any] = {**fields, "seeds": tuple(fields["seeds"])}
+    return Registers(**kept)
+
+
 def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
     context: Any = description["context"]
     if not isinstance(context, int) or not 1 <= context <= cfg.buckets * cfg.bucket_positions:
@@ -239,7 +244,7 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
         config=cfg, programs=programs, banks=banks, act=take("act", np.int8, cfg.act_rows, cfg.act_width),
         params=take("params", np.uint8, cfg.param_rows, cfg.lanes),
         constants=take("constants", np.uint8, cfg.constants), values=take("values", np.uint16, cfg.buckets, cfg.values),
-        registers=Registers(**description["registers"]), context=context, sequences=sequences,
+        registers=_registers(description["registers"]), context=context, sequences=sequences,
         cycles=take("cycles", np.int64, *per_position), useful_macs=take("useful_macs", np.int64, *per_position),
         tensors=description["tensors"], labels=labels_from_json(description.get("labels")),
         provenance=description["provenance"],

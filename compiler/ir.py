@@ -41,6 +41,7 @@ class Space(enum.Enum):
     ACC = 3  # slots
     SCALAR = 4  # registers
     REDUCE = 5  # registers; one more a sequence for ARGMAX
+    NOISE = 6  # rows of noise, NOISE_ROWS a sequence: a pass that takes one has it made anew
 
 
 class Touch(NamedTuple):

@@ -285,13 +285,16 @@ class _Lowering(Emitter):
         self.feed_forward()
 
     def classifier(self) -> None:
-        """Logits and the largest one's number; what the last block pads takes no part."""
+        """Logits, with noise where the machine has some, and the largest one's number; what the last block pads takes
+        no part."""
         matrix, tail = self.layout.matrices["classifier"], self.g.shape.vocab % self.cfg.lanes
         self.inverse_rms(self.rms_attention)
         for _, block, slot in self.matmuls([(matrix, block) for block in range(matrix.blocks)], self.x8):
-            masked = {"mask": Mask.TAIL, "tail": tail} if tail and block == matrix.blocks - 1 else {}
+            further: dict[str, Value] = {"addend": Addend.NOISE} if self.cfg.noise_rate else {}
+            if tail and block == matrix.blocks - 1:
+                further |= {"mask": Mask.TAIL, "tail": tail}
             self.requantise(matrix, block, slot, self.model.shifts.logit, "logit", factor2=Factor2.SCALAR,
-                            scalar=self.rms_attention, reduce=Reduce.ARGMAX, first=int(block == 0), **masked)
+                            scalar=self.rms_attention, reduce=Reduce.ARGMAX, first=int(block == 0), **further)
 
 
 def lower(model: QuantisedModel, layout: Layout, style: Style) -> list[Operation]:

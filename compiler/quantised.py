@@ -120,7 +120,7 @@ class QuantisedModel:
         norm_bias: the integer added to SUM x*x before RSQRT (epsilon).
         hidden_chunks: ends of the chunks of the hidden vector that have a block exponent of their own; the last is
             `hidden`.
-        logit_scale: real value of one unit of an integer logit (for cross-entropy only).
+        logit_scale: real value of one unit of an integer logit (for cross-entropy and temperature).
     """
 
     shape: Shape

@@ -18,8 +18,8 @@ from compiler.ir import CompileError, Ints, Operation, Section, Space
 from compiler.join import Schedule
 from compiler.layout import Layout, Memory
 from rtl.config import Config
-from rtl.isa import MATRIX, QUEUES, Queue, ScalarFunction, Store, decode
-from rtl.timing import timing
+from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Queue, ScalarFunction, Store, decode
+from rtl.timing import NOISE_ROWS, timing
 
 
 def _need(condition: bool, operation: Operation, text: str) -> None:
@@ -61,7 +61,8 @@ def _verify_words(operation: Operation, layout: Layout, last: int) -> None:
     cfg, layers = g.config, g.shape.layers if operation.section is Section.BODY else 1
     accesses = operation.accesses(last)
     touches = accesses.reads + accesses.writes
-    limits = {Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences}
+    limits = {Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences,
+              Space.NOISE: cfg.sequences * NOISE_ROWS}
     each = cfg.lanes // min(cfg.lanes, cfg.taps)  # activation cells of a vector
     for space, cells, _ in touches:
         if space in limits:
@@ -128,10 +129,12 @@ def _verify_written(operations: Sequence[Operation], layout: Layout, bucket: int
     cfg = g.config
     unit = min(cfg.lanes, cfg.taps)
     sizes = {Space.BANK: cfg.bank_rows, Space.ACT: cfg.act_rows * cfg.act_width // unit, Space.VECTOR: cfg.vector_rows,
-             Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences}
+             Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences,
+             Space.NOISE: cfg.sequences * NOISE_ROWS}
     written: dict[Space, npt.NDArray[np.bool_]] = {space: np.zeros(size, bool) for space, size in sizes.items()}
     onehot = layout.onehot_act * cfg.lanes // unit
     written[Space.ACT][onehot:onehot + cfg.taps * cfg.taps // unit] = True
+    written[Space.NOISE][:] = True  # made as the token begins, see `_QueueCheck`
     for operation in operations:  # the positions before this one wrote their part of the caches
         for before in range(bucket):
             for space, cells, _ in operation.accesses(before).writes:
@@ -198,6 +201,9 @@ class _QueueCheck:
                 self._known[key] = self.events.of(insn, run.rounds, run.outputs, run.inner, run.outer)
             found.append((run.cycle, self._known[key]))
         expected = self._expected(bucket)
+        for operation, cycle, _ in expected:
+            if self.queue is VECTOR and operation.insn["addend"] is Addend.NOISE:
+                _need(cycle >= timing(self.config).noise_ready, operation, "takes noise before there is some")
         self._compare(bucket, expected, _timed([(cycle, events) for _, cycle, events in expected]), _timed(found))
         return prompt_end, end
 

@@ -15,7 +15,7 @@ from rtl.current import ValuesSignature, bucket_bits, dynamic_layout
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import NEVER_COLLIDES, byte_member, each_sequence
-from rtl.protocol import Space
+from rtl.protocol import STEPS, Space, register_words
 
 COUNTER_BITS = 32
 """Cycle counters, as the protocol has them."""
@@ -24,10 +24,6 @@ COUNTER_BITS = 32
 def record_layout(cfg: Config) -> data.StructLayout:
     """What the host hears of each token, in the byte order of the protocol."""
     return data.StructLayout({"token": each_sequence(16, cfg), "cycles": COUNTER_BITS})
-
-
-REGISTERS = ("key_step", "rope_step", "embed_shift")
-"""Registers by address."""
 
 
 def furthest(positions):
@@ -123,7 +119,8 @@ class Control(wiring.Component):
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
     load_values : In(address, data, en); with `linear_values` there is none, and what is written is forgotten.
-    load_register : In(address, data, en), see REGISTERS. Only between tokens.
+    load_register : In(address, data, en), see rtl.protocol.STEPS; other addresses are not its own. Only between
+        tokens.
 
     Latency
     -------
@@ -154,7 +151,8 @@ class Control(wiring.Component):
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
             "load_register": In(wiring.Signature({
-                "address": Out(2), "data": Out(8 if cfg.small_control else 16), "en": Out(1)}
+                "address": Out((register_words(cfg) - 1).bit_length()),
+                "data": Out(8 if cfg.small_control else 16), "en": Out(1)}
                 | byte_member(cfg, Space.REGISTER)))})
 
     def elaborate(self, platform) -> Module:
@@ -169,10 +167,10 @@ class Control(wiring.Component):
             wiring.connect(m, table.row, wiring.flipped(self.values))
             m.d.comb += [table.go.eq(self.go), table.bucket.eq(bucket)]
 
-        start = dict(zip(REGISTERS, self.contents.of(Space.REGISTER), strict=False))
+        start = dict(zip(STEPS, self.contents.of(Space.REGISTER), strict=False))
         registers = {
             name: Signal(bits, name=name, init=start.get(name, 0)) for name, bits in self.register_bits.items()}
-        for address, name in enumerate(REGISTERS):
+        for address, name in enumerate(STEPS):
             load, register = self.load_register, registers[name]
             with m.If(load.en & (load.address == address)):
                 if not cfg.small_control:

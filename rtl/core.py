@@ -13,10 +13,12 @@ from rtl.control import Control
 from rtl.host import Host
 from rtl.isa import QUEUES
 from rtl.issue_matrix import MatrixIssue
+from rtl.issue_noise import NoiseIssue
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
 from rtl.matrix import Matrix
 from rtl.memories import ActMemory, ParamMemory, VectorMemory
+from rtl.noise import Noise
 from rtl.probe import connect_probe, probe_layout
 from rtl.scalar import Scalar
 from rtl.sequencer import Sequencer
@@ -85,6 +87,14 @@ class Core(wiring.Component):
             connect(m, port, unit.host)
         loads = [(host.register, control.load_register)]
         loads += [] if cfg.linear_values else [(host.values, control.load_values)]
+        if cfg.noise_rate:
+            m.submodules.noise_issue = noise_issue = NoiseIssue(cfg)
+            m.submodules.noise = noise = Noise(cfg, contents)
+            loads += [(host.register, noise.load)]
+            m.d.comb += [
+                noise_issue.go.eq(control.go), noise_issue.issue.eq(vector_issue.issued),
+                noise.go.eq(control.go), noise.restart.eq(host.restart | host.reset.replicate(cfg.sequences)),
+                noise.steps.eq(noise_issue.steps), vector.noise_row.eq(noise.row)]
         loads += [(getattr(host, f"{name}_program"), sequencer.load) for name, sequencer in sequencers.items()]
         for source, target in loads:
             m.d.comb += [target.address.eq(source.address), target.data.eq(source.data), target.en.eq(source.en)]

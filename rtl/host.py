@@ -24,6 +24,7 @@ from rtl.protocol import (
     Request,
     Space,
     record_bytes,
+    register_words,
     status_bytes,
     step_bytes,
     word_bytes,
@@ -44,7 +45,7 @@ def space_words(cfg: Config, space: Space) -> int:
         return host_words(cfg, space)
     if space is Space.VALUES:
         return cfg.values * cfg.buckets
-    return 4 if space is Space.REGISTER else QUEUES[space - Space.MATRIX_PROGRAM].words(cfg)
+    return register_words(cfg) if space is Space.REGISTER else QUEUES[space - Space.MATRIX_PROGRAM].words(cfg)
 
 
 def load_signature(cfg: Config, space: Space) -> wiring.Signature:

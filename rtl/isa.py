@@ -61,6 +61,7 @@ class Addend(enum.Enum):
     ZERO = 0
     MEM = 1
     SCALAR = 2
+    NOISE = 3  # the next row of the sequence's noise, only with Config.noise_rate
 
 
 class Function(enum.Enum):
@@ -218,7 +219,8 @@ VECTOR = Queue("vector", (
         "both lanes, and a sine in lane 2i+1, the second's, negated in lane 2i; inc_ bits count once a pair")),
     Field("factor1", _bits(2), "first factor", enum=Factor1),
     Field("factor2", _bits(2), "second factor", enum=Factor2),
-    Field("addend", _bits(2), "what is added", enum=Addend),
+    Field("addend", _bits(2), "what is added; NOISE is the next row of the sequence's noise, see docs/numerics.md",
+          enum=Addend),
     Field("function", _bits(2), "table applied", enum=Function),
     Field("early", _bits(1), "the scalar's exponent joins s0 instead of s2"),
     Field("scalar", _SCALAR, "scalar register; + inner offset", strided=True),
@@ -244,7 +246,7 @@ VECTOR = Queue("vector", (
     Field("target", _REDUCE, (
         "reduce register; + inner offset (ARGMAX has a register of its own for each sequence)"), strided=True),
     Field("sequence", lambda cfg: log2(cfg.sequences), (
-        "whose position counts for RoPE, masks and stores, and whose token ARGMAX finds")),
+        "whose position counts for RoPE, masks and stores, whose noise is added, and whose token ARGMAX finds")),
 ), lambda cfg: cfg.vector_words)
 
 SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat must be 0).", (
@@ -266,6 +268,12 @@ def stride_bits(cfg: Config, queue: Queue, level: str, name: str) -> int:
     """Width of a field's stride in the loops of a level, "inner" or "outer"; see `Config.narrow`."""
     whole = queue.by_name[name].bits(cfg)
     return min(whole, dict(cfg.narrow).get(f"{queue.name}.{level}_{name}", whole))
+
+
+def members(cfg: Config, item: Field) -> list[enum.Enum]:
+    """Members of an enumerated field that a machine has."""
+    assert item.enum is not None
+    return [member for member in item.enum if member is not Addend.NOISE or cfg.noise_rate]
 
 
 class EncodingError(ValueError):

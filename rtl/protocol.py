@@ -72,7 +72,27 @@ class Space(enum.IntEnum):
     VECTOR_PROGRAM = 6
     SCALAR_PROGRAM = 7
     VALUES = 8  # word: 2 bytes; address = bucket * values + index
-    REGISTER = 9  # word: 2 bytes; address: 0 key_step, 1 rope_step, 2 embed_shift
+    REGISTER = 9  # word: 2 bytes; addresses: `register_names`
+
+
+STEPS = ("key_step", "rope_step", "embed_shift")
+"""Registers of the control unit, from address 0 on."""
+SEED_WORDS = 4
+"""Registers of one sequence's seed, its lowest 16 bits first."""
+
+
+def register_names(cfg: Config) -> tuple[str, ...]:
+    """Registers by address. Where the machine samples, the control unit's are followed by those of rtl/noise.py: a seed
+    counts from the sequence's next restart on, the temperature from the next token on."""
+    if not cfg.noise_rate:
+        return STEPS
+    return (*STEPS, "temperature", *(
+        f"seed_{sequence}_{word}" for sequence in range(cfg.sequences) for word in range(SEED_WORDS)))
+
+
+def register_words(cfg: Config) -> int:
+    """Words of REGISTER."""
+    return max(4, len(register_names(cfg)))
 
 
 READABLE = (Space.BANK, Space.VECTOR, Space.ACT)

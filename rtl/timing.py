@@ -19,6 +19,10 @@ from rtl.config import VECTOR_STEPS, Config, log2
 
 ADDRESS = 1  # every unit registers its addresses before it reads
 MEMORY = 1  # a synchronous memory answers a cycle after it was asked
+NOISE_ROWS = 16
+"""Rows of noise that are made in advance, for each sequence; as deep as LUT RAM is anyway."""
+NOISE_STAGES = ("count", "table", "sum", "terms", "product", "shift", "round")
+"""Registers between a noise generator's state and the rows."""
 SCALAR_STAGES = ("address", "read", "normalise", "table")
 """Registers of the scalar unit, without that of `Config.scalar_register`; the write follows the last."""
 
@@ -30,11 +34,14 @@ class Timing:
     matrix_read: bank rows and activation words are read. acc_visible: the step's sum is in its accumulator
     (an accumulator's partial sum is also read by the next step, one cycle later: steps can follow each cycle).
     vector_read: vector memory, parameter memory and scalar registers are read; acc_read: the accumulator.
+    noise_read: a pass's row of noise is taken.
     memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle that uses a bank's write port
     (K and V stores); bank_visible follows it. token_visible: ARGMAX's winner.
     scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
     values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current
     one.
+    noise_apart: (with `Config.noise_rate`) a pass that takes a row of noise is issued at least so many cycles after the
+        one NOISE_ROWS before it of the same sequence. noise_ready: and not before this cycle of the token.
     token_read: cycles from the last queue's END to reading ARGMAX's winner; token_overhead: to the start of the next
     token.
     """
@@ -43,6 +50,7 @@ class Timing:
     acc_visible: int
     vector_read: int
     acc_read: int
+    noise_read: int
     memory_visible: int
     act_visible: int
     bank_write: int
@@ -52,6 +60,8 @@ class Timing:
     scalar_read: int
     scalar_visible: int
     values_ready: int
+    noise_apart: int
+    noise_ready: int
     token_read: int
     token_overhead: int
 
@@ -94,7 +104,9 @@ def timing(cfg: Config) -> Timing:
     stored = output + int(cfg.spread)  # o meets the banks
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register) + 2 * int(cfg.small_scalar)  # it shares its read ports
+    rows = NOISE_ROWS * cfg.noise_refill  # as a token begins, all of them and the stages before
     return Timing(
+        noise_read=vector_cycle(cfg, "select"), noise_apart=rows + 1, noise_ready=rows + len(NOISE_STAGES) + 1,
         matrix_read=read, acc_visible=accumulate + 1,
         vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,

@@ -47,6 +47,7 @@ class Vector(wiring.Component):
     param_row, param_enable, param_data: read port of ParamMemory.
     scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle; exponents: (lanes) the
         exponent of each lane's group.
+    noise_row: (lanes, with `Config.noise_rate`) the row for the pass that is in `select`, if it adds one.
     out_index: scalar register of the output shift; out_exponent: its exponent, in the same cycle.
     acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle (`acc_register`: a register follows).
     memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory.
@@ -77,6 +78,7 @@ class Vector(wiring.Component):
             **({"reduce_found": Out(1)} if cfg.serial_vector else {
                 "exponents": In(data.ArrayLayout(scalar_layout()["exponent"].shape, cfg.lanes)),
                 "out_index": Out(shapes["scalar"]), "out_exponent": In(scalar_layout()["exponent"].shape)}),
+            **({"noise_row": In(row_layout(16, cfg.lanes))} if cfg.noise_rate else {}),
             "acc_slot": Out(shapes["slot"]), "acc": In(row_layout(cfg.acc_bits, cfg.lanes)),
             "memory_write_row": Out(shapes["src"]), "memory_write_enable": Out(1),
             "memory_write_data": Out(row_layout(16, cfg.lanes)),
@@ -181,7 +183,9 @@ class Vector(wiring.Component):
             factor = node(m, Mux(state.factor1 == Factor1.ONE.value, 1, Cat(param, sign))[:9].as_signed(), f"f1_{lane}")
             f1.append(factor if lane % 2 else Mux(state.second, -factor, factor)[:9].as_signed())
             f2.append(choose(state.factor2, {Factor2.SCALAR: mantissa, Factor2.MEM: plain}, number(1, 16)))
-            addend.append(choose(state.addend, {Addend.MEM: plain, Addend.SCALAR: mantissa}, number(0, 16)))
+            cases = {Addend.MEM: plain, Addend.SCALAR: mantissa}
+            cases |= {Addend.NOISE: self.noise_row[lane]} if cfg.noise_rate else {}
+            addend.append(choose(state.addend, cases, number(0, 16)))
         return self.cut(
             m, "select", state, a=a, f1=f1, f2=f2, addend=addend, square=state.factor2 == Factor2.SQUARE.value,
             drop=("source", "shifted", "plain", "params", "mantissas", "factor1", "factor2", "first_turn"))

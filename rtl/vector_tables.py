@@ -8,6 +8,7 @@ the upper bits h of a negative x, -x = 32 * ~h + 32 - l, so neither a negation n
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from amaranth.hdl import Module, Mux, Value, unsigned
 from amaranth.lib.memory import Memory
@@ -29,9 +30,11 @@ def exp2_mantissa(index: int) -> int:
     return round(127 * Decimal(2) ** (Decimal(-index) / EXP2_ROWS))
 
 
-def look_up(m: Module, name: str, bits: int, rows: list[int], index: Value) -> Value:
-    """An entry of a table of constants, in the same cycle."""
-    m.submodules[name] = table = Memory(shape=unsigned(bits), depth=len(rows), init=rows)
+def look_up(m: Module, name: str, bits: int, rows: list[int], index: Value, *, in_luts: bool = False) -> Value:
+    """An entry of a table of constants, in the same cycle. in_luts: also where a register follows, with which it would
+    else become block RAM."""
+    attrs: dict[str, Any] = {"rom_style": "logic"} if in_luts else {}
+    m.submodules[name] = table = Memory(shape=unsigned(bits), depth=len(rows), init=rows, attrs=attrs)
     port = table.read_port(domain="comb")
     m.d.comb += port.addr.eq(index)
     return port.data

@@ -14,6 +14,7 @@ from compiler.image import Image
 from rtl.config import Config
 from rtl.protocol import Space
 from sim.cycle import CycleSimulator
+from sim.cycle.execute import noises
 from sim.golden import Golden
 
 Int = npt.NDArray[np.int64]
@@ -112,7 +113,8 @@ class GoldenDevice(_Single):
     def __init__(self, image: Image) -> None:
         if image.model is None:
             raise InputError("this image does not carry its model, which the golden device runs; compile it again")
-        self._golden = [Golden(image.model) for _ in range(image.sequences)]
+        noise = noises(image) or [None] * image.sequences
+        self._golden = [Golden(image.model, noise[number]) for number in range(image.sequences)]
         self._context = image.context
         self._traces: list[dict[str, Int]] | None = None
 

@@ -71,8 +71,7 @@ def memory_writes(image: Image, *, skip_zeros: bool) -> Iterator[Write]:
         Space.PARAM: image.params.astype(np.uint8).tobytes(),
         Space.CONSTANT: image.constants.astype(np.uint8).tobytes(),
         Space.VALUES: image.values.astype("<u2").tobytes(),
-        Space.REGISTER: np.array(
-            [image.registers.key_step, image.registers.rope_step, image.registers.embed_shift], "<u2").tobytes(),
+        Space.REGISTER: np.array(image.registers.words(cfg), "<u2").tobytes(),
     }
     for name, space in (
         ("matrix", Space.MATRIX_PROGRAM), ("vector", Space.VECTOR_PROGRAM), ("scalar", Space.SCALAR_PROGRAM)

@@ -12,8 +12,10 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from compiler.image import Image
 from compiler.layout import Layout, lay_out
+from compiler.sampling import with_sampling
 from rtl.config import preset
 from rtl.protocol import Space
+from sim.cycle.execute import noises
 from sim.device import tensor_cells, tensor_order
 from sim.driver import Driver
 from sim.golden import Golden
@@ -29,6 +31,8 @@ PROMPT = 4
 """Tokens of the prompt; all but the last go without the classifier."""
 LATE = 2
 """Tokens after which one of several sequences begins anew."""
+TEMPERATURE = 0.3
+"""Low enough for the logits of every small model."""
 
 
 class Streams:
@@ -111,7 +115,8 @@ class Comparison:
         self.driver, self.image, self.model = driver, image, image.model
         layout = lay_out(image.model, image.config, image.context, image.sequences)
         self.layouts = [layout.of(sequence) for sequence in range(image.sequences)]
-        self.golden = [Golden(image.model) for _ in self.layouts]
+        noise = noises(image) or [None] * image.sequences
+        self.golden = [Golden(image.model, noise[sequence]) for sequence in range(image.sequences)]
         self.compared: set[str] = set()
 
     def run(self, prompts: list[list[int]], *, each: bool, late: int) -> list[int]:
@@ -210,6 +215,8 @@ async def ten_tokens_as_golden(dut: Any) -> None:
     driver, image = Driver(cfg, streams), small_image(cfg, shape, rng.getrandbits(32), sequences=sequences)
     first, second = (
         [rng.sample(range(SHAPES[shape].vocab), PROMPT) for _ in range(sequences)] for _ in range(2))
+    if cfg.noise_rate:  # as often the likeliest tokens, and drawn ones
+        image = with_sampling(image, rng.choice((0, TEMPERATURE)), rng.getrandbits(32))
     comparison = Comparison(driver, image)
 
     def both() -> None:

@@ -96,6 +96,8 @@ class Player:
             reads = (cycle - times.vector_read - 1 - beat for beat in range(self.cfg.beats))
             read = next((schedule[at] for at in reads if at in schedule), self.noise)
             ports.set(memory_read_data=read.memory, param_data=read.params)
+            if self.cfg.noise_rate:
+                ports.set(noise_row=(schedule.get(cycle - times.noise_read) or self.noise).noise)
             accumulated = schedule.get(cycle - times.acc_read)
             index = self.rng.randrange(self.cfg.reduces) if self.rng.random() < 0.3 else self.rng.randrange(2)
             ports.set(acc=(accumulated or self.noise).acc, reduce_index=index)

@@ -34,10 +34,11 @@ from rtl.verilog import TOP, generate
 from sim.verilate import cached_verilog
 from verification.flow import Flow, NotUnderstood, State, flow
 
-CONTROL = ("core.control.", "core.host.", *(f"core.{queue.name}_{part}." for queue in QUEUES
+CONTROL = ("core.control.", "core.host.", "core.noise_issue.", *(f"core.{queue.name}_{part}." for queue in QUEUES
                                             for part in ("sequencer", "issue")))
 """Modules whose state decides when something happens, with all that is below them."""
-DATA = ("core.banks.", "core.act.", "core.memory.", "core.param.", "core.matrix.", "core.vector.", "core.scalar.")
+DATA = ("core.banks.", "core.act.", "core.memory.", "core.param.", "core.matrix.", "core.vector.", "core.scalar.",
+        "core.noise.")
 """Modules whose state is data, every bit of it: also the passes on their way through a pipeline."""
 
 ANSWER = "the register behind tx_data"
@@ -103,6 +104,9 @@ def controls(cfg: Config) -> Iterator[tuple[str, str]]:
         yield "core.control.position", f"core.{queue.name}_sequencer.outer_left"  # by the bucket's dynamic values
         yield f"core.{queue.name}_sequencer.words", "tx_valid"  # a program says when a record comes
     yield "core.banks.bank_0", "tx_data"
+    if cfg.noise_rate:
+        yield "core.noise.state_0", "core.control.token"
+        yield "core.noise_issue.missing_0", "core.noise.state_0"
     yield "rx_data", "core.matrix_sequencer.words"
 
 

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from rtl.config import Config
-from rtl.isa import Addend, Factor2, Insn, Op, Queue, Source, Store, encode, stride_bits
+from rtl.isa import Addend, Factor2, Insn, Op, Queue, Source, Store, encode, members, stride_bits
 from rtl.timing import timing
 from sim.cycle.program import IllegalProgram, decode_program
 from sim.cycle.timeline import Timeline, expand
@@ -52,7 +52,7 @@ class ProgramMaker:
         for item in queue.own:
             bits = item.bits(cfg)
             low = -(1 << bits - 1) if item.signed else 0
-            fields[item.name] = rng.choice(list(item.enum)) if item.enum else rng.randint(low, low + (1 << bits) - 1)
+            fields[item.name] = rng.choice(members(cfg, item)) if item.enum else rng.randint(low, low + (1 << bits) - 1)
             if item.strided or item.name in ("row_step", "act_step", "group_step"):
                 fields[item.name] = rng.randint(0, min(SMALL_ADDRESS, (1 << bits) - 1))
         if queue.name != "scalar":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from amaranth.hdl import Cat, Const, Mux
 import rtl.bank
 import rtl.control
 import rtl.issue_matrix
+import rtl.issue_noise
 import rtl.issue_vector
 import rtl.matrix
 import rtl.mesh
+import rtl.noise
 import rtl.ram_verilog
 import rtl.reduce
 import rtl.scalar
@@ -189,6 +192,70 @@ def _with_enables(elaborate: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
+# Noise ----------------------------------------------------------------------------------------------------------------
+
+
+def a_restart_keeps_the_state(patch: Patch) -> None:
+    _noise(patch, lambda self: setattr(self, "restart", Const(0, self.cfg.sequences)))
+
+
+def tokens_begin_where_the_one_before_began(patch: Patch) -> None:
+    right = rtl.noise.following
+    patch.setattr(rtl.noise, "following", lambda m, state, name, *shifts: state if shifts else right(m, state, name))
+
+
+def every_seed_is_the_first_sequences(patch: Patch) -> None:
+    patch.setattr(rtl.noise, "SEED_WORDS", 0)
+
+
+def the_temperature_is_ignored(patch: Patch) -> None:
+    right = rtl.noise.partial_products
+    patch.setattr(rtl.noise, "partial_products", lambda a, b: right(a, Cat(Const(128, len(b)))))
+
+
+def more_zeros_add_nothing(patch: Patch) -> None:
+    patch.setattr(rtl.noise, "far_entry", lambda more: 0)
+
+
+def a_row_is_not_made_anew(patch: Patch) -> None:
+    right = rtl.issue_noise.Mux
+    patch.setattr(rtl.issue_noise, "Mux", lambda when, a, b: b if isinstance(a, int) else right(when, a, b))
+
+
+def a_row_comes_a_cycle_late(patch: Patch) -> None:
+    patch.setattr(rtl.issue_noise, "timing", lambda cfg: replace(timing(cfg), noise_read=timing(cfg).noise_read + 1))
+
+
+def passes_of_any_sequence_take_rows(patch: Patch) -> None:
+    elaborate = rtl.issue_noise.NoiseIssue.elaborate
+
+    def wrong(self: Any, platform: Any) -> Any:
+        self.issue = SimpleNamespace(valid=self.issue.valid, addend=self.issue.addend, sequence=_Any())
+        return elaborate(self, platform)
+
+    patch.setattr(rtl.issue_noise.NoiseIssue, "elaborate", wrong)
+
+
+class _Any:
+    """Equal to everything."""
+
+    def __eq__(self, other: object) -> Any:
+        return Const(1)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _noise(patch: Patch, change: Callable[[Any], None]) -> None:
+    """A change of a Noise before it is elaborated."""
+    elaborate = rtl.noise.Noise.elaborate
+
+    def wrong(self: Any, platform: Any) -> Any:
+        change(self)
+        return elaborate(self, platform)
+
+    patch.setattr(rtl.noise.Noise, "elaborate", wrong)
+
+
 # Sequencer ------------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +308,10 @@ UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("scalar", "icebreaker", the_small_units_operands_lack_their_highest_bit),
     ("banks", PRESET, banks_answer_a_cycle_early), ("banks", "icebreaker", a_single_port_reads_where_it_writes),
     ("banks", PRESET, a_whole_word_is_written),
+    ("noise", PRESET, a_restart_keeps_the_state), ("noise", PRESET, tokens_begin_where_the_one_before_began),
+    ("noise", PRESET, every_seed_is_the_first_sequences), ("noise", PRESET, the_temperature_is_ignored),
+    ("noise", PRESET, more_zeros_add_nothing), ("noise", PRESET, a_row_is_not_made_anew),
+    ("noise", PRESET, a_row_comes_a_cycle_late), ("noise", PRESET, passes_of_any_sequence_take_rows),
     ("sequencer", PRESET, a_wait_is_cut_off), ("sequencer", PRESET, the_outer_loop_forgets_a_field),
     ("sequencer", PRESET, rope_is_the_first_sequences), ("sequencer", PRESET, the_first_sequences_token_is_gathered),
     ("sequencer", "icebreaker", the_small_outer_loop_forgets_a_field),

@@ -18,12 +18,14 @@ from rtl.technology import Technology
 from rtl.vector import Vector
 from rtl.verilog import convert
 from sim.verilate import cached_verilog
-from verification import queues
+from verification import noise_unit, queues
+from verification.noise_unit import NoiseUnit
 from verification.queues import Queues
 from verification.settings import shallow
 
 UNITS: dict[str, Callable[[Config], wiring.Component]] = {
-    "matrix": Matrix, "vector": Vector, "scalar": Scalar, "banks": Banks, "sequencer": Queues}
+    "matrix": Matrix, "vector": Vector, "scalar": Scalar, "banks": Banks, "sequencer": Queues,
+    "noise": NoiseUnit}
 """Unit -> what to build; its bench is `verification.bench_` and the unit."""
 
 OPTIMISE = ("-O0",)
@@ -44,7 +46,7 @@ def design(unit: str, name: str, family: Technology | None = None) -> str:
 
 def cached_design(unit: str, name: str, family: Technology | None = None) -> str:
     """The same, from an earlier run where nothing has changed since."""
-    ours = Path(queues.__file__).read_text()
+    ours = Path(queues.__file__).read_text() + Path(noise_unit.__file__).read_text()
     return cached_verilog(lambda: design(unit, name, family), facts=f"{unit} {config(unit, name)!r} {family} {ours}")
 
 

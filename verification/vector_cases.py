@@ -9,6 +9,7 @@ import numpy as np
 
 from rtl.config import Config
 from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, Source, Store
+from rtl.isa import members as members_of
 from rtl.ports import pass_layout
 from sim.golden.primitives import Int, Scalar
 from verification.vector_model import Pass
@@ -36,7 +37,7 @@ def with_operands(cfg: Config, rng: random.Random, fields: dict[str, int]) -> Pa
         fields=fields, acc=vector(cfg, rng, cfg.acc_bits), memory=vector(cfg, rng, 16),
         params=np.array([rng.choice([0, 1, 127, 128, 255, rng.randrange(256)]) for _ in range(cfg.lanes)]),
         scalars=[Scalar(operand(rng, 16), rng.choice([0, 1, 7, 16, 40, 63])) for _ in range(cfg.groups)],
-        out_exponent=rng.choice([0, 1, 5, 40, 63]))
+        out_exponent=rng.choice([0, 1, 5, 40, 63]), noise=vector(cfg, rng, 16))
 
 
 def random_fields(cfg: Config, rng: random.Random, positions: list[int]) -> dict[str, int]:
@@ -44,7 +45,7 @@ def random_fields(cfg: Config, rng: random.Random, positions: list[int]) -> dict
     fields = dict.fromkeys(pass_layout(cfg).members, 0) | {"valid": 1}
     for name in fields.keys() & VECTOR.by_name.keys() - {"rotate"}:
         item = VECTOR.by_name[name]
-        fields[name] = rng.choice(list(item.enum)).value if item.enum else rng.getrandbits(item.bits(cfg))
+        fields[name] = rng.choice(members_of(cfg, item)).value if item.enum else rng.getrandbits(item.bits(cfg))
     for name, usual in USUAL_SHIFTS.items():
         if rng.random() < 0.8:
             fields[name] = rng.randrange(usual)
@@ -66,7 +67,8 @@ def members(cfg: Config, rng: random.Random, positions: list[int]) -> list[Pass]
     """Every combination of source, factors, addend and function, going round stores, masks and reductions."""
     passes: list[Pass] = []
     turns = {"store": itertools.cycle(Store), "mask": itertools.cycle(Mask), "reduce": itertools.cycle(Reduce)}
-    for source, factor1, factor2, addend, function in itertools.product(Source, Factor1, Factor2, Addend, Function):
+    addends = members_of(cfg, VECTOR.by_name["addend"])
+    for source, factor1, factor2, addend, function in itertools.product(Source, Factor1, Factor2, addends, Function):
         fields = random_fields(cfg, rng, positions) | {
             "source": source.value, "factor1": factor1.value, "factor2": factor2.value, "addend": addend.value,
             "function": function.value, "write": 1, "tail": rng.randrange(1, cfg.lanes)}
@@ -101,7 +103,7 @@ def tables(cfg: Config) -> list[Pass]:
     for function, arguments in ((Function.SILU, [*range(-129, 129)]), (Function.EXP2, knees)):
         padded = np.array(arguments + [0] * (-len(arguments) % cfg.lanes)).reshape(-1, cfg.lanes)
         passes += [Pass(fields=plain(cfg, function=function.value), acc=zeros, memory=row, params=zeros,
-                        scalars=[Scalar(0, 0)] * cfg.groups, out_exponent=0) for row in padded]
+                        scalars=[Scalar(0, 0)] * cfg.groups, out_exponent=0, noise=zeros) for row in padded]
     return passes
 
 
@@ -118,5 +120,5 @@ def shifts(cfg: Config, rng: random.Random) -> list[Pass]:
             plain(cfg, store=Store.ACT.value, s3=amount % 16, out_scaled=1)):
             given = with_operands(cfg, rng, fields)
             passes.append(Pass(fields=fields, acc=given.acc, memory=given.memory, params=given.params,
-                               scalars=scalars, out_exponent=min(amount, 63)))
+                               scalars=scalars, out_exponent=min(amount, 63), noise=given.noise))
     return passes

@@ -22,7 +22,7 @@ class Pass:
     """A pass with its operands.
 
     Members:
-        fields: of rtl.ports.pass_layout, as numbers. acc, memory, params: (lanes,); params are bytes.
+        fields: of rtl.ports.pass_layout, as numbers. acc, memory, params, noise: (lanes,); params are bytes.
         scalars: one a lane group. out_exponent: of the output shift's scalar.
     """
 
@@ -32,6 +32,7 @@ class Pass:
     params: Int
     scalars: list[Scalar]
     out_exponent: int
+    noise: Int
 
     @property
     def swapped(self) -> bool:
@@ -106,7 +107,7 @@ class VectorModel:
         if one.swapped:
             return c
         return c + {Addend.ZERO: np.int64(0), Addend.MEM: memory[part],
-                    Addend.SCALAR: np.int64(scalar.mantissa)}[Addend(fields["addend"])]
+                    Addend.SCALAR: np.int64(scalar.mantissa), Addend.NOISE: one.noise[part]}[Addend(fields["addend"])]
 
     def _kept(self, fields: dict[str, int]) -> npt.NDArray[np.bool_]:
         lanes = np.arange(self.cfg.lanes)

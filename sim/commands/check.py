@@ -12,8 +12,9 @@ from rich.table import Table
 
 from compiler.errors import InputError
 from compiler.image import Image
+from compiler.sampling import temperature_of, with_sampling
 from sim.commands import common
-from sim.commands.generate import TokenCount, check_request
+from sim.commands.generate import Seed, Temperature, TokenCount, check_request, check_sampling
 from sim.device import DEVICES, Device, GoldenDevice, Line, device_kind, open_device
 from sim.generate import encode_prompt
 
@@ -85,6 +86,8 @@ def check_command(
     model: common.ModelOrImage,
     prompt: common.Prompt = None,
     tokens: TokenCount = 32,
+    temperature: Temperature = 0.0,
+    seed: Seed = None,
     devices: Devices = ",".join(DEVICES),
     preset: common.ImagePreset = None,
     context: common.Context = None,
@@ -100,9 +103,11 @@ def check_command(
         raise InputError(f"no devices to check; known devices: {', '.join(DEVICES)}")
     for name in names:
         check_request(name, tokens)
+    check_sampling(temperature, seed)
     kinds = [device_kind(name) for name in names]
     fixed = next((kind.preset for kind in kinds if kind.preset is not None), None)
     image = common.open_image(model, preset or fixed, context, sequences)
+    image = with_sampling(image, temperature, seed or 0)
     prompt_tokens = encode_prompt(common.tokenizer_of(image), prompt, image.context)
     with common.progress(f"preparing {', '.join(names)}"):
         line = Line(port=port, baud=baud)
@@ -121,7 +126,8 @@ def check_command(
 
 def _report(found: list[Comparison], image: Image, positions: int) -> dict[str, Any]:
     return {
-        "preset": image.config.name, "sequences": image.sequences, "positions": positions,
+        "preset": image.config.name, "temperature": temperature_of(image), "sequences": image.sequences,
+        "positions": positions,
         "good": all(result.good for result in found),
         "devices": [{"device": result.device, "other_tokens": result.tokens, "other_cycles": result.cycles,
                      "other_tensors": result.tensors, "tensors_compared": sorted(result.compared)} for result in found]}
@@ -139,5 +145,6 @@ def _print(found: list[Comparison], image: Image, positions: int) -> None:
         same = f"{len(result.compared)} the same" if result.compared else "-"
         table.add_row(result.device, tokens, cycles, verdict(same, sorted(result.tensors)))
     several = f", {image.sequences} sequences at once" if image.sequences > 1 else ""
-    common.out.print(f"{positions} positions on {image.config.name}{several}")
+    drawn = f", drawn at temperature {temperature_of(image):.3g}" if image.registers.temperature else ""
+    common.out.print(f"{positions} positions on {image.config.name}{several}{drawn}")
     common.out.print(table)

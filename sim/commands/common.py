@@ -21,6 +21,7 @@ from compiler.image_file import load_image, looks_like_image, tool_version
 from compiler.library import open_model
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
+from compiler.sampling import temperature_of
 from compiler.tokenizer import AnyTokenizer, Decoder, parse_tokenizer
 from rtl.config import preset as find_preset
 from sim.device import Device, Remarks
@@ -131,18 +132,21 @@ class Story:
             sys.stdout.flush()
 
 
-def generation_json(made: Generation, image: Image, device: str, texts: list[str]) -> dict[str, Any]:
+def generation_json(made: Generation, image: Image, device: str, texts: list[str], seed: int = 0) -> dict[str, Any]:
     """What `generate --json` prints. The first story stands for itself; all are in `stories`."""
+    temperature = temperature_of(image)
     return {
         "device": device, "preset": image.config.name, "prompt_tokens": made.prompt_tokens, "tokens": made.tokens,
         "text": texts[0], "stories": [
             {"prompt_tokens": prompt, "tokens": tokens, "text": text}
             for prompt, tokens, text in zip(made.prompts, made.stories, texts, strict=True)],
+        "temperature": temperature, "seed": seed if temperature else None,
         "cycles": made.cycles, "predicted_cycles": made.predicted_cycles, "useful_macs": made.useful_macs,
         "peak_macs_per_cycle": made.peak_macs_per_cycle, "utilisation": made.utilisation, "seconds": made.seconds}
 
 
-def print_summary(made: Generation, image: Image, device: str, running: Device | None = None) -> None:
+def print_summary(made: Generation, image: Image, device: str, running: Device | None = None,
+                  seed: int = 0) -> None:
     """Cycles a token, predicted and measured, utilisation, speed, and what the device itself has to say."""
     positions = made.positions
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -150,6 +154,9 @@ def print_summary(made: Generation, image: Image, device: str, running: Device |
     step = f"step of {len(made.prompts)} tokens" if len(made.prompts) > 1 else "token"
     given, told = (sum(map(len, every)) for every in (made.prompts, made.stories))
     table.add_row("tokens", f"{given} given, {told} generated")
+    if temperature := temperature_of(image):
+        seeds = f"seeds {seed} to {seed + len(made.prompts) - 1}" if len(made.prompts) > 1 else f"seed {seed}"
+        table.add_row("drawn", f"at temperature {temperature:.3g}, {seeds}")
     table.add_row(f"cycles a {step}, predicted", f"{sum(made.predicted_cycles) / positions:.1f}")
     measured = [count for count in made.cycles if count is not None]
     if measured:

@@ -17,10 +17,11 @@ from typing import Final
 import numpy as np
 
 from rtl.config import Config
-from rtl.timing import Timing, timing
+from rtl.isa import Addend
+from rtl.timing import NOISE_ROWS, Timing, timing
 from sim.cycle.access import Accesses, Flags, Space, Touches, store_writes, uses_params
 from sim.cycle.program import IllegalProgram
-from sim.cycle.timeline import Ints, Timeline
+from sim.cycle.timeline import Ints, Pass, Timeline
 
 OVERLAP: Final = frozenset({Space.ACC})
 _FAR: Final = 1 << 40  # more than any cycle
@@ -142,8 +143,27 @@ def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
     for one in timeline.passes:
         if uses_params(one) and not one.word.fields["rope"] and one.param >= loaded.param_rows:
             raise IllegalProgram(one.cycle, f"{{}} reads parameter row {one.param}, which was never loaded", one.word)
+    if cfg.noise_rate:
+        _noise_rows(timing(cfg), timeline)
     if cfg.single_port:
         _single_port(timing(cfg), timeline, accesses)
+
+
+def _noise_rows(times: Timing, timeline: Timeline) -> None:
+    """Rows of noise are made by the time that they are taken."""
+    taken: dict[int, list[Pass]] = {}
+    for one in timeline.passes:
+        if one.mode.addend is not Addend.NOISE:
+            continue
+        earlier = taken.setdefault(one.word.fields["sequence"], [])
+        if one.cycle < times.noise_ready:
+            raise IllegalProgram(one.cycle, f"{{}} takes a row of noise, and those are ready from cycle "
+                                 f"{times.noise_ready} on", one.word)
+        if len(earlier) >= NOISE_ROWS and one.cycle < (soonest := earlier[-NOISE_ROWS].cycle + times.noise_apart):
+            raise IllegalProgram(one.cycle, f"{{}} takes a row of noise that is not there before cycle {soonest}: "
+                                 f"{{}} took the one in its place in cycle {earlier[-NOISE_ROWS].cycle}",
+                                 one.word, earlier[-NOISE_ROWS].word)
+        earlier.append(one)
 
 
 def _single_port(times: Timing, timeline: Timeline, accesses: Accesses) -> None:

@@ -14,6 +14,7 @@ from sim.cycle.plan import Chunk, Event, Job, Plan
 from sim.cycle.program import IllegalProgram
 from sim.cycle.timeline import Ints, Operation, Pass
 from sim.golden import primitives as golden
+from sim.golden.noise import Noise
 from sim.golden.primitives import Scalar, Table
 
 WORD = 1 << 32
@@ -26,13 +27,23 @@ def _signed(word: int) -> int:
     return (word + (WORD >> 1)) % WORD - (WORD >> 1)
 
 
+def noises(image: Image) -> list[Noise]:
+    """A generator a sequence, as the image's registers seed them; none where the machine has none."""
+    cfg, registers = image.config, image.registers
+    if not cfg.noise_rate:
+        return []
+    seeds = [*registers.seeds, *[0] * cfg.sequences][:cfg.sequences]
+    mantissa, shift = registers.temperature & 0xFF, registers.temperature >> 8
+    return [Noise(seed, mantissa=mantissa, shift=shift) for seed in seeds]
+
+
 class State:
     """Everything that a machine remembers, as the image leaves it.
 
     Members:
         banks: (lanes, bank_rows, taps) int8. act: (bytes,) int8. memory: (vector_rows, lanes).
         accumulators: (slots, lanes). scalars; reduces: 32 bits unsigned. winners, blocks: of each sequence, ARGMAX's
-            (value, token) so far and how many passes that took.
+            (value, token) so far and how many passes that took. noise: of each sequence, where the machine has it.
     """
 
     def __init__(self, image: Image) -> None:
@@ -51,6 +62,7 @@ class State:
         self.reduces = [0] * cfg.reduces
         self.winners: list[tuple[int, int] | None] = [None] * cfg.sequences
         self.blocks = [0] * cfg.sequences
+        self.noise = noises(image)
 
     def poison(self, rows: npt.NDArray[np.bool_], seed: int) -> None:
         """Fill everything that no program may depend on with noise: cache rows, vector memory, registers."""
@@ -160,6 +172,8 @@ class Execution:
             d = np.concatenate([
                 self._sum(one, first[part], params if isinstance(params, int) else params[part], memory[part], scalar)
                 for part, scalar in zip(parts, scalars, strict=True)])
+        if mode.addend is Addend.NOISE:
+            d = d + self.state.noise[f["sequence"]].draw(self.cfg.lanes)
         if one.swapped:
             d = d + self.held
         if one.held:

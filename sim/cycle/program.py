@@ -160,6 +160,7 @@ def _check_word(cfg: Config, word: Word) -> None:
     elif queue == "scalar":
         need(f["repeat"] == 0 and f["repeat_value"] == 0, "a scalar word runs once; repeat must be 0")
     elif queue == "vector":
+        need(f["addend"] != Addend.NOISE.value or cfg.noise_rate > 0, f"{cfg.name} has no noise to add")
         need(f["store"] != Store.KEYS.value or f["chunk"] < cfg.chunks, f"chunk must be below {cfg.chunks}")
         if f["rotate"]:
             need(f["source"] == Source.MEM.value, "rotate reads vector memory: source must be MEM")

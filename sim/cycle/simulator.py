@@ -97,12 +97,16 @@ class CycleSimulator:
         count = len(tokens)
         for sequence in {*restart, *range(count, self.config.sequences)}:
             self.positions[sequence] = 0
+            if self.state.noise:
+                self.state.noise[sequence].restart()
         for token, position in zip(tokens, self.positions, strict=False):
             if not 0 <= token < 1 << self.config.token_bits:
                 raise ValueError(f"token {token} does not fit {self.config.token_bits} bits")
             if position >= self.image.context:
                 raise ValueError(f"position {position} is past the context of {self.image.context}")
         prepared = self._prepare(tuple(self.positions), classify=classify)
+        for noise in self.state.noise:
+            noise.begin()
         every = [*tokens, *[0] * (self.config.sequences - count)]
         Execution(self.state, positions=self.positions, tokens=every).run(prepared.plan)
         self.positions = [position + 1 for position in self.positions]

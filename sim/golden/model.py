@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from compiler.quantised import Layer, Linear, QuantisedModel
 from sim.golden import primitives as p
+from sim.golden.noise import Noise
 from sim.golden.primitives import Int, Scalar, Table
 
 Float64 = npt.NDArray[np.float64]
@@ -142,13 +143,15 @@ class Golden:
     Parameters
     ----------
     model: the integers to run.
+    noise: what draws tokens; without, the likeliest one is taken.
 
     Members
     -------
     position: of the next token. logits: (vocab,) of the last classified one.
     """
 
-    def __init__(self, model: QuantisedModel) -> None:
+    def __init__(self, model: QuantisedModel, noise: Noise | None = None) -> None:
+        self._noise = noise
         self.model, self.shape = model, model.shape
         self._layers = [_Layer(layer) for layer in model.layers]
         self._classifier = _Matrix(model.classifier)
@@ -165,6 +168,8 @@ class Golden:
         self._keys, self._values = np.zeros(cache), np.zeros(cache)
         self.logits: Int = np.zeros(shape.vocab, np.int64)
         self.position = 0
+        if self._noise is not None:
+            self._noise.restart()
 
     def step(self, token: int, *, classify: bool = True, trace: Trace | None = None) -> int | None:
         """Run one token.
@@ -177,12 +182,14 @@ class Golden:
 
         Returns
         -------
-        The token with the highest logit, or None without `classify`.
+        The token with the highest logit, noise included, or None without `classify`.
         """
         if not 0 <= token < self.shape.vocab:
             raise ValueError(f"token {token} is not in the vocabulary of {self.shape.vocab}")
         if self.position >= self.shape.context:
             raise ValueError(f"position {self.position} is past the context of {self.shape.context}")
+        if self._noise is not None:
+            self._noise.begin()
         model, kept = self.model, Trace() if trace is None else trace
         x = embedding(model.embed[token].astype(np.int64), self._embed_multiplier, model.shifts.embed_s1)
         kept["embed.x"] = x
@@ -273,4 +280,7 @@ class Golden:
         x8, r = self._norm(x, self.model.final_x_shift, kept, "final")
         y = project(self._classifier.accumulate(x8), self._classifier.multiplier, self.model.shifts.logit, r)
         self.logits = kept["logits"] = p.finish(y)
-        return int(np.argmax(self.logits))
+        if self._noise is None:
+            return int(np.argmax(self.logits))
+        kept["noise"] = self._noise.draw(self.shape.vocab)
+        return int(np.argmax(p.finish(y + kept["noise"])))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rtl.config import Config, log2
-from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op, Queue, Store, stride_bits
+from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op, Queue, Store, members, stride_bits
 from rtl.ports import index_bits, operation_layout, pass_layout
 
 OUTER_FIELDS = {"matrix": ["row"], "vector": ["param", "dst"], "scalar": ["constant"]}
@@ -158,7 +158,7 @@ def random_fields(cfg: Config, queue: Queue, rng: random.Random, *, strides: str
             high = 3
         if strides:
             high = min(high, (1 << stride_bits(cfg, queue, strides, item.name)) - 1)
-        found[item.name] = rng.choice(list(item.enum)) if item.enum else rng.randint(low, high)
+        found[item.name] = rng.choice(members(cfg, item)) if item.enum else rng.randint(low, high)
     return found
 
 

@@ -88,6 +88,7 @@ class Pass:
     exponents: list[int]
     out_exponent: int
     positions: list[int]
+    noise: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -140,7 +141,8 @@ class VectorOracle:
             f2 = {Factor2.ONE: 1, Factor2.SCALAR: mantissa, Factor2.MEM: given.memory[lane],
                   Factor2.SQUARE: b}[Factor2(p["factor2"])]
             late = exponent if Factor2(p["factor2"]) is Factor2.SCALAR and not p["early"] else 0
-            addend = {Addend.ZERO: 0, Addend.MEM: given.memory[lane], Addend.SCALAR: mantissa}[Addend(p["addend"])]
+            addend = {Addend.ZERO: 0, Addend.MEM: given.memory[lane], Addend.SCALAR: mantissa,
+                      Addend.NOISE: given.noise[lane] if given.noise else 0}[Addend(p["addend"])]
             if second:
                 addend = self.held[lane]
             d = rshift(b * f2, p["s2"] + late) + addend

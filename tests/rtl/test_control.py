@@ -9,8 +9,9 @@ import pytest
 
 import rtl.control
 from rtl.config import PRESETS, Config
-from rtl.control import REGISTERS, Control, Values
+from rtl.control import Control, Values
 from rtl.issue_matrix import column_bits
+from rtl.protocol import STEPS
 from rtl.timing import timing
 from tests.rtl.bench import MACHINES, run
 
@@ -116,7 +117,7 @@ def each(ctx, values) -> list[int]:
 async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
     """Load registers and the first dynamic value of every bucket; set each sequence's token."""
     cfg, steps = dut.cfg, {}
-    for address, register in enumerate(REGISTERS):
+    for address, register in enumerate(STEPS):
         steps[register] = rng.randrange(1 << min(16, dut.register_bits[register]))
         await write(ctx, dut.load_register, address, steps[register])
     table = rng.sample(range(1 << cfg.value_bits), cfg.buckets)

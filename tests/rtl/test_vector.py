@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from rtl.config import PRESETS, Config, log2
-from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, Source, Store
+from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, Source, Store, members
 from rtl.ports import index_bits
 from rtl.timing import timing
 from rtl.vector import Vector
@@ -39,8 +39,8 @@ def random_fields(rng: random.Random, cfg: Config) -> dict[str, int]:
     table = {item.name: item for item in VECTOR.own}
     fields = {}
     for name in FIELDS:
-        members = table[name].enum
-        fields[name] = rng.choice(list(members)).value if members else rng.getrandbits(table[name].bits(cfg))
+        item = table[name]
+        fields[name] = rng.choice(members(cfg, item)).value if item.enum else rng.getrandbits(item.bits(cfg))
     for name, usual in (("s0", 8), ("s1", 8), ("s2", 16), ("s3", 8)):
         if rng.random() < 0.8:
             fields[name] = rng.randrange(usual)
@@ -58,7 +58,7 @@ def random_pass(rng: random.Random, cfg: Config, fields: dict[str, int], positio
         fields, [number(rng, cfg.acc_bits) for _ in range(cfg.lanes)], [number(rng, 16) for _ in range(cfg.lanes)],
         [rng.choice([0, 1, 127, 128, 255, rng.randrange(256)]) for _ in range(cfg.lanes)],
         [mantissa for mantissa, _ in by_lane], [exponent for _, exponent in by_lane],
-        rng.choice([0, 1, 5, 40, 63]), positions)
+        rng.choice([0, 1, 5, 40, 63]), positions, [number(rng, 16) for _ in range(cfg.lanes)])
 
 
 def simulate(
@@ -112,6 +112,9 @@ def simulate(
             ctx.set(dut.memory_read_data.as_value(), pack(read.memory, 16))
             ctx.set(dut.param_data.as_value(), pack(read.params, 8))
             ctx.set(dut.acc.as_value(), pack(schedule.get(cycle - times.acc_read, junk).acc, cfg.acc_bits))
+            if cfg.noise_rate:
+                taken = schedule.get(cycle - times.noise_read, junk).noise or [0] * lanes
+                ctx.set(dut.noise_row.as_value(), pack(taken, 16))
             ctx.set(dut.reduce_index, (index := rng.randrange(cfg.reduces)))
 
             # Addresses.
@@ -247,7 +250,7 @@ def test_each_member_at_saturation():
     cfg = PRESETS["tiny"]
     ends = [32767, -32768, -1, 1]
     big = {"memory": ends, "acc": [2**21 - 1, -(2**21), 2**20, -1], "params": [255, 128, 127, 1],
-           "mantissas": [-32768] * 4}
+           "mantissas": [-32768] * 4, "noise": ends[::-1]}
     cases = []
     for index, (source, factor1, factor2, addend) in enumerate(itertools.product(Source, Factor1, Factor2, Addend)):
         cases.append(({
