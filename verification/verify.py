@@ -55,6 +55,11 @@ def proofs(seed: int) -> Iterator[list[str]]:
     return (["-m", "verification.independence", "--preset", name] for name in PRESETS)
 
 
+def properties(seed: int) -> Iterator[list[str]]:
+    units = ("arithmetic", "bank", "reduce", "sequencer", "link")
+    return (["-m", "verification.formal", "--unit", unit] for unit in units)
+
+
 def netlists(seed: int) -> Iterator[list[str]]:
     return (["-m", "fpga.cli", "gates", family, "--tokens", "2"] for family in ("ice40", "ecp5", "gowin"))
 
@@ -69,6 +74,7 @@ def endless(module: str, option: str, each: int, *more: str) -> Callable[[int], 
 CHECKS = (
     Check(name="timing is independent of data", unit="presets proved", each=1, share=2, commands=proofs,
           whole=len(PRESETS)),
+    Check(name="properties of blocks", unit="units proved", each=1, share=3, commands=properties, whole=5),
     Check(name="netlists run as golden", unit="families", each=1, share=2, commands=netlists, whole=3),
     Check(name="random models", unit="models", each=1, share=3, commands=endless("verification.sweep", "--rounds", 1)),
     Check(name="faults on the line", unit="faults", each=25, share=1,

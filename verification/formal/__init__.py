@@ -1,0 +1,1 @@
+"""Formal proofs of blocks: `python -m verification.formal`."""
