@@ -56,6 +56,8 @@ class Config:
         longer paths; the host moves a byte at a time.
     cycle_bits: width of the counter of a token's cycles.
     sequences: independent texts that the machine can work on in turn, each with a position and a token of its own.
+    experts: feed-forward networks of a layer among which it can choose. choices: how many of them for a token: index
+        registers of each sequence. Both 0: it cannot choose.
     position_bits, token_bits: width of a position and of a token number.
     wait_bits, repeat_bits: width of an instruction's wait and repeat immediates.
     narrow: fields of instruction words that have fewer bits than rtl/isa.py gives them: ("queue.field", bits); also
@@ -107,6 +109,8 @@ class Config:
     scalar_fetch: int = 1
     cycle_bits: int = 32
     sequences: int = 1
+    experts: int = 0
+    choices: int = 0
     position_bits: int
     token_bits: int = 10
     wait_bits: int = 10
@@ -138,6 +142,13 @@ class Config:
         need(self.groups <= self.lanes // 2, f"groups is {self.groups}; a group needs two lanes")
         need(self.tile_lanes <= self.lanes and self.tile_taps <= self.taps, "a tile cannot be larger than the mesh")
         need(self.sequences <= 4, f"sequences is {self.sequences}; the host's requests have room for 4")
+        need(self.choices <= 2, f"choices is {self.choices}; a mask hides one expert, so there are 2 at most")
+        need(bool(self.experts) == bool(self.choices), "experts and choices need each other")
+        need(not self.experts or (self.experts >= 2 and self.experts & (self.experts - 1) == 0
+                                  and self.experts <= 1 << self.token_bits),
+             f"experts is {self.experts}; it must be a power of two, and ARGMAX counts to {1 << self.token_bits}")
+        need(not self.experts or not (self.serial_vector or self.small_control),
+             "serial_vector and small_control have no index registers")
         need(self.slots >= 2 and self.values >= 2, "slots and values must be at least 2")
         need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
         need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
@@ -240,8 +251,8 @@ class Config:
 
 _PRESETS = (
     Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, tile_lanes=1, tile_taps=1, acc_bits=22, slots=4,
-           vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, position_bits=6,
-           token_bits=8, noise_rate=1),
+           vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, experts=8, choices=2,
+           position_bits=6, token_bits=8, noise_rate=1),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256, param_rows=1536,
            constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7, token_bits=9,
@@ -266,14 +277,14 @@ _PRESETS = (
            lut_memories=("matrix_program", "scalar_program"), noise_rate=2),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
-           position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
+           experts=8, choices=2, position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
            noise_rate=4),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
-           vector_words=1024, values=32, sequences=2, position_bits=10, token_bits=16, wait_bits=16, repeat_bits=16,
-           value_bits=16, external_banks=True, noise_rate=8),
+           vector_words=1024, values=32, sequences=2, experts=64, choices=2, position_bits=10,
+           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8),
 )
 
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}

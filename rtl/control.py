@@ -15,7 +15,7 @@ from rtl.current import ValuesSignature, bucket_bits, dynamic_layout
 from rtl.isa import MATRIX, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import NEVER_COLLIDES, byte_member, each_sequence
-from rtl.protocol import STEPS, Space, register_words
+from rtl.protocol import Space, register_names, register_words
 
 COUNTER_BITS = 32
 """Cycle counters, as the protocol has them."""
@@ -116,10 +116,11 @@ class Control(wiring.Component):
     winner : In(sequences, token_bits). ARGMAX's results, read in cycle E + 2, `rtl.timing` token_read.
     values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position; with
         `Config.linear_values` it is `bucket` instead, the bucket's number.
+    expert_rows : Out, with `Config.choices`. That register.
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
     load_values : In(address, data, en); with `linear_values` there is none, and what is written is forgotten.
-    load_register : In(address, data, en), see rtl.protocol.STEPS; other addresses are not its own. Only between
+    load_register : In(address, data, en), see rtl.protocol.register_names; some addresses are not its own. Only between
         tokens.
 
     Latency
@@ -137,6 +138,8 @@ class Control(wiring.Component):
         self.table = None if cfg.linear_values else Values(cfg, contents)
         row, param = MATRIX.by_name["row"].bits(cfg), VECTOR.by_name["param"].bits(cfg)
         self.register_bits = {"key_step": row, "rope_step": param, "embed_shift": bits_for(column_bits(cfg))}
+        if cfg.choices:
+            self.register_bits["expert_rows"] = row
         for name in self.register_bits:
             self.register_bits[name] = min(self.register_bits[name], dict(cfg.narrow).get(f"register.{name}", 32))
         tells = {"bucket": Out(bucket_bits(cfg))} if self.table is None else {
@@ -150,6 +153,7 @@ class Control(wiring.Component):
             "winner": In(each_sequence(cfg.token_bits, cfg)),
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
+            **({"expert_rows": Out(row)} if cfg.choices else {}),
             "load_register": In(wiring.Signature({
                 "address": Out((register_words(cfg) - 1).bit_length()),
                 "data": Out(8 if cfg.small_control else 16), "en": Out(1)}
@@ -167,10 +171,11 @@ class Control(wiring.Component):
             wiring.connect(m, table.row, wiring.flipped(self.values))
             m.d.comb += [table.go.eq(self.go), table.bucket.eq(bucket)]
 
-        start = dict(zip(STEPS, self.contents.of(Space.REGISTER), strict=False))
+        start = dict(zip(register_names(cfg), self.contents.of(Space.REGISTER), strict=False))
         registers = {
             name: Signal(bits, name=name, init=start.get(name, 0)) for name, bits in self.register_bits.items()}
-        for address, name in enumerate(STEPS):
+        for name in registers:
+            address = register_names(cfg).index(name)
             load, register = self.load_register, registers[name]
             with m.If(load.en & (load.address == address)):
                 if not cfg.small_control:
@@ -180,6 +185,8 @@ class Control(wiring.Component):
                         m.d.sync += register[:8].eq(load.data)
                     with m.Else():
                         m.d.sync += register[8:].eq(load.data)
+        if cfg.choices:
+            m.d.comb += self.expert_rows.eq(registers["expert_rows"])
 
         # READY -> (start) GO -> BUSY -> (END in cycle E) SETTLE, E + 1 -> OFFER, E + 2 -> (start) GO, or READY.
         elapsed, winner = Signal(cfg.cycle_bits), Signal(each_sequence(cfg.token_bits, cfg))

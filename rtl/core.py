@@ -10,6 +10,7 @@ from rtl.bank import Banks
 from rtl.config import Config
 from rtl.contents import EMPTY, Contents
 from rtl.control import Control
+from rtl.experts import Experts
 from rtl.host import Host
 from rtl.isa import QUEUES
 from rtl.issue_matrix import MatrixIssue
@@ -123,6 +124,12 @@ class Core(wiring.Component):
             matrix_issue.column.eq(control.column), vector_issue.rope.eq(control.rope),
             matrix.issue.eq(matrix_issue.step), vector.issue.eq(vector_issue.issued),
             scalar.issue.eq(scalar_issue.operation)]
+
+        if cfg.choices:
+            m.submodules.experts = experts = Experts(cfg)
+            m.d.comb += [
+                experts.chosen.eq(vector.chosen), experts.rows.eq(control.expert_rows),
+                matrix_issue.offset.eq(experts.offset)]
 
         # Matrix unit.
         m.d.comb += [

@@ -83,6 +83,7 @@ class Mask(enum.Enum):
     NONE = 0
     POSITION = 1
     TAIL = 2
+    CHOSEN = 3
 
 
 class Reduce(enum.Enum):
@@ -100,6 +101,7 @@ class ScalarFunction(enum.Enum):
     BLOCK = 3
     COMBINE = 4
     CONST = 5
+    VALUE = 6
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ _VALUE = _index(lambda cfg: cfg.values)
 _VECTOR_ROW = _index(lambda cfg: cfg.vector_rows)
 _PARAM_ROW = _index(lambda cfg: cfg.param_rows)
 _DST = _index(lambda cfg: max(cfg.vector_rows, cfg.act_vectors, cfg.bank_rows))
+
+def _choice(cfg: Config) -> int:
+    return bits_for(cfg.choices) if cfg.choices else 0
+
 
 HEADER = (
     Field("op", _bits(3), "what the sequencer does with the word", enum=Op),
@@ -185,7 +191,9 @@ MATRIX = Queue("matrix", (
     Field("clear", _bits(1), "an output's first step starts from zero instead of from what the accumulator holds"),
     Field("gather", _bits(1), (
         "add the token's embedding column c = token << embed_shift: row + c div taps, act + c mod taps")),
-    Field("sequence", lambda cfg: log2(cfg.sequences), "whose token is gathered"),
+    Field("choice", _choice, (
+        "index register of the expert whose matrix it is: row + index * expert_rows; 0: none, n: the sequence's n-th")),
+    Field("sequence", lambda cfg: log2(cfg.sequences), "whose token is gathered, whose index register is added"),
     Field("outer_value", _VALUE, "dynamic value added to `outer`"),
     Field("outer", lambda cfg: cfg.repeat_bits, "further outputs"),
     Field("slot", _SLOT, (
@@ -239,21 +247,24 @@ VECTOR = Queue("vector", (
         "fills")),
     Field("mask", _bits(2), (
         "POSITION: element (pass * lanes + lane) is masked when it is past the position; "
-        "TAIL: lanes from `tail` on are masked"), enum=Mask),
+        "TAIL: lanes from `tail` on are masked; "
+        "CHOSEN: the element that the sequence's first index register names is masked"), enum=Mask),
     Field("tail", lambda cfg: log2(cfg.lanes), "first masked lane for TAIL"),
     Field("reduce", _bits(3), "reduction over the lanes", enum=Reduce),
     Field("first", _bits(1), "the first pass of this word starts the reduction afresh"),
     Field("target", _REDUCE, (
-        "reduce register; + inner offset (ARGMAX has a register of its own for each sequence)"), strided=True),
+        "reduce register; + inner offset (ARGMAX has registers of its own for each sequence)"), strided=True),
+    Field("choice", _choice, "what ARGMAX writes; 0: the sequence's next token, n: its n-th index register"),
     Field("sequence", lambda cfg: log2(cfg.sequences), (
-        "whose position counts for RoPE, masks and stores, whose noise is added, and whose token ARGMAX finds")),
+        "whose position counts for RoPE, masks and stores, whose noise is added, whose token or index ARGMAX finds, and "
+        "whose CHOSEN masks")),
 ), lambda cfg: cfg.vector_words)
 
 SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat must be 0).", (
     Field("function", _bits(3), "operation", enum=ScalarFunction),
     Field("reduce", _REDUCE, "reduce register read; + inner offset", strided=True),
     Field("dst", _SCALAR, "scalar register written; + inner offset", strided=True),
-    Field("a", _SCALAR, "COMBINE: mantissa and first exponent"),
+    Field("a", _SCALAR, "COMBINE: mantissa and first exponent; VALUE: exponent"),
     Field("b", _SCALAR, "COMBINE: exponent subtracted"),
     Field("constant", _index(lambda cfg: cfg.constants), (
         "CONST: constant memory address; + inner and outer offset"), strided=True),
@@ -273,7 +284,8 @@ def stride_bits(cfg: Config, queue: Queue, level: str, name: str) -> int:
 def members(cfg: Config, item: Field) -> list[enum.Enum]:
     """Members of an enumerated field that a machine has."""
     assert item.enum is not None
-    return [member for member in item.enum if member is not Addend.NOISE or cfg.noise_rate]
+    needs = {Addend.NOISE: cfg.noise_rate, Mask.CHOSEN: cfg.choices, ScalarFunction.VALUE: cfg.choices}
+    return [member for member in item.enum if needs.get(member, 1)]
 
 
 class EncodingError(ValueError):

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import Config, log2
 from rtl.current import CurrentSignature, total_bits
 from rtl.isa import MATRIX
-from rtl.ports import each_sequence, of_sequence, step_layout
+from rtl.ports import each_choice, each_sequence, of_sequence, step_layout
 
 
 def column_bits(cfg: Config) -> int:
@@ -28,6 +28,7 @@ class MatrixIssue(wiring.Component):
     -------
     current : In(CurrentSignature). The word, its dynamic values and the loops' offsets.
     column : In(sequences, column_bits). Embedding column of each one's token, for `gather`; constant during the token.
+    offset : In(sequences * choices, row's width), with `Config.choices`. Rows to the experts chosen.
     step : Out(step_layout). Valid in every cycle of a RUN word.
 
     Latency
@@ -43,7 +44,8 @@ class MatrixIssue(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "current": In(CurrentSignature(cfg, MATRIX)),
-            "column": In(each_sequence(column_bits(cfg), cfg)), "step": Out(step_layout(cfg))})
+            "column": In(each_sequence(column_bits(cfg), cfg)), "step": Out(step_layout(cfg)),
+            **({"offset": In(each_choice(MATRIX.by_name["row"].bits(cfg), cfg))} if cfg.choices else {})})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -63,6 +65,10 @@ class MatrixIssue(wiring.Component):
         column = of_sequence(self.column, word.sequence)
         with m.If(word.gather):
             m.d.comb += [gather_act.eq(column[:tap_bits]), gather_row.eq(column[tap_bits:])]
+        for choice in range(cfg.choices):  # no word has both
+            with m.Elif(word.choice == 1 + choice):
+                offsets = [self.offset[at] for at in range(choice, len(self.offset), cfg.choices)]
+                m.d.comb += gather_row.eq(of_sequence(offsets, word.sequence))
         first_row = word.row + inner.row + (outer.row + gather_row)
         first_act = word.act + inner.act + gather_act
         next_row, next_act = row_start + word.row_step, act_start + word.act_step

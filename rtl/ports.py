@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Shape, signed, unsigned
+from amaranth.hdl import Array, Shape, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -49,7 +49,7 @@ def pass_layout(cfg: Config) -> data.StructLayout:
     shapes = field_bits(
         cfg, VECTOR, "source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function",
         "early", "scalar", "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk",
-        "mask", "tail", "reduce", "first", "target",
+        "mask", "tail", "reduce", "first", "target", "choice",
         "sequence")
     return data.StructLayout({"valid": unsigned(1), **shapes, "odd": unsigned(1), "index": unsigned(index_bits(cfg))})
 
@@ -70,9 +70,16 @@ def each_sequence(bits: Any, cfg: Config) -> data.ArrayLayout:
     return data.ArrayLayout(bits, cfg.sequences)
 
 
+def each_choice(bits: Any, cfg: Config) -> data.ArrayLayout:
+    """One value for each index register: those of the first sequence, then the next one's."""
+    return data.ArrayLayout(bits, cfg.sequences * cfg.choices)
+
+
 def of_sequence(values: Any, sequence: Any) -> Any:
     """The value of a sequence; a machine with only one has nothing to choose."""
-    return values[sequence] if len(values) > 1 else values[0]
+    if len(values) == 1:
+        return values[0]
+    return Array(values)[sequence] if isinstance(values, list) else values[sequence]
 
 
 def row_layout(bits: int, count: int) -> data.ArrayLayout:

@@ -14,7 +14,7 @@ from rtl import isa
 from rtl.arithmetic import node, number, pipe, register
 from rtl.config import Config, log2
 from rtl.isa import VECTOR
-from rtl.ports import NEVER_COLLIDES, each_sequence, field_bits, row_layout
+from rtl.ports import NEVER_COLLIDES, each_choice, each_sequence, field_bits, row_layout
 
 PEAK_BITS = 17
 """MAX and MAXABS: -32768 to 32768."""
@@ -30,10 +30,11 @@ class Reduce(wiring.Component):
     Members
     -------
     kind: isa.Reduce of the pass, NONE where there is none. first: forget what the register holds. target: register.
-    sequence: whose ARGMAX it is.
+    sequence: whose ARGMAX it is. choice: which index register it writes, 0 for the token.
     results: (lanes) int16, `f`. terms: (lanes) int32, what SUM adds; 0 in masked lanes. masked: a bit a lane.
     read_index: reduce register to read; read_value: its 32 bits a cycle later, with all writes up to then.
     token: ARGMAX's winner of each sequence, block * lanes + lane; blocks count from the pass with `first`.
+    chosen: (sequences * choices) winners that index registers keep; choice and chosen are there with `Config.choices`.
 
     Latency: rtl.timing.reduce_stages from the operands to the cycle that writes the register.
     Throughput: a pass a cycle, also into one register. Reset: nothing is on its way; registers stay.
@@ -47,7 +48,9 @@ class Reduce(wiring.Component):
             "sequence": In(shapes["sequence"]),
             "results": In(row_layout(16, cfg.lanes)), "terms": In(row_layout(32, cfg.lanes)), "masked": In(cfg.lanes),
             "read_index": In(shapes["target"]), "read_value": Out(32),
-            "token": Out(each_sequence(cfg.token_bits, cfg))})
+            "token": Out(each_sequence(cfg.token_bits, cfg)),
+            **({"choice": In(field_bits(cfg, VECTOR, "choice")["choice"]),
+                "chosen": Out(each_choice(log2(cfg.experts), cfg))} if cfg.choices else {})})
 
     def elaborate(self, platform):
         cfg, m = self.cfg, Module()
@@ -64,6 +67,8 @@ class Reduce(wiring.Component):
         state = SimpleNamespace(
             kind=self.kind, first=self.first, target=self.target, sequence=self.sequence, values=values,
             indices=[[]] * cfg.lanes)
+        if cfg.choices:
+            state.choice = self.choice
         state = pipe(m, cfg.reduce_levels == 1, "tree0", **vars(state))
 
         # Tree: neighbours in pairs, a register after every so many levels. A tie goes to the lower lane.
@@ -118,7 +123,15 @@ class Reduce(wiring.Component):
             with m.If((state.kind == isa.Reduce.ARGMAX.value) & mine):
                 m.d.sync += next_block.eq(block + 1)
                 with m.If(state.first | (value[:16].as_signed() > best)):
-                    m.d.sync += [best.eq(value), self.token[sequence].eq(Cat(*index, block))]
+                    m.d.sync += best.eq(value)
+                    if not cfg.choices:
+                        m.d.sync += self.token[sequence].eq(Cat(*index, block))
+                        continue
+                    with m.If(state.choice == 0):
+                        m.d.sync += self.token[sequence].eq(Cat(*index, block))
+                    for choice in range(cfg.choices):
+                        with m.If(state.choice == 1 + choice):
+                            m.d.sync += self.chosen[sequence * cfg.choices + choice].eq(Cat(*index, block))
         return m
 
 

@@ -108,6 +108,9 @@ class Scalar(wiring.Component):
                 m.d.comb += [mantissa.eq(read.a.mantissa), base.eq(read.difference)]
             with m.Case(ScalarFunction.CONST.value):
                 m.d.comb += [mantissa.eq(UNIT), base.eq(read.constant), adjusted.eq(0)]
+            if cfg.choices:
+                with m.Case(ScalarFunction.VALUE.value):
+                    m.d.comb += [mantissa.eq(saturate(m, read.operand.as_signed(), 16)), base.eq(read.a.exponent)]
         normal = pipe(
             m, True, "normalise", valid=read.valid, dst=read.dst, mantissa=mantissa,
             exponent=(base + Mux(adjusted, read.adjust, 0))[:9].as_signed(),

@@ -35,6 +35,7 @@ class Timing:
     (an accumulator's partial sum is also read by the next step, one cycle later: steps can follow each cycle).
     vector_read: vector memory, parameter memory and scalar registers are read; acc_read: the accumulator.
     noise_read: a pass's row of noise is taken.
+    choice_read: a matrix word reads the index register of an expert, so long before its issue (it is negative).
     memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle that uses a bank's write port
     (K and V stores); bank_visible follows it. token_visible: ARGMAX's winner.
     scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
@@ -47,6 +48,7 @@ class Timing:
     """
 
     matrix_read: int
+    choice_read: int
     acc_visible: int
     vector_read: int
     acc_read: int
@@ -107,7 +109,7 @@ def timing(cfg: Config) -> Timing:
     rows = NOISE_ROWS * cfg.noise_refill  # as a token begins, all of them and the stages before
     return Timing(
         noise_read=vector_cycle(cfg, "select"), noise_apart=rows + 1, noise_ready=rows + len(NOISE_STAGES) + 1,
-        matrix_read=read, acc_visible=accumulate + 1,
+        matrix_read=read, choice_read=-log2(cfg.experts) if cfg.experts else 0, acc_visible=accumulate + 1,
         vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
         reduce_visible=reduced + 1, token_visible=reduced + 1,

@@ -17,6 +17,7 @@ from rtl.memories import vector_address_bits
 from rtl.ports import (
     bank_enables_layout,
     bank_rows_layout,
+    each_choice,
     each_sequence,
     field_bits,
     of_sequence,
@@ -54,7 +55,7 @@ class Vector(wiring.Component):
     act_vector, act_enable, act_data: write port of ActMemory.
     bank_row, bank_enable, bank_data: write port of Banks, (lanes, taps) bytes with a bit each.
     reduce_index: reduce register to read; reduce_value: its 32 bits a cycle later, as they then are.
-    token: ARGMAX's winner so far, of each sequence.
+    token: ARGMAX's winner so far, of each sequence. chosen: (sequences * choices) index registers, with `choices`.
     With `serial_vector`: `scalars` follow a cycle after their index, which is that of the factor in the issue cycle and
         that of the output shift in the next. reduce_found: reduce_value is what was asked for a cycle ago; of two
         cycles, one at least is free for that.
@@ -86,7 +87,8 @@ class Vector(wiring.Component):
             "act_data": Out(row_layout(8, cfg.lanes)),
             "bank_row": Out(row), "bank_enable": Out(bank_enables_layout(cfg)), "bank_data": Out(bank_rows_layout(cfg)),
             "reduce_index": In(shapes["target"]), "reduce_value": Out(32),
-            "token": Out(each_sequence(cfg.token_bits, cfg))})
+            "token": Out(each_sequence(cfg.token_bits, cfg)),
+            **({"chosen": Out(each_choice(log2(cfg.experts), cfg))} if cfg.choices else {})})
 
     def elaborate(self, platform):
         if self.cfg.serial_vector:
@@ -131,6 +133,7 @@ class Vector(wiring.Component):
             out=Mux(asked.out_scaled, self.out_exponent, 0), mantissas=[scalar.mantissa for scalar in self.scalars],
             **self.compare(m, asked),
             dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target, sequence=asked.sequence,
+            **({"choice": asked.choice} if self.cfg.choices else {}),
             write=effective & asked.write,
             store=Mux(effective, asked.store, Store.NONE.value),
             reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
@@ -142,15 +145,24 @@ class Vector(wiring.Component):
         by_position, by_tail = asked.mask == Mask.POSITION.value, asked.mask == Mask.TAIL.value
         position = of_sequence(self.position, asked.sequence)
         past, last = position >> log2(self.cfg.lanes), position[:log2(self.cfg.lanes)]
-        return {
+        masks = {
             "all_masked": node(m, by_position & (asked.index > past), "beyond"),
             "some_masked": node(m, by_tail | (by_position & (asked.index == past)), "within"),
             "first_masked": node(m, Mux(by_tail, asked.tail, last + 1), "first_masked")}
+        if self.cfg.choices:
+            firsts = [self.chosen[at] for at in range(0, len(self.chosen), self.cfg.choices)]
+            first = of_sequence(firsts, asked.sequence)
+            here = (asked.mask == Mask.CHOSEN.value) & (asked.index == first[log2(self.cfg.lanes):])
+            masks |= {"one_masked": node(m, here, "chosen_here"), "masked_lane": first[:log2(self.cfg.lanes)]}
+        return masks
 
     def mask(self, m: Module, state):
         """A bit a lane: it yields zero and takes no part in reductions."""
-        return Cat(
+        masked = Cat(
             state.all_masked | (state.some_masked & (lane >= state.first_masked)) for lane in range(self.cfg.lanes))
+        if self.cfg.choices:
+            masked |= Cat(state.one_masked & (state.masked_lane == lane) for lane in range(self.cfg.lanes))
+        return masked
 
     def shift(self, m: Module, state):
         """The accumulator shifted, and what the memories answer; the lanes that are masked; the later shifts."""
@@ -163,7 +175,8 @@ class Vector(wiring.Component):
         return self.cut(
             m, "shift", state, shifted=shifted, plain=[self.memory_read_data[lane] for lane in lanes],
             params=[self.param_data[lane] for lane in lanes], masked=self.mask(m, state),
-            drop=("slot", "shift0", "late", "out", "acc", "all_masked", "some_masked", "first_masked"))
+            drop=("slot", "shift0", "late", "out", "acc", "all_masked", "some_masked", "first_masked", "one_masked",
+                  "masked_lane"))
 
     def select(self, m: Module, state):
         """a: a requantised accumulator, or memory. The factors and the addend are chosen here too."""
@@ -277,13 +290,15 @@ class Vector(wiring.Component):
             Cat(reduce.results).eq(Cat(state.results)), Cat(reduce.terms).eq(Cat(state.terms)),
             reduce.masked.eq(state.masked), reduce.read_index.eq(self.reduce_index),
             self.reduce_value.eq(reduce.read_value), self.token.eq(reduce.token)]
+        if self.cfg.choices:
+            m.d.comb += [reduce.choice.eq(state.choice), self.chosen.eq(reduce.chosen)]
         return state
 
     def narrow(self, m: Module, state):
         """f, shifted."""
         narrowed = [shift_doubled(m, f, state.shift3) for f in state.results]
         return self.cut(m, "narrow", state, narrowed=narrowed, drop=(
-            "results", "terms", "masked", "shift3", "write", "reduce", "first", "target"))
+            "results", "terms", "masked", "shift3", "write", "reduce", "first", "target", "choice"))
 
     def output(self, m: Module, state):
         """o: 8 bits, to activation memory or into the banks as a K row or a V column."""

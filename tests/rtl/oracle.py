@@ -71,6 +71,8 @@ def scalar(
             mantissa, exponent = 16384, max(0, reduce.bit_length() - 7) + adjust
         case ScalarFunction.COMBINE:
             mantissa, exponent = a[0], a[1] - b[1] + adjust
+        case ScalarFunction.VALUE:
+            mantissa, exponent = sat(signed(reduce, 32), 16), a[1] + adjust
         case ScalarFunction.CONST:
             mantissa, exponent = 16384, constant
     return mantissa, max(0, min(63, exponent))

@@ -11,7 +11,7 @@ import rtl.control
 from rtl.config import PRESETS, Config
 from rtl.control import Control, Values
 from rtl.issue_matrix import column_bits
-from rtl.protocol import STEPS
+from rtl.protocol import register_names
 from rtl.timing import timing
 from tests.rtl.bench import MACHINES, run
 
@@ -117,9 +117,13 @@ def each(ctx, values) -> list[int]:
 async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
     """Load registers and the first dynamic value of every bucket; set each sequence's token."""
     cfg, steps = dut.cfg, {}
-    for address, register in enumerate(STEPS):
+    for address, register in enumerate(register_names(cfg)):
+        if register not in dut.register_bits:
+            continue
         steps[register] = rng.randrange(1 << min(16, dut.register_bits[register]))
         await write(ctx, dut.load_register, address, steps[register])
+    if cfg.choices:
+        assert ctx.get(dut.expert_rows) == steps["expert_rows"]
     table = rng.sample(range(1 << cfg.value_bits), cfg.buckets)
     for bucket, value in enumerate([] if cfg.linear_values else table):
         await write(ctx, dut.load_values, bucket * cfg.values + 1, value)

@@ -129,8 +129,9 @@ def test_random_operations_in_their_cycles(name):
     constants = {address: rng.choice([0, 5, 63, 200]) for address in range(8)}
     bits = {item.name: item.bits(cfg) for item in SCALAR.own}
     most = 1 << bits["adjust"] - 1
+    functions = [function for function in ScalarFunction if cfg.choices or function is not ScalarFunction.VALUE]
     operations = [operation(
-        rng.choice(list(ScalarFunction)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4), a=rng.randrange(4),
+        rng.choice(functions), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4), a=rng.randrange(4),
         b=rng.randrange(4), constant=rng.randrange(8), bias=rng.choice([0, rng.getrandbits(bits["bias"])]),
         adjust=rng.randint(-most, most - 1), value=rng.getrandbits(rng.randint(1, 32))) for _ in range(150)]
     simulate(cfg, operations, constants, rng)
