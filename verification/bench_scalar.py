@@ -53,8 +53,15 @@ def result(one: Operation, constants: dict[int, int], registers: dict[int, Scala
             return golden.block(value, adjust=adjust)
         case ScalarFunction.COMBINE:
             return golden.combine(registers[one["a"]], registers[one["b"]], adjust=adjust)
+        case ScalarFunction.VALUE:
+            return golden.value(signed(value), registers[one["a"]], adjust=adjust)
         case ScalarFunction.CONST:
             return Scalar(golden.MANTISSA_ONE, min(constants[one["constant"]], golden.EXPONENT_MAX))
+
+
+def functions(cfg: Config) -> list[ScalarFunction]:
+    """Those that the machine has."""
+    return [function for function in ScalarFunction if cfg.choices or function is not ScalarFunction.VALUE]
 
 
 def operation(function: ScalarFunction, **fields: int) -> Operation:
@@ -161,7 +168,7 @@ async def random_operations_with_pauses(dut: Any) -> None:
     cycle = 4 + timing(cfg).scalar_visible
     for _ in range(RANDOM_OPERATIONS):
         schedule[cycle] = operation(
-            rng.choice(list(ScalarFunction)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4),
+            rng.choice(functions(cfg)), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4),
             a=rng.randrange(4), b=rng.randrange(4), constant=rng.choice(list(constants)),
             bias=rng.choice([0, rng.getrandbits(SCALAR.by_name["bias"].bits(cfg))]),
             adjust=rng.choice([adjust for adjust in range(-64, 64) if fits(cfg, "adjust", adjust)]),

@@ -8,11 +8,12 @@ import cocotb
 import numpy as np
 
 from rtl.config import Config, log2, preset
-from rtl.isa import QUEUES, VECTOR
+from rtl.isa import MATRIX, QUEUES, VECTOR
 from rtl.issue_matrix import column_bits
 from rtl.ports import index_bits, operation_layout, pass_layout
 from rtl.protocol import program_space, word_bytes
 from rtl.timing import timing
+from sim.cycle.access import index_cell
 from sim.cycle.timeline import Timeline
 from verification.ports import Ports
 from verification.queues import Queues
@@ -26,13 +27,16 @@ Issues = dict[str, dict[int, dict[str, Any]]]
 """Queue -> cycle -> fields of what it issues."""
 
 
-def issues(cfg: Config, found: Timeline, *, columns: list[int], ropes: list[int]) -> Issues:
-    """A timeline as the layouts of rtl.ports have it, with the offsets that each sequence's token and position add."""
+def issues(cfg: Config, found: Timeline, *, columns: list[int], ropes: list[int], offsets: list[int]) -> Issues:
+    """A timeline as the layouts of rtl.ports have it, with the offsets that each sequence's token, position and choice
+    of experts add."""
     row_mask, act_mask = ((1 << QUEUES[0].by_name[name].bits(cfg)) - 1 for name in ("row", "act"))
     made: Issues = {queue.name: {} for queue in QUEUES}
     for output in found.outputs:
         column = columns[output.word.fields["sequence"]] if output.gather else 0
         row, act = column >> log2(cfg.taps), column % cfg.taps
+        if output.choice:
+            row = offsets[index_cell(cfg, output.word)]
         for number, (bank_row, words) in enumerate(zip(output.rows, output.acts, strict=True)):
             made["matrix"][output.cycle + number] = {
                 "valid": 1, "row": int(bank_row) + row & row_mask, "slot": output.slot,
@@ -81,9 +85,11 @@ class Token:
         await self.ports.edge()
 
     async def run(self, found: Timeline, values: list[int], *, classify: bool, columns: list[int],
-                  ropes: list[int]) -> None:
+                  ropes: list[int], offsets: list[int]) -> None:
         """One token, compared in every cycle until all queues are idle, and a few more."""
-        ports, wanted = self.ports, issues(self.cfg, found, columns=columns, ropes=ropes)
+        ports, wanted = self.ports, issues(self.cfg, found, columns=columns, ropes=ropes, offsets=offsets)
+        if self.cfg.choices:
+            ports.set(offset=offsets)
         if self.cfg.linear_values:
             ports.set(bucket=values[1])
         for index, value in enumerate([] if self.cfg.linear_values else values):
@@ -127,7 +133,8 @@ async def random_programs(dut: Any) -> None:
         for found, classify in ((prompt, False), (classified, True), (prompt, False)):
             columns, ropes = (rng.sample(range(1 << bits), cfg.sequences)
                               for bits in (column_bits(cfg), VECTOR.by_name["param"].bits(cfg)))
-            await token.run(found, values, classify=classify, columns=columns, ropes=ropes)
+            offsets = [rng.getrandbits(MATRIX.by_name["row"].bits(cfg)) for _ in range(cfg.sequences * cfg.choices)]
+            await token.run(found, values, classify=classify, columns=columns, ropes=ropes, offsets=offsets)
         done += 1
 
 
@@ -150,4 +157,5 @@ async def a_compiled_model(dut: Any) -> None:
             positions = [position, *(rng.randint(0, position) for _ in range(1, cfg.sequences))]
             tokens = [rng.randrange(SHAPES[shape].vocab) for _ in positions]
             await token.run(found, values, classify=classify, ropes=[one * registers.rope_step for one in positions],
-                            columns=[one << registers.embed_shift for one in tokens])
+                            columns=[one << registers.embed_shift for one in tokens],
+                            offsets=[0] * (cfg.sequences * cfg.choices))

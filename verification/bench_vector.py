@@ -11,7 +11,7 @@ import cocotb
 import numpy as np
 
 from rtl.config import Config
-from rtl.isa import MATRIX, Reduce, Store
+from rtl.isa import MATRIX, Mask, Reduce, Store
 from rtl.ports import field_bits
 from rtl.timing import timing
 from rtl.vector import Vector
@@ -36,6 +36,7 @@ class Expected:
     banked: dict[int, tuple[Pass, Int]] = field(default_factory=dict[int, tuple[Pass, Int]])
     registers: dict[int, tuple[dict[int, int], dict[int, int]]] = field(
         default_factory=dict[int, tuple[dict[int, int], dict[int, int]]])
+    indices: VectorModel | None = None  # which knows when index registers change
 
 
 def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int]) -> Expected:
@@ -43,11 +44,14 @@ def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int]) -> Ex
     times, model, found = timing(cfg), VectorModel(cfg, positions), Expected()
     for cycle, one in sorted(schedule.items()):
         fields = one.fields
-        known = fields["sequence"] in model.tokens if fields["reduce"] == Reduce.ARGMAX.value else (
+        if fields["mask"] == Mask.CHOSEN.value and model.index(
+                fields["sequence"], 1, cycle + times.vector_read) is None:
+            fields["mask"] = Mask.NONE.value  # nor of an index register that nothing has written
+        known = fields["sequence"] in model.started if fields["reduce"] == Reduce.ARGMAX.value else (
             fields["target"] in model.registers)
         if not known and not one.held:
             fields["first"] = 1  # nothing is known of a register that no pass has begun
-        wide, narrow = model.run(one)
+        wide, narrow = model.run(one, cycle)
         if fields["write"] and not one.held:
             found.written[cycle + times.memory_visible - 1] = (fields["dst"], wide)
         if fields["store"] == Store.ACT.value and not one.held:
@@ -55,6 +59,7 @@ def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int]) -> Ex
         elif fields["store"] and not one.held:
             found.banked[cycle + times.bank_write] = (one, narrow)
         found.registers[cycle + times.reduce_visible] = (dict(model.registers), dict(model.tokens))
+    found.indices = model
     assert times.bank_visible == times.bank_write + 1
     assert times.reduce_visible == times.token_visible
     return found
@@ -117,8 +122,19 @@ class Player:
                 soon = any(cycle + lane in found.registers for lane in range(1, self.cfg.beats))
                 assert soon or winners[sequence] == token, (
                     f"cycle {cycle}: token {sequence}: found {winners[sequence]}, expected {token}")
+            self._indices(found, cycle)
             asked = index
             await ports.edge()
+
+    def _indices(self, found: Expected, cycle: int) -> None:
+        """Index registers, each from the cycle on in which it can be seen."""
+        assert found.indices is not None
+        chosen = self.ports.get("chosen") if self.cfg.choices else []
+        for cell, value in enumerate(chosen):
+            sequence, number = divmod(cell, self.cfg.choices)
+            known = found.indices.index(sequence, number + 1, cycle)
+            assert known in (None, value), (
+                f"cycle {cycle}: index register {number + 1} of sequence {sequence}: found {value}, expected {known}")
 
     def _addresses(self, issued: Pass | None, addressed: Pass | None, row_asked: Pass | None,
                    accumulated: Pass | None) -> None:

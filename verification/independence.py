@@ -8,8 +8,9 @@ with the same program, position and host, whatever their weights, activations an
 in every cycle.
 
 Addresses: no content of a data memory influences an address or an enable of any memory, but for the gather, where the
-token's embedding column becomes an address of the banks and of activation memory, and for tables of functions, which a
-number looks up. Both are read in the cycle that the program says.
+token's embedding column becomes an address of the banks and of activation memory, for the experts that a router has
+chosen, whose matrices' rows become an address of the banks, and for tables of functions, which a number looks up. All
+are read in the cycle that the program says.
 
 An influence is a path in the graph of verification/flow.py, through operators, registers, memories, their addresses,
 enables and resets.
@@ -38,14 +39,14 @@ CONTROL = ("core.control.", "core.host.", "core.noise_issue.", *(f"core.{queue.n
                                             for part in ("sequencer", "issue")))
 """Modules whose state decides when something happens, with all that is below them."""
 DATA = ("core.banks.", "core.act.", "core.memory.", "core.param.", "core.matrix.", "core.vector.", "core.scalar.",
-        "core.noise.")
+        "core.noise.", "core.experts.")
 """Modules whose state is data, every bit of it: also the passes on their way through a pipeline."""
 
 ANSWER = "the register behind tx_data"
 EXCEPTIONS = {
     "core.control.token": "the token that was chosen, for the record and for STATUS",
     "core.control.column": "the token's embedding column, which the gather makes an address of",
-    **{f"core.matrix_issue.{name}": "address of a gather's next step"
+    **{f"core.matrix_issue.{name}": "address of the next step of a gather or of a chosen expert's matrix"
        for name in ("row_before", "row_start", "act_before", "act_start")},
     ANSWER: "bytes on their way to the host",
     **{f"core.host.{name}_value": "a word that the host reads, on its way there" for name in ("bank", "vector", "act")},
@@ -54,7 +55,8 @@ EXCEPTIONS = {
 control."""
 
 GATHER = "core.control.column"
-"""Where the addresses' proof is cut, and nowhere else."""
+EXPERTS = "core.experts"
+"""Where the addresses' proof is cut, and nowhere else: the token's column, and the experts' first rows."""
 GATHERED = ("core.banks.", "core.act.")
 """Modules whose memories the gather may address."""
 LOOKED_UP = "core.scalar.table"
@@ -70,7 +72,8 @@ class Verdict:
     -------
     control, data : register bits of each. memory : bits of memories, of control and of data.
     exceptions : those that data does reach, with the number of bits that it reaches. gathers : memory ports that the
-        gather's address reaches. moments : wires that were looked at beside the states.
+        gather's address reaches; experts : those that the choice of an expert reaches. moments : wires that were
+        looked at beside the states.
     tables : memories that are functions: data is their address, and what they answer is arithmetic.
     wrong : what should not be, in words, with the way that the influence takes.
     """
@@ -81,6 +84,7 @@ class Verdict:
     memory: dict[str, int]
     exceptions: dict[str, int]
     gathers: list[str]
+    experts: list[str]
     moments: int
     tables: int
     wrong: list[str] = field(default_factory=list[str])
@@ -137,8 +141,10 @@ def prove(graph: Flow, cfg: Config) -> Verdict:
     contents = [bit for state in data if state.rows and state.written for bit in state.bits]
     contents += [bit for name in ("core.control.token", GATHER) for state in _of(graph, name) for bit in state.bits]
     column = [bit for state in _of(graph, GATHER) for bit in state.bits]
-    by_contents, by_gather = graph.reached(contents, walls=column), graph.reached(column)
-    gathers: list[str] = []
+    rows = [bit for state in _of(graph, EXPERTS) for bit in state.bits] if cfg.choices else []
+    by_contents = graph.reached(contents, walls=[*column, *rows])
+    by_gather, by_expert = graph.reached(column), graph.reached(rows, walls=column)
+    gathers, experts = list[str](), list[str]()
     for state in graph.states.values():
         for port, bits in state.ports.items() if state.written else ():
             if state.name == LOOKED_UP and port.startswith("read address"):
@@ -149,6 +155,10 @@ def prove(graph: Flow, cfg: Config) -> Verdict:
                 gathers.append(f"{state.name} {port}")
                 if not state.module.startswith(GATHERED) or "address" not in port:
                     wrong.append(f"the gather reaches {port} of {state.name}: {_way(graph.path(by_gather, found[0]))}")
+            if found := [bit for bit in bits if bit in by_expert]:
+                experts.append(f"{state.name} {port}")
+                if not state.module.startswith("core.banks.") or "address" not in port:
+                    wrong.append(f"an expert reaches {port} of {state.name}: {_way(graph.path(by_expert, found[0]))}")
     for name, _ in wires:
         if found := [bit for bit in graph.named(name) if bit in by_contents]:
             wrong.append(f"data reaches the wire {name} past the gather: {_way(graph.path(by_contents, found[0]))}")
@@ -159,7 +169,8 @@ def prove(graph: Flow, cfg: Config) -> Verdict:
         preset=cfg.name, control=_bits(control) - sum(exceptions.values()), data=_bits(data) + sum(exceptions.values()),
         memory={name: sum(state.rows * len(state.bits) for state in states)
                 for name, states in (("control", control), ("data", data))},
-        exceptions=dict(sorted(exceptions.items())), gathers=sorted(gathers), moments=len(wires_and_pins),
+        exceptions=dict(sorted(exceptions.items())), gathers=sorted(gathers), experts=sorted(experts),
+        moments=len(wires_and_pins),
         tables=sum(not state.written or state.name == LOOKED_UP for state in data if state.rows), wrong=wrong,
         seconds=time.perf_counter() - started)
 

@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.config import Config
 from rtl.current import ValuesSignature, bucket_bits
-from rtl.isa import QUEUES, VECTOR
+from rtl.isa import MATRIX, QUEUES, VECTOR
 from rtl.issue_matrix import MatrixIssue, column_bits
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue
-from rtl.ports import each_sequence, operation_layout, pass_layout, step_layout
+from rtl.ports import each_choice, each_sequence, operation_layout, pass_layout, step_layout
 from rtl.sequencer import Sequencer
 
 
@@ -25,7 +25,7 @@ class Queues(wiring.Component):
 
     Members
     -------
-    go, classify, values or bucket, column, rope : In, as of Sequencer, MatrixIssue and VectorIssue.
+    go, classify, values or bucket, column, rope, offset : In, as of Sequencer, MatrixIssue and VectorIssue.
     matrix_load, vector_load, scalar_load : In, see Sequencer's `load`.
     matrix_idle, vector_idle, scalar_idle : Out(1).
     matrix, vector, scalar : Out. What each queue issues, see rtl.ports.
@@ -41,7 +41,8 @@ class Queues(wiring.Component):
             "go": In(1), "classify": In(1),
             **({"bucket": In(bucket_bits(cfg))} if cfg.linear_values else {"values": In(ValuesSignature(cfg))}),
             "column": In(each_sequence(column_bits(cfg), cfg)),
-            "rope": In(each_sequence(VECTOR.by_name["param"].bits(cfg), cfg))}
+            "rope": In(each_sequence(VECTOR.by_name["param"].bits(cfg), cfg)),
+            **({"offset": In(each_choice(MATRIX.by_name["row"].bits(cfg), cfg))} if cfg.choices else {})}
         for name, sequencer in self._sequencers.items():
             # As a unit has it: the signature already says In.
             members |= {f"{name}_load": In(sequencer.load.signature.flip()), f"{name}_idle": Out(1),
@@ -68,4 +69,6 @@ class Queues(wiring.Component):
                     sequencer.values.en.eq(self.values.en)]
         matrix = self._issues["matrix"]
         m.d.comb += [matrix.column.eq(self.column), self._issues["vector"].rope.eq(self.rope)]
+        if matrix.cfg.choices:
+            m.d.comb += matrix.offset.eq(self.offset)
         return m

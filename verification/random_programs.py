@@ -60,9 +60,11 @@ class ProgramMaker:
             if rng.random() < 0.3:
                 fields["repeat_value"] = self._value(queue)
         if queue.name == "matrix":
-            fields |= {"outer": rng.randrange(3)}
+            fields |= {"outer": rng.randrange(3),
+                       "choice": 0 if fields["gather"] else min(fields["choice"], cfg.choices)}
         if queue.name == "vector":
-            fields |= {"pace": max(rng.choice((0, 0, 1, 3)), cfg.beats - 1), "chunk": fields["chunk"] % cfg.chunks}
+            fields |= {"pace": max(rng.choice((0, 0, 1, 3)), cfg.beats - 1), "chunk": fields["chunk"] % cfg.chunks,
+                       "choice": min(fields["choice"], cfg.choices)}
             if fields["rotate"]:
                 fields |= {"source": Source.MEM, "addend": Addend.ZERO, "first": 0, "repeat": 3, "repeat_value": 0,
                            "factor2": Factor2.SCALAR}

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from compiler.compile import compile_model
 from compiler.errors import InputError
+from compiler.float_model import Traits
 from compiler.image import Image
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
@@ -81,8 +82,12 @@ def model_of(seed: int, number: int) -> tuple[QuantisedModel, str]:
     shape, tied, biases, norms = random_shape(rng), *(rng.random() < 0.3 for _ in range(3))
     words = (" ".join(f"{name} {value}" for name, value in asdict(shape).items())
              + ", tied" * tied + ", with biases" * biases + ", with head norms" * norms)
-    return quantise(random_float_model(shape, seed=rng.randrange(1 << 32), tied=tied, biases=biases,
-                                       head_norms=norms)), words
+    seed, traits = rng.randrange(1 << 32), Traits()
+    if rng.random() < 0.25:  # drawn last, so that the other models stay what they are
+        traits = Traits(experts=rng.randint(2, 8), experts_used=rng.randint(1, 2))
+        words += f", {traits.experts_used} of {traits.experts} experts"
+    return quantise(random_float_model(
+        shape, seed=seed, tied=tied, biases=biases, head_norms=norms, traits=traits)), words
 
 
 def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:

@@ -100,6 +100,30 @@ def keys_are_stored_in_the_first_sequences_row(patch: Patch) -> None:
     _choose(patch, "output", lambda self, values, sequence: values[0 if values is self.key_offset else sequence])
 
 
+def the_mask_of_the_chosen_hides_nothing(patch: Patch) -> None:
+    _alter_pass(patch, lambda made: made | {"one_masked": Const(0)})
+
+
+def the_lane_after_the_chosen_is_masked(patch: Patch) -> None:
+    _alter_pass(patch, lambda made: made | {"masked_lane": made["masked_lane"] + 1})
+
+
+def _alter_pass(patch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """What `Vector.compare` finds, changed."""
+    compare = rtl.vector.Vector.compare
+    patch.setattr(rtl.vector.Vector, "compare", lambda self, m, asked: change(compare(self, m, asked)))
+
+
+def the_choice_of_an_expert_becomes_the_token(patch: Patch) -> None:
+    elaborate = rtl.reduce.Reduce.elaborate
+
+    def wrong(self: Any, platform: Any) -> Any:
+        self.choice = Const(0, 2)
+        return elaborate(self, platform)
+
+    patch.setattr(rtl.reduce.Reduce, "elaborate", wrong)
+
+
 def sequences_share_a_winner(patch: Patch) -> None:
     elaborate = rtl.reduce.Reduce.elaborate
 
@@ -155,6 +179,11 @@ def a_mantissa_is_off_by_one(patch: Patch) -> None:
 
 def negation_does_not_saturate(patch: Patch) -> None:
     patch.setattr(rtl.scalar, "saturate", lambda m, x, bits: x[:bits])
+
+
+def a_value_is_negated(patch: Patch) -> None:
+    right = rtl.scalar.saturate
+    patch.setattr(rtl.scalar, "saturate", lambda m, x, bits: right(m, -x, bits))
 
 
 def lengths_ignore_the_highest_bit(patch: Patch) -> None:
@@ -291,6 +320,16 @@ def rope_is_the_first_sequences(patch: Patch) -> None:
     patch.setattr(rtl.issue_vector, "of_sequence", lambda values, sequence: values[0])
 
 
+def the_second_expert_is_the_first(patch: Patch) -> None:
+    elaborate = rtl.issue_matrix.MatrixIssue.elaborate
+
+    def wrong(self: Any, platform: Any) -> Any:
+        self.offset = [self.offset[at - at % self.cfg.choices] for at in range(len(self.offset))]
+        return elaborate(self, platform)
+
+    patch.setattr(rtl.issue_matrix.MatrixIssue, "elaborate", wrong)
+
+
 def the_first_sequences_token_is_gathered(patch: Patch) -> None:
     patch.setattr(rtl.issue_matrix, "of_sequence", lambda values, sequence: values[0])
 
@@ -301,7 +340,10 @@ UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("vector", PRESET, rounding_truncates), ("vector", PRESET, saturation_wraps), ("vector", PRESET, shifts_end_early),
     ("vector", PRESET, a_tie_goes_to_the_higher_lane), ("vector", PRESET, a_table_entry_is_wrong),
     ("vector", PRESET, masks_follow_the_first_sequence), ("vector", PRESET, keys_are_stored_in_the_first_sequences_row),
-    ("vector", PRESET, sequences_share_a_winner),
+    ("vector", PRESET, sequences_share_a_winner), ("vector", PRESET, the_mask_of_the_chosen_hides_nothing),
+    ("vector", PRESET, the_lane_after_the_chosen_is_masked),
+    ("vector", PRESET, the_choice_of_an_expert_becomes_the_token),
+    ("sequencer", PRESET, the_second_expert_is_the_first), ("scalar", PRESET, a_value_is_negated),
     ("vector", "icebreaker", sizes_keep_their_sign), ("vector", "icebreaker", what_is_held_moves_on),
     ("scalar", PRESET, a_mantissa_is_off_by_one), ("scalar", PRESET, negation_does_not_saturate),
     ("scalar", PRESET, lengths_ignore_the_highest_bit),

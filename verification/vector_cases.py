@@ -60,7 +60,15 @@ def random_fields(cfg: Config, rng: random.Random, positions: list[int]) -> dict
         fields |= {"index": position // cfg.lanes, "tail": max(1, fields["tail"])}
     if fields["store"] == Store.KEYS.value:
         fields["chunk"] %= cfg.chunks
-    return fields
+    return fields | choices(cfg, rng, fields)
+
+
+def choices(cfg: Config, rng: random.Random, fields: dict[str, int]) -> dict[str, int]:
+    """What makes a pass's mask and index register some that the machine has, and the mask hide some lane often."""
+    if not cfg.choices:
+        return {"mask": Mask.NONE.value} if fields["mask"] == Mask.CHOSEN.value else {}
+    here = {"index": rng.randrange(-(-cfg.experts // cfg.lanes))} if fields["mask"] == Mask.CHOSEN.value else {}
+    return here | {"choice": min(fields["choice"], cfg.choices)}
 
 
 def members(cfg: Config, rng: random.Random, positions: list[int]) -> list[Pass]:
@@ -74,6 +82,7 @@ def members(cfg: Config, rng: random.Random, positions: list[int]) -> list[Pass]
             "function": function.value, "write": 1, "tail": rng.randrange(1, cfg.lanes)}
         fields["index"] = positions[fields["sequence"]] // cfg.lanes
         fields |= {name: next(turn).value for name, turn in turns.items()}
+        fields |= choices(cfg, rng, fields)
         fields["chunk"] %= cfg.chunks
         passes.append(with_operands(cfg, rng, fields))
     return passes

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from rtl.config import Config
 from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, Source
+from rtl.timing import timing
 from sim.golden import primitives as golden
 from sim.golden.primitives import Int, Scalar, Table
 
@@ -56,19 +57,31 @@ class VectorModel:
 
     Members:
         positions: of each sequence. registers: reduce registers, 32 bits unsigned. tokens: ARGMAX's winner of each
-        sequence that has had one.
+        sequence that has had one. indices: by (sequence, number from 1), what index registers become, and when.
     """
 
     cfg: Config
     positions: list[int]
     registers: dict[int, int] = field(default_factory=dict[int, int])
     tokens: dict[int, int] = field(default_factory=dict[int, int])
+    indices: dict[tuple[int, int], list[tuple[int, int]]] = field(
+        default_factory=dict[tuple[int, int], list[tuple[int, int]]])
     _held: Int | None = None
     _best: dict[int, int] = field(default_factory=dict[int, int])
     _block: dict[int, int] = field(default_factory=dict[int, int])
 
-    def run(self, one: Pass) -> tuple[Int, Int]:
-        """(lanes,) f, 16 bits, and (lanes,) o, 8 bits."""
+    def index(self, sequence: int, number: int, cycle: int) -> int | None:
+        """What an index register holds in a cycle; None where that is not known."""
+        seen = [value for visible, value in self.indices.get((sequence, number), []) if visible <= cycle]
+        return seen[-1] if seen else None
+
+    @property
+    def started(self) -> set[int]:
+        """Sequences of which an ARGMAX has begun."""
+        return set(self._best)
+
+    def run(self, one: Pass, cycle: int = 0) -> tuple[Int, Int]:
+        """(lanes,) f, 16 bits, and (lanes,) o, 8 bits. cycle: of the pass's issue."""
         cfg, fields = self.cfg, one.fields
         parts = [slice(group * cfg.group_lanes, (group + 1) * cfg.group_lanes) for group in range(cfg.groups)]
         d = np.concatenate([
@@ -78,11 +91,11 @@ class VectorModel:
             d = d + self._held
         self._held = golden.sat16(d)
         table = TABLES[Function(fields["function"])]
-        keep = self._kept(fields)
+        keep = self._kept(fields, cycle)
         wide = np.where(keep, golden.finish(d, table), 0)
         narrow = golden.output8(wide, s3=fields["s3"], out=one.out_exponent if fields["out_scaled"] else 0)
         if not one.held:
-            self._reduce(fields, d if table is Table.NONE else wide, wide, keep)
+            self._reduce(fields, d if table is Table.NONE else wide, wide, keep, cycle)
         return wide, narrow
 
     def _group(self, one: Pass, part: slice, scalar: Scalar) -> Int:
@@ -109,22 +122,26 @@ class VectorModel:
         return c + {Addend.ZERO: np.int64(0), Addend.MEM: memory[part],
                     Addend.SCALAR: np.int64(scalar.mantissa), Addend.NOISE: one.noise[part]}[Addend(fields["addend"])]
 
-    def _kept(self, fields: dict[str, int]) -> npt.NDArray[np.bool_]:
+    def _kept(self, fields: dict[str, int], cycle: int) -> npt.NDArray[np.bool_]:
         lanes = np.arange(self.cfg.lanes)
         match Mask(fields["mask"]):
             case Mask.POSITION:
                 return fields["index"] * self.cfg.lanes + lanes <= self.positions[fields["sequence"]]
             case Mask.TAIL:
                 return lanes < fields["tail"]
+            case Mask.CHOSEN:
+                index = self.index(fields["sequence"], 1, cycle + timing(self.cfg).vector_read)
+                return fields["index"] * self.cfg.lanes + lanes != index
             case Mask.NONE:
                 return np.ones_like(lanes, bool)
 
-    def _reduce(self, fields: dict[str, int], terms: Int, results: Int, keep: npt.NDArray[np.bool_]) -> None:
+    def _reduce(self, fields: dict[str, int], terms: Int, results: Int, keep: npt.NDArray[np.bool_],
+                cycle: int) -> None:
         reduce, target = Reduce(fields["reduce"]), fields["target"]
         if reduce is Reduce.NONE:
             return
         if reduce is Reduce.ARGMAX:
-            self._argmax(fields["sequence"], bool(fields["first"]), results, keep)
+            self._argmax(fields, results, keep, cycle + timing(self.cfg).token_visible)
             return
         before = IDENTITY[reduce] if fields["first"] else signed(self.registers[target])
         made = IDENTITY[reduce]
@@ -133,10 +150,15 @@ class VectorModel:
                     Reduce.MAXABS: golden.reduce_maxabs}[reduce]((terms if reduce is Reduce.SUM else results)[keep])
         self.registers[target] = (before + made if reduce is Reduce.SUM else max(before, made)) % WORD
 
-    def _argmax(self, sequence: int, first: bool, results: Int, keep: npt.NDArray[np.bool_]) -> None:
+    def _argmax(self, fields: dict[str, int], results: Int, keep: npt.NDArray[np.bool_], visible: int) -> None:
+        sequence, first, choice = fields["sequence"], bool(fields["first"]), fields["choice"]
         self._block[sequence] = 0 if first else self._block[sequence] + 1
         shown = np.where(keep, results, IDENTITY[Reduce.MAX])
         best = int(shown.argmax())  # the first of several
         if first or shown[best] > self._best[sequence]:
             self._best[sequence] = int(shown[best])
-            self.tokens[sequence] = (self._block[sequence] * self.cfg.lanes + best) % (1 << self.cfg.token_bits)
+            found = self._block[sequence] * self.cfg.lanes + best
+            if choice:
+                self.indices.setdefault((sequence, choice), []).append((visible, found % self.cfg.experts))
+            else:
+                self.tokens[sequence] = found % (1 << self.cfg.token_bits)
