@@ -6,8 +6,8 @@ import numpy as np
 
 from compiler.ir import Accesses, Count, Ints, Space, Touch
 from rtl.config import Config
-from rtl.isa import Addend, Factor2, Insn, Reduce, ScalarFunction, Source, Store
-from rtl.timing import NOISE_ROWS, Timing, timing
+from rtl.isa import Addend, Factor2, Insn, Mask, Reduce, ScalarFunction, Source, Store
+from rtl.timing import ADDRESS, NOISE_ROWS, Timing, timing
 
 NO_CYCLES: Ints = np.zeros(0, np.int64)
 
@@ -39,6 +39,10 @@ def matrix_accesses(cfg: Config, counts: dict[str, Count], cache: bool, insn: In
     if cache:
         rows = insn.number("row") + output * insn.number("row_step") + step
         reads.append(Touch(Space.BANK, rows, issue + t.matrix_read))
+    if choice := insn.number("choice"):
+        # Until its product is there, and until the word has begun.
+        cell = insn.number("sequence") * cfg.choices + choice - 1
+        reads.append(Touch(Space.INDEX, np.full(2, cell), np.array([t.choice_read, ADDRESS])))
     slots = (insn.number("slot") + output) % cfg.slots
     edges = (step == 0) | (step == steps - 1)
     writes = (Touch(Space.ACC, slots[edges], (issue + t.acc_visible)[edges]),)
@@ -79,6 +83,8 @@ def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind
         writes.append(Touch(Space.NOISE, rows, issue + t.noise_apart))
     if insn.number("out_scaled"):
         reads.append(Touch(Space.SCALAR, np.full(passes, insn.number("out_scalar")), issue + t.vector_read))
+    if insn["mask"] is Mask.CHOSEN:
+        reads.append(Touch(Space.INDEX, np.full(passes, insn.number("sequence") * cfg.choices), issue + t.vector_read))
     dst = (insn.number("dst") + advance * insn.number("inc_dst"))[storing]
     done = issue[storing]
     if insn.number("write"):
@@ -93,7 +99,10 @@ def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind
         moves = np.unique(moves)
         writes.append(Touch(Space.BANK, (dst[:, None] + moves).ravel(), np.repeat(done + t.bank_visible, len(moves))))
         bank_writes = done + t.bank_write
-    if insn["reduce"] is Reduce.ARGMAX:
+    if insn["reduce"] is Reduce.ARGMAX and insn.number("choice"):
+        cell = insn.number("sequence") * cfg.choices + insn.number("choice") - 1
+        writes.append(Touch(Space.INDEX, np.full(len(done), cell), done + t.token_visible))
+    elif insn["reduce"] is Reduce.ARGMAX:
         winner = cfg.reduces + insn.number("sequence")
         writes.append(Touch(Space.REDUCE, np.full(len(done), winner), done + t.token_visible))
     elif insn["reduce"] is not Reduce.NONE:
@@ -111,5 +120,7 @@ def scalar_accesses(cfg: Config, insn: Insn, bucket: int) -> Accesses:
         reads += [Touch(Space.SCALAR, np.array([insn.number(name)]), at) for name in ("a", "b")]
     elif insn["function"] is not ScalarFunction.CONST:
         reads.append(Touch(Space.REDUCE, np.array([insn.number("reduce")]), at))
+    if insn["function"] is ScalarFunction.VALUE:
+        reads.append(Touch(Space.SCALAR, np.array([insn.number("a")]), at))
     write = Touch(Space.SCALAR, np.array([insn.number("dst")]), np.array([t.scalar_visible]))
     return Accesses(tuple(reads), (write,), cfg.fetch("scalar"), 0, NO_CYCLES)

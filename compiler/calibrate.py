@@ -30,7 +30,8 @@ class LayerActivations:
         attention_x, ffn_x: (tokens, dim) residual stream at the entry of each block.
         q: (tokens, heads, head_dim) and k: (tokens, kv_heads, head_dim), rotated; v: (tokens, kv_heads, head_dim).
         o: (tokens, heads, head_dim) attention's output.
-        gate, up: (tokens, hidden) before SiLU and product.
+        gate, up: (tokens, hidden) before SiLU and product; where a token uses several experts, one row for each.
+        router: (tokens, experts) logits; without experts none.
         q_peak: (heads, head_dim) and k_peak: (kv_heads, head_dim), largest magnitudes before a normalisation of heads.
     """
 
@@ -42,6 +43,7 @@ class LayerActivations:
     ffn_x: Float32
     gate: Float32
     up: Float32
+    router: Float32
     q_peak: Float32
     k_peak: Float32
 
@@ -103,6 +105,26 @@ class _Batch:
             heads = normalise(heads, self.model.traits.norm_epsilon) * usable(gain[i]).astype(np.float32)
         return self._rotate(heads, position)
 
+    def _feed_forward(self, i: int, normed: Float32) -> tuple[Float32, Float32, Float32, Float32]:
+        """gate and up, a row for each expert that a token uses; what is added to the stream; logits of the router."""
+        m = self.model
+        if m.router is None:
+            gate, up = normed @ m.w1[i].T, normed @ m.w3[i].T
+            return gate, up, (silu(gate) * up) @ m.w2[i].T, np.zeros((len(normed), 0), np.float32)
+        logits = normed @ m.router[i].T
+        chosen = np.argsort(-logits, axis=1, kind="stable")[:, :m.traits.experts_used]
+        best = np.take_along_axis(logits, chosen, axis=1)
+        share = np.exp(best - best[:, :1])
+        share /= share.sum(axis=1, keepdims=True)
+        gates, ups, added = list[Float32](), list[Float32](), np.zeros_like(normed)
+        for row, experts in enumerate(chosen.tolist()):
+            for expert, weight in zip(experts, share[row], strict=True):
+                gate, up = m.w1[i, expert] @ normed[row], m.w3[i, expert] @ normed[row]
+                gates.append(gate)
+                ups.append(up)
+                added[row] += weight * (m.w2[i, expert] @ (silu(gate) * up))
+        return np.array(gates), np.array(ups), added, logits
+
     def step(self, tokens: npt.NDArray[np.int64], position: int) -> Float32:
         """Logits (sequences, vocab) after one more token of each sequence."""
         m, shape, rows, epsilon = self.model, self.model.shape, len(tokens), self.model.traits.norm_epsilon
@@ -123,9 +145,9 @@ class _Batch:
             o = (weights @ self.values[i, :, :, : position + 1]).reshape(rows, shape.heads, -1)
             x = ffn_x = x + o.reshape(rows, -1) @ m.wo[i].T
             normed = normalise(x, epsilon) * m.ffn_norm[i]
-            gate, up = normed @ m.w1[i].T, normed @ m.w3[i].T
-            x = x + (silu(gate) * up) @ m.w2[i].T
-            self.records[i].append((attention_x, q, k, v, o, ffn_x, gate, up))
+            gate, up, added, router = self._feed_forward(i, normed)
+            x = x + added
+            self.records[i].append((attention_x, q, k, v, o, ffn_x, gate, up, router))
         self.final.append(x)
         return ((normalise(x, epsilon) * m.final_norm) @ m.classifier.T).astype(np.float32)
 
@@ -149,7 +171,7 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
         draw = rng.random((sequences, 1)) * cumulative[:, -1:]
         tokens = np.minimum((cumulative < draw).sum(axis=1), model.shape.vocab - 1)
         tokens[0] = logits[0].argmax()
-    names = ("attention_x", "q", "k", "v", "o", "ffn_x", "gate", "up")
+    names = ("attention_x", "q", "k", "v", "o", "ffn_x", "gate", "up", "router")
     layers = tuple(
         LayerActivations(**{n: np.concatenate(t) for n, t in zip(names, zip(*steps, strict=True), strict=True)},
                          q_peak=peaks[0], k_peak=peaks[1])

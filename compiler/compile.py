@@ -69,8 +69,7 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         for number, column in enumerate(plan.columns.columns):
             values[:buckets, number] = column
     bucket = np.arange(wanted) // config.bucket_positions
-    shape = model.shape
-    macs = np.array([[shape.macs(position, classify=classify) for position in range(wanted)]
+    macs = np.array([[model.macs(position, classify=classify) for position in range(wanted)]
                      for classify in (False, True)])
     return Image(
         config=config, programs=words, banks=banks(model, layout), act=activations(layout),
@@ -78,16 +77,21 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         sequences=sequences,
         cycles=program.cycles[:, bucket], useful_macs=macs,
         registers=Registers(key_step=layout.geometry.head_steps, rope_step=layout.geometry.rope_period,
-                            embed_shift=log2(layout.geometry.embed_columns)),
+                            embed_shift=log2(layout.geometry.embed_columns), expert_rows=layout.expert_rows),
         tensors=tensor_map(layout, sequences), labels=labels(plan, layout),
-        provenance={**(provenance or {}), **usage(layout, words)}, tokenizer=tokenizer)
+        provenance={**(provenance or {}), **usage(layout, words, model.experts_used)}, tokenizer=tokenizer)
 
 
-def usage(layout: Layout, words: dict[str, list[int]]) -> dict[str, Any]:
-    """Memory used and free by kind, in rows, and words of program a queue."""
+def usage(layout: Layout, words: dict[str, list[int]], experts_used: int = 0) -> dict[str, Any]:
+    """Memory used and free by kind, in rows, and words of program a queue; of experts, how many bank rows they fill and
+    how many of these a token reads."""
     config = layout.geometry.config
     depths = {"matrix": config.matrix_words, "vector": config.vector_words, "scalar": config.scalar_words}
+    rows = layout.geometry.shape.layers * layout.expert_rows
+    experts = {"experts": {"used": experts_used, "of": layout.experts, "bank_rows": layout.experts * rows,
+                           "bank_rows_read": experts_used * rows}} if layout.experts else {}
     return {
+        **experts,
         "memory": {memory.name: {"used": memory.most, "free": memory.depth - memory.most}
                    for memory in layout.memories},
         "program": {name: {"used": len(queue), "free": depths[name] - len(queue)} for name, queue in words.items()}}

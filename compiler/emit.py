@@ -8,7 +8,7 @@ from functools import partial
 
 from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
 from compiler.ir import Accesses, Count, Operation, Section
-from compiler.layout import FIXED_SCALARS, Layout, Matrix
+from compiler.layout import FIXED_SCALARS, ROUTE_REDUCES, Layout, Matrix
 from compiler.quantise import NORM_ADJUST
 from compiler.quantised import QuantisedModel
 from compiler.style import Style
@@ -56,11 +56,14 @@ class Emitter:
         chunks = len(layout.hidden_chunks)
         self.rms_attention, self.rms_ffn, self.shift_ffn, self.shift_next, self.shift_stream = range(
             layout.scalars, layout.scalars + FIXED_SCALARS)
-        self.chunk_scalar = layout.scalars + FIXED_SCALARS
+        self.choice = 0  # which of the experts chosen the matmuls are of; 0: of none
+        self.route_scalar = layout.scalars + FIXED_SCALARS
+        self.chunk_scalar = self.route_scalar + layout.route_scalars
         self.head_scalar = self.chunk_scalar + 2 * chunks
         self.square_target = layout.reduces
-        self.chunk_target = layout.reduces + 1
-        self.head_target = layout.reduces + 1 + chunks
+        self.route_target = layout.reduces + 1
+        self.chunk_target = self.route_target + (ROUTE_REDUCES if layout.route_scalars else 0)
+        self.head_target = self.chunk_target + chunks
 
     # One method a queue.
     def matrix(self, name: str, counts: dict[str, Count] | None = None, cache: bool = False, /,
@@ -72,7 +75,7 @@ class Emitter:
         if "slot" not in fields:
             fields |= {"slot": self.slot, "clear": 1}
             self.slot += 1
-        if fields.get("gather"):
+        if fields.get("gather") or fields.get("choice"):
             fields["sequence"] = self.layout.sequence
         counts = counts or {}
         return self._add(name, _insn(MATRIX, fields), counts, partial(matrix_accesses, self.cfg, counts, cache))
@@ -83,8 +86,9 @@ class Emitter:
         counts = {} if count is None else {"repeat": count}
         if (count or fields.get("repeat")) and self.cfg.beats > 1:
             fields.setdefault("pace", self.cfg.beats - 1)
-        if (fields.get("rope") or fields.get("mask") is Mask.POSITION or fields.get("reduce") is Reduce.ARGMAX
-                or fields.get("addend") is Addend.NOISE or fields.get("store") in (Store.KEYS, Store.VALUES)):
+        if (fields.get("rope") or fields.get("mask") in (Mask.POSITION, Mask.CHOSEN)
+                or fields.get("reduce") is Reduce.ARGMAX or fields.get("addend") is Addend.NOISE
+                or fields.get("store") in (Store.KEYS, Store.VALUES)):
             fields["sequence"] = self.layout.sequence
         reach = partial(vector_accesses, self.cfg, counts, self.g.head_steps, self.layout.sequences > 1,
                         self.noise_rows)
@@ -137,7 +141,7 @@ class Emitter:
         """Steps first..end-1 of an output block of a weight matrix, on in the `slot` that is given."""
         part = "" if end == matrix.steps else "..."
         row = matrix.row + block * matrix.row_pitch + first
-        fields: dict[str, Value] = {"row": row, "act": act + first, "repeat": end - first - 1}
+        fields: dict[str, Value] = {"row": row, "act": act + first, "repeat": end - first - 1, "choice": self.choice}
         self.matrix(f"{matrix.name}[{block}]{part}", None, **(fields if slot is None else {**fields, "slot": slot}))
 
     def requantise(self, matrix: Matrix, block: int, slot: int, shifts: tuple[int, int, int], name: str,

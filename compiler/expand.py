@@ -149,7 +149,7 @@ class Events:
         elif insn.queue is VECTOR:
             pairs = insn.number("rotate") + 1
             first = np.where(number == 0, insn.number("first"), 0)
-            counted = number if insn["mask"] is Mask.POSITION else number % pairs
+            counted = number if insn["mask"] in (Mask.POSITION, Mask.CHOSEN) else number % pairs
             columns = [number * (insn.number("pace") + 1), first, counted]
             steps = {name: insn.number(f"inc_{name}") for name in ("slot", "src", "param", "dst")}
             advance = number // pairs

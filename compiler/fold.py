@@ -19,7 +19,10 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class FoldedLayer:
-    """Matrices of one layer, (outputs, inputs) each, over the turned and normalised residual stream."""
+    """Matrices of one layer, (outputs, inputs) each, over the turned and normalised residual stream.
+
+    Where there are experts, w1, w2 and w3 have them in front, and there is a router, (experts, dim).
+    """
 
     wq: Float64
     wk: Float64
@@ -28,6 +31,7 @@ class FoldedLayer:
     w1: Float64
     w2: Float64
     w3: Float64
+    router: Float64 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,7 @@ def fold(model: FloatModel, basis: Float64) -> FoldedModel:
             wo=writer(model.wo[i]),
             w1=reader(model.w1[i], model.ffn_norm[i]),
             w3=reader(model.w3[i], model.ffn_norm[i]),
+            router=None if model.router is None else reader(model.router[i], model.ffn_norm[i]),
             w2=writer(model.w2[i]),
         )
         for i in range(model.shape.layers)

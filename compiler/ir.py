@@ -42,6 +42,7 @@ class Space(enum.Enum):
     SCALAR = 4  # registers
     REDUCE = 5  # registers; one more a sequence for ARGMAX
     NOISE = 6  # rows of noise, NOISE_ROWS a sequence: a pass that takes one has it made anew
+    INDEX = 7  # index registers, those of a sequence after those of the one before
 
 
 class Touch(NamedTuple):

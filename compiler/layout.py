@@ -103,6 +103,10 @@ class Layout:
     onehot_act: int
     head_passes: dict[str, tuple[tuple[int, int], ...]]  # of wq and wk where heads are normalised, see `head_blocks`
     head_params: dict[str, int]  # parameter row of the first of them
+    router: int = 0  # vector row of the router's logits, then of the experts' shares
+    experts: int = 0
+    expert_rows: int = 0  # from an expert's matrices to the next one's; those in `matrices` are the first one's
+    route_scalars: int = 0  # scalar registers of the router; of the reduce registers it has ROUTE_REDUCES then
 
     def of(self, sequence: int) -> Layout:
         """The layout with a sequence's own addresses."""
@@ -130,6 +134,11 @@ class Layout:
 
 FIXED_SCALARS = 5
 """Scalar registers besides those of the heads and chunks: two inverse norms, two x shifts, the stream's shift."""
+
+
+ROUTE_SCALARS, ROUTE_REDUCES = 4, 3
+"""Registers of a router that picks several experts: the top logit, 1 over the sum, and the factor of each of two; the
+top logit or the sum, and each factor."""
 
 
 def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int = 1) -> Layout:
@@ -188,7 +197,10 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     head_params = {name: param.take(f"norm {name[1]}", len(passes)) for name, passes in head_passes.items()}
     attention_param = param.take("attention", shape.queries_per_kv * g.value_blocks)
     matrix("wo", x, g.attention_map())
+    if experts := model.experts:
+        matrix("router", np.arange(experts, dtype=np.int64), x)
     steps = ceil_div(shape.dim, taps)
+    expert_row = bank.used
     gate = bank.take("gate and up", 2 * g.hidden_blocks * steps)
     matrix("gate", hidden, x, row=gate, pitch=2 * steps)
     matrix("up", hidden, x, row=gate + steps, pitch=2 * steps)
@@ -197,6 +209,9 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     chunks = tuple(zip([0, *ends[:-1]], ends, strict=True))
     for number, (first, end) in enumerate(chunks):
         matrix(f"down{number}", x, hidden[first * lanes:end * lanes], param_row=down_param)
+    expert_rows = bank.used - expert_row if experts else 0
+    if experts:
+        bank.take("further experts", expert_rows * (experts - 1))
     own("key_row", bank, "K cache", shape.kv_heads * g.key_rows)
     own("value_row", bank, "V cache", g.value_blocks * g.value_rows)
     layer_rows, layer_params = bank.used - layer_row, param.used - layer_param
@@ -204,7 +219,8 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         bank.take("further layers", layer_rows * (shape.layers - 1))
         param.take("further layers", layer_params * (shape.layers - 1))
 
-    most_heads = head_registers(config, sequences, len(chunks))
+    route = (ROUTE_SCALARS, ROUTE_REDUCES) if model.experts_used > 1 else (0, 0)
+    most_heads = head_registers(config, sequences, len(chunks), *route)
     even = config.groups // int(np.gcd(config.groups, g.units_per_head))  # KV heads after which no V block is shared
     waves = [n for n in range(shape.kv_heads, 0, -1) if n * shape.queries_per_kv <= most_heads
              and (n == shape.kv_heads or n % even == 0)] or [even]
@@ -223,6 +239,8 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     own("wide", vector, "wide q and k", wide)
     own("scores", vector, "scores", wave_heads * score_rows)
     over(vector, 2 * g.hidden_blocks, "scores")
+    if route != (0, 0):
+        own("router", vector, "router", 2 * matrices["router"].blocks)
     own("silu", vector, "silu", g.hidden_blocks)
     own("hidden", vector, "hidden", g.hidden_blocks)
     own("q_act", act, "q", q_vectors)
@@ -233,13 +251,14 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     own("hidden_act", act, "hidden", g.hidden_blocks)
     constant.take("shifts", 1 + (3 + shape.kv_heads) * shape.layers)
     private |= {"scalars": 0, "reduces": 0}
-    pitch |= {"scalars": FIXED_SCALARS + 2 * len(chunks) + wave_heads, "reduces": 1 + len(chunks) + wave_heads}
+    pitch |= {"scalars": FIXED_SCALARS + route[0] + 2 * len(chunks) + wave_heads,
+              "reduces": 1 + route[1] + len(chunks) + wave_heads}
     return Layout(
         geometry=g, sequences=sequences, pitch=pitch, matrices=matrices, bank=bank, param=param, vector=vector, act=act,
         constant=constant, layer_rows=layer_rows, layer_params=layer_params, embed_row=embed_row,
         embed_param=embed_param, attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks,
         head_passes=head_passes, head_params=head_params, wave=wave, score_rows=score_rows, onehot_act=onehot_act,
-        **private)
+        experts=experts, expert_rows=expert_rows, route_scalars=route[0], **private)
 
 
 def head_blocks(g: Geometry, heads: int) -> tuple[tuple[int, int], ...]:
@@ -249,9 +268,11 @@ def head_blocks(g: Geometry, heads: int) -> tuple[tuple[int, int], ...]:
                                    min(heads, ((block + 1) * g.config.lanes - 1) // g.padded_head + 1)))
 
 
-def head_registers(config: Config, sequences: int, chunks: int) -> int:
-    """Query heads of one sequence that the scalar and reduce registers can work for at once."""
-    return min(config.scalars // sequences - FIXED_SCALARS - 2 * chunks, config.reduces // sequences - 1 - chunks)
+def head_registers(config: Config, sequences: int, chunks: int, scalars: int = 0, reduces: int = 0) -> int:
+    """Query heads of one sequence that the scalar and reduce registers can work for at once; so many are the router's.
+    """
+    return min(config.scalars // sequences - FIXED_SCALARS - scalars - 2 * chunks,
+               config.reduces // sequences - 1 - reduces - chunks)
 
 
 def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
@@ -278,7 +299,15 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
     if layout.head_passes and not layout.norm_registers:
         found.append(f"heads of {layout.geometry.padded_head} lanes share a block of {config.lanes}, and "
                      f"{config.groups} lane groups cannot normalise each by its own factor")
-    room = head_registers(config, layout.sequences, len(layout.hidden_chunks))
+    if model.experts_used > config.choices:
+        found.append(f"each token uses {model.experts_used} experts, the machine chooses {config.choices} at most"
+                     if config.choices else f"{model.experts} experts; the machine has no index registers")
+    elif model.experts > config.experts:
+        found.append(f"{model.experts} experts, an index register counts {config.experts}")
+    if layout.expert_rows >= 1 << 16:
+        found.append(f"an expert has {layout.expert_rows} bank rows, a control register counts {(1 << 16) - 1}")
+    route = (ROUTE_SCALARS, ROUTE_REDUCES) if layout.route_scalars else (0, 0)
+    room = head_registers(config, layout.sequences, len(layout.hidden_chunks), *route)
     heads = layout.wave * shape.queries_per_kv
     if heads > room:
         found.append(f"{heads} query heads work at once, the scalar and reduce registers hold {room}")

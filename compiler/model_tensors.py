@@ -16,10 +16,10 @@ _ARRAYS = ("embed", "embed_multiplier", "rope_cos", "rope_sin")
 _SIGNED = ("embed", "rope_cos", "rope_sin")
 _PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
 _LINEARS = tuple(item.name for item in fields(Layer) if item.type == "Linear")
-_BIASES = tuple(item.name for item in fields(Layer) if item.type == "Linear | None")
+_BIASES = tuple(item.name for item in fields(Layer) if item.type == "Linear | None" and item.name != "router")
 _HEADS = tuple(item.name for item in fields(Layer) if item.type == "UInt8 | None")
 _LAYER_SHIFTS = tuple(
-    item.name for item in fields(Layer) if item.name not in ("attention", *_LINEARS, *_BIASES, *_HEADS))
+    item.name for item in fields(Layer) if item.name not in ("attention", "router", *_LINEARS, *_BIASES, *_HEADS))
 
 
 def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
@@ -37,12 +37,15 @@ def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
         for name in _BIASES:
             if (bias := getattr(layer, name)) is not None:
                 linear(f"layer{number}.{name}", bias)
+        if layer.router is not None:
+            linear(f"layer{number}.router", layer.router)
         for name in _HEADS:
             if (inverse := getattr(layer, name)) is not None:
                 tensors[f"layer{number}.{name}"] = inverse
     description: dict[str, Any] = {name: getattr(model, name) for name in _PLAIN}
     description |= {
         "shape": asdict(model.shape), "shifts": asdict(model.shifts), "hidden_chunks": list(model.hidden_chunks),
+        "experts_used": model.experts_used,
         "layers": [{name: getattr(layer, name) for name in _LAYER_SHIFTS} for layer in model.layers]}
     return description, tensors
 
@@ -66,8 +69,15 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
 
     def linear(name: str, size: tuple[int, int]) -> Linear:
         return Linear(
-            weights=take(f"{name}.weights", True, size), multiplier=take(f"{name}.multiplier", False, size[:1]))
+            weights=take(f"{name}.weights", True, size), multiplier=take(f"{name}.multiplier", False, size[-2:-1]))
 
+    used = int(description.get("experts_used", 0))
+    if used:
+        experts = len(tensors["layer0.router.multiplier"])
+        linears |= {name: (experts, *linears[name]) for name in ("w1", "w2", "w3")}
+        linears["router"] = (experts, shape.dim)
+        if not 1 <= used <= experts:
+            raise ValueError(f"a token uses {used} of {experts} experts")
     if len(description["layers"]) != shape.layers:
         raise ValueError(f"{len(description['layers'])} layers, its shape says {shape.layers}")
     layers: list[Layer] = []
@@ -89,6 +99,6 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
         for name, value in values.items()}
     return QuantisedModel(
         shape=shape, layers=tuple(layers), classifier=linear("classifier", (shape.vocab, shape.dim)),
-        shifts=Shifts(**every), hidden_chunks=tuple(description["hidden_chunks"]),
+        shifts=Shifts(**every), hidden_chunks=tuple(description["hidden_chunks"]), experts_used=used,
         **{name: take(name, name in _SIGNED, sizes[name]) for name in _ARRAYS},
         **{name: description[name] for name in _PLAIN})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -50,6 +52,10 @@ def banks(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.int8]:
     memory[layout.embed_row:layout.embed_row + len(packed)] = packed
 
     def put(name: str, linear: Linear, base: int) -> None:
+        if linear.weights.ndim == 3:
+            for expert, weights in enumerate(linear.weights):
+                put(name, replace(linear, weights=weights), base + expert * layout.expert_rows)
+            return
         matrix = layout.matrices[name]
         rows = _rows(matrix, linear.weights, lanes, taps)
         for block in range(matrix.blocks):
@@ -66,6 +72,8 @@ def banks(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.int8]:
             put(f"down{chunk}", layer.w2, base)
         for name, bias in _biases(layer).items():
             put(name, bias, base)
+        if layer.router is not None:
+            put("router", layer.router, base)
     return memory
 
 
@@ -97,6 +105,8 @@ def params(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.uint8]:
         for name, linear in (("wk", layer.wk), ("wq", layer.wq), ("wv", layer.wv), ("wo", layer.wo), ("gate", layer.w1),
                              ("up", layer.w3), ("down0", layer.w2)):
             put(base + layout.matrices[name].param, linear.multiplier, layout.matrices[name].outputs)
+        if layer.router is not None:
+            put(base + layout.matrices["router"].param, layer.router.multiplier, layout.matrices["router"].outputs)
         for name, bias in _biases(layer).items():
             put(base + layout.matrices[name].param, bias.multiplier, layout.matrices[name].outputs)
         for name, inverse in (("wq", layer.head_q), ("wk", layer.head_k)):
@@ -135,7 +145,7 @@ def check_accumulators(model: QuantisedModel, layout: Layout) -> None:
              ("scores", layout.geometry.shape.head_dim * 128 * 128), ("classifier", _worst(model.classifier))]
     for number, layer in enumerate(model.layers):
         worst += [(f"layer {number} {name}", _worst(getattr(layer, name)))
-                  for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3")]
+                  for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3", "router") if getattr(layer, name) is not None]
     for name, most in worst:
         if most > limit:
             raise InputError(
@@ -143,4 +153,4 @@ def check_accumulators(model: QuantisedModel, layout: Layout) -> None:
 
 
 def _worst(linear: Linear) -> int:
-    return int(np.abs(linear.weights.astype(np.int64)).sum(axis=1).max()) * 128
+    return int(np.abs(linear.weights.astype(np.int64)).sum(axis=-1).max()) * 128

@@ -36,14 +36,14 @@ HEADROOM: Final = 1.5  # of 16-bit intermediates over the largest value seen
 WIDE_SHIFT: Final = 6  # bits that q and k have beyond 8 while they rotate
 VALUE_SHIFT: Final = 4  # bits that v has beyond 8 until its bias is in: the two are rounded apart
 HIDDEN_CHUNK: Final = 64
+EXP2_UNIT: Final = math.log(2) / 32  # what EXP2 takes comes in units of 1/32 of a factor of two
+ROUTER_LIFT: Final = 2  # bits that a router's logit has to spare, so that it can be made positive
+ROUTER_BITS_MOST: Final = 15
 
 
 def check_supported(model: FloatModel) -> None:
     """Raise `InputError` where a model does what the machine does not do yet: it must not be computed wrongly."""
     traits, context = model.traits, model.shape.context
-    if traits.experts:
-        raise InputError(f"this model routes each token to {traits.experts_used} of {traits.experts} experts, "
-                         "which the machine cannot do yet; only `sim.reference` runs it")
     if traits.window is not None and traits.window < context:
         raise InputError(f"this model attends to {traits.window} of {context} positions, which the machine cannot do "
                          "yet; only `sim.reference` runs it")
@@ -73,6 +73,7 @@ class Prepared:
     scales: of all activations; o's are those that its multipliers imply.
     attention: multipliers from v's scale to o's, a layer each; attention_bits: behind their binary point.
     chunks: ends of the chunks of the hidden vector. square: s2 of the sum of squares. value_s3: s3 of v.
+    router_bits: a logit of the router has units of 2 ** -router_bits of what EXP2 takes.
     cos, sin, radius: see compiler.rotary.rotary_tables.
     units: of q and of k, (heads, head_dim) a layer: the 16-bit value of a projection of 1.
     head_norms: of q and k, where the model has such.
@@ -88,6 +89,7 @@ class Prepared:
     chunks: tuple[int, ...]
     square: int
     logit_scale: float
+    router_bits: int
     value_s3: int
     cos: Int8
     sin: Int8
@@ -112,6 +114,9 @@ def prepare(model: FloatModel, activations: Activations | None = None, *, chunk:
     # So that no sum of squares can reach 2**32.
     square = max(0, math.ceil(math.log2(shape.dim)) - 1)
     logit_scale = activations.logit_peak * HEADROOM / WIDE_MAX or 1.0
+    router_peak = max(float(np.abs(layer.router).max(initial=0.0)) for layer in activations.layers)
+    most = math.floor(math.log2(WIDE_MAX * EXP2_UNIT / (router_peak * HEADROOM))) if router_peak else ROUTER_BITS_MOST
+    bits = min(max(most, ROUTER_LIFT), ROUTER_BITS_MOST)
     cos, sin, radius = rotary_tables(shape, model.traits.rope)
     value_s3 = 0 if model.v_bias is None else VALUE_SHIFT
     head_norms = _head_norms(model, activations, scales, radius)
@@ -120,8 +125,9 @@ def prepare(model: FloatModel, activations: Activations | None = None, *, chunk:
     return Prepared(
         activations=activations, basis=basis, folded=folded, scales=scales, attention=attention,
         attention_bits=attention_bits, chunks=(*range(chunk, shape.hidden, chunk), shape.hidden), square=square,
-        logit_scale=logit_scale, value_s3=value_s3, cos=cos, sin=sin, radius=radius, units=units, head_norms=head_norms,
-        matrices=_matrices(folded, scales, square, logit_scale, units, value_s3))
+        logit_scale=logit_scale, router_bits=bits, value_s3=value_s3, cos=cos, sin=sin, radius=radius, units=units,
+        head_norms=head_norms,
+        matrices=_matrices(folded, scales, square, logit_scale, EXP2_UNIT * 2.0**-bits, units, value_s3))
 
 
 def wide_units(radius: Float64) -> Float64:
@@ -142,7 +148,8 @@ def _head_norms(model: FloatModel, activations: Activations, scales: Scales, rad
 
 
 def _matrices(
-    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, units: dict[str, list[Float64]], value_s3: int
+    folded: FoldedModel, scales: Scales, square: int, logit_scale: float, router_scale: float,
+    units: dict[str, list[Float64]], value_s3: int
 ) -> dict[str, list[Float64]]:
     """For each operation M in every layer, with all scales and fixed factors of docs/numerics.md inside."""
     dim = folded.basis.shape[0]
@@ -159,5 +166,7 @@ def _matrices(
         found["gate"].append(w.w1 * (norm * ffn_x / GATE_UNIT))
         found["up"].append(w.w3 * (ffn_x / (SILU_ONE * hidden[:, None])))
         found["down"].append(w.w2 * (scale.hidden * norm / (scales.stream[i] * scales.stream[i + 1])))
+        if w.router is not None:
+            found.setdefault("router", []).append(w.router * (norm * ffn_x / router_scale))
     found["logit"] = [folded.classifier * (norm * 2.0 ** scales.x_shifts[-1] / logit_scale)]
     return found

@@ -22,6 +22,7 @@ from compiler.prepare import (
     HIDDEN_CHUNK,
     MULTIPLIER_MAX,
     ONE_HOT,
+    ROUTER_LIFT,
     WIDE_MAX,
     WIDE_SHIFT,
     Prepared,
@@ -43,7 +44,7 @@ ACTIVATION_MAX: Final = 128
 S1_MOST: Final = 31
 RANGE_TOKENS: Final = 512  # of the calibration, to see how large accumulators get
 ATTENTION_S1: Final = 7  # A.V's accumulator has 15 bits after s0 + exponent, a multiplier 8
-NORMALISED: Final = ("q", "k", "v", "gate", "down", "logit")  # operations that multiply by 1/rms
+NORMALISED: Final = ("q", "k", "v", "gate", "down", "logit", "router")  # operations that multiply by 1/rms
 
 
 def split(matrices: Sequence[Float64]) -> tuple[list[Linear], int]:
@@ -51,10 +52,12 @@ def split(matrices: Sequence[Float64]) -> tuple[list[Linear], int]:
 
     The shift is the largest with which the widest row still has a multiplier of 8 bits.
     """
-    peaks = [np.abs(matrix).max(axis=1) for matrix in matrices]
+    peaks = [np.abs(matrix).max(axis=-1) for matrix in matrices]
+    peaks = [peak if peak.ndim == 1 else peak.max(axis=0) for peak in peaks]  # experts share their multipliers
     widest = max(float(peak.max()) for peak in peaks)
     if widest == 0.0:
-        return [Linear(weights=np.zeros(m.shape, np.int8), multiplier=np.ones(len(m), np.uint8)) for m in matrices], 0
+        return [Linear(weights=np.zeros(m.shape, np.int8), multiplier=np.ones(len(peak), np.uint8))
+                for m, peak in zip(matrices, peaks, strict=True)], 0
     total = math.floor(math.log2(MULTIPLIER_MAX * WEIGHT_MAX / widest))
     linears: list[Linear] = []
     for matrix, peak in zip(matrices, peaks, strict=True):
@@ -77,7 +80,8 @@ def place(total: int, linears: Sequence[Linear], inputs: Sequence[Float]) -> tup
     """
     peak_a = peak_b = 1.0
     for linear, x in zip(linears, inputs, strict=True):
-        peak = np.abs(x.astype(np.float32) @ linear.weights.T.astype(np.float32)).max(axis=0)
+        made = np.abs(x.astype(np.float32) @ linear.weights.swapaxes(-1, -2).astype(np.float32))
+        peak = made.reshape(-1, made.shape[-1]).max(axis=0)
         peak_a, peak_b = max(peak_a, float(peak.max())), max(peak_b, float((peak * linear.multiplier).max()))
     s0 = max(0, math.ceil(math.log2(peak_a * HEADROOM / WIDE_MAX)))
     s1 = max(0, math.ceil(math.log2(peak_b * HEADROOM / WIDE_MAX)) - s0)
@@ -136,6 +140,10 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
     def h8(i: int) -> Float:
         a = activations.layers[i]
         size = np.sqrt(np.mean(np.square(thin(a.ffn_x)), axis=1, keepdims=True) + activations.norm_epsilon)
+        each = len(a.gate) // len(a.ffn_x)  # experts that a token uses
+        if each > 1:
+            size = np.sqrt(np.mean(np.square(thin(np.repeat(a.ffn_x, each, axis=0))), axis=1, keepdims=True)
+                           + activations.norm_epsilon)
         h = silu(thin(a.gate)) * thin(a.up) * size / scales.layers[i].hidden
         for start, end in zip((0, *chunks), chunks, strict=False):
             h[:, start:end] /= 2.0 ** hidden_exponents(h[:, start:end])
@@ -174,13 +182,15 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
     inputs = _inputs(prepared.activations, scales, prepared.basis, prepared.chunks)
     fed = {"q": inputs.attention, "k": inputs.attention, "v": inputs.attention, "o": inputs.o, "gate": inputs.ffn,
            "up": inputs.ffn, "down": inputs.hidden, "logit": [inputs.final]}  # fmt: skip
+    if "router" in prepared.matrices:
+        fed["router"] = inputs.ffn
     linears: dict[str, list[Linear]] = {}
     shifts: dict[str, tuple[int, int, int]] = {}
     for name, x in fed.items():
         linears[name], total = split(prepared.matrices[name])
         shifts[name] = place(total, linears[name], x)
     # A sum of squares four times smaller takes one bit from the exponent of 1/rms, which s2 gets back.
-    deficit = max(0, -min(shifts[name][2] for name in NORMALISED))
+    deficit = max(0, -min(shifts[name][2] for name in NORMALISED if name in shifts))
     square += 2 * deficit
     for name, (s0, s1, s2) in shifts.items():
         shifts[name] = (s0, s1, s2 + deficit) if name in NORMALISED else _without_negative(s0, s1, s2)
@@ -197,6 +207,7 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
                 score_shifts=scales.score_shifts[i],
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
                 **{name: every[i] for name, every in bias.items()},
+                router=linears["router"][i] if "router" in linears else None,
                 **{f"head_{name}": norm.inverse[i].reshape(-1) for name, norm in prepared.head_norms.items()},
             )
             for i in range(shape.layers)
@@ -214,11 +225,13 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
             attention=(0, ATTENTION_S1, RECIP_BITS + prepared.attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
             value_s3=prepared.value_s3, **bias_shifts,
+            router=shifts.get("router", (0, 0, 0)), router_unit=prepared.router_bits - ROUTER_LIFT,
             **{f"head_{name}": norm.shifts for name, norm in prepared.head_norms.items()},
             head_bias=common_bias([*prepared.head_norms.values()]) if prepared.head_norms else 1,
         ),
         hidden_chunks=prepared.chunks,
         logit_scale=prepared.logit_scale,
+        experts_used=model.traits.experts_used if model.traits.experts else 0,
     )
 
 
@@ -256,7 +269,7 @@ def accumulator_bits(model: QuantisedModel) -> int:
         m for layer in model.layers
         for m in (layer.wq, layer.wk, layer.wv, layer.wo, layer.w1, layer.w3, layer.w2)
     ]
-    rows = [int(np.abs(m.weights.astype(np.int64)).sum(axis=1).max()) for m in (*layers, model.classifier)]
+    rows = [int(np.abs(m.weights.astype(np.int64)).sum(axis=-1).max()) for m in (*layers, model.classifier)]
     worst = max(
         ACTIVATION_MAX * max(rows),
         ACTIVATION_MAX * ACTIVATION_MAX * shape.head_dim,  # scores

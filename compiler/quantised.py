@@ -47,7 +47,8 @@ class Shape:
 class Linear:
     """One quantised matrix.
 
-    weights: (outputs, inputs) int8; multiplier: (outputs,) uint8, the requantise factor `m` of each output channel.
+    weights: (outputs, inputs) int8, of experts (experts, outputs, inputs); multiplier: (outputs,) uint8, the requantise
+    factor `m` of each output channel, which experts share.
     """
 
     weights: Int8
@@ -76,6 +77,7 @@ class Layer:
     # Where heads are normalised: (outputs,) parameters of the sum of squares, about 1/gain; else None.
     head_q: UInt8 | None = None
     head_k: UInt8 | None = None
+    router: Linear | None = None  # (experts, dim); then w1, w2 and w3 are those of all experts
     stream_shift: int = 0  # after the feed-forward norm has read x: x = sat16(rshift(x, shift)), where the stream grows
 
 
@@ -105,6 +107,9 @@ class Shifts:
     head_q: tuple[int, int, int] = (0, 0, 0)
     head_k: tuple[int, int, int] = (0, 0, 0)
     head_bias: int = 1
+    # Of the router's logits; and the shift that makes what EXP2 takes of them.
+    router: tuple[int, int, int] = (0, 0, 0)
+    router_unit: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +126,7 @@ class QuantisedModel:
         hidden_chunks: ends of the chunks of the hidden vector that have a block exponent of their own; the last is
             `hidden`.
         logit_scale: real value of one unit of an integer logit (for cross-entropy and temperature).
+        experts_used: of each layer for a token; 0 where there are no experts to choose from.
     """
 
     shape: Shape
@@ -135,3 +141,16 @@ class QuantisedModel:
     shifts: Shifts
     hidden_chunks: tuple[int, ...]
     logit_scale: float
+    experts_used: int = 0
+
+    @property
+    def experts(self) -> int:
+        """Feed-forward networks of a layer that the router chooses from; 0 for the one that every token uses."""
+        router = self.layers[0].router
+        return 0 if router is None else len(router.multiplier)
+
+    def macs(self, position: int, *, classify: bool) -> int:
+        """Useful multiply-accumulates of one token, as `Shape.macs`, of the experts that it uses and the router."""
+        shape, further = self.shape, max(0, self.experts_used - 1)
+        routed = shape.layers * shape.dim * (self.experts + 3 * shape.hidden * further)
+        return shape.macs(position, classify=classify) + routed

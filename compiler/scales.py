@@ -107,7 +107,7 @@ def stream_scales(streams: list[Float]) -> tuple[Float64, tuple[int, ...]]:
 def hidden_scales(a: LayerActivations, epsilon: float) -> Float64:
     """Scales that make all hidden channels alike, since they share a block exponent. epsilon: of the normalisation."""
     size = np.sqrt(np.mean(np.square(a.ffn_x), axis=1, keepdims=True) + epsilon)
-    hidden = silu(a.gate) * a.up * size
+    hidden = silu(a.gate) * a.up * np.repeat(size, len(a.gate) // len(size), axis=0)
     peak = alive(np.abs(hidden).max(axis=0))
     return peak * (float(np.abs(hidden / peak).max()) or 1.0) / HIDDEN_PEAK
 

@@ -62,7 +62,7 @@ def _verify_words(operation: Operation, layout: Layout, last: int) -> None:
     accesses = operation.accesses(last)
     touches = accesses.reads + accesses.writes
     limits = {Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences,
-              Space.NOISE: cfg.sequences * NOISE_ROWS}
+              Space.NOISE: cfg.sequences * NOISE_ROWS, Space.INDEX: cfg.sequences * cfg.choices}
     each = cfg.lanes // min(cfg.lanes, cfg.taps)  # activation cells of a vector
     for space, cells, _ in touches:
         if space in limits:
@@ -82,7 +82,11 @@ def _verify_words(operation: Operation, layout: Layout, last: int) -> None:
         cached = any(space is Space.BANK for space, _, _ in touches)
         _need(cached == (name in ("K cache", "V cache")), operation, f"reads {name} with the hazards of another region")
         _need(bool(insn.number("gather")) == (name == "embedding"), operation, f"reads {name}; only embeddings gather")
-        _need(int(rows.max()) + (layers - 1) * layout.layer_rows < cfg.bank_rows, operation, "leaves the banks")
+        chosen = name == "gate and up" or name.startswith("down")
+        _need(bool(insn.number("choice")) == (chosen and layout.experts > 0), operation,
+              f"reads {name} {'without' if chosen else 'with'} the choice of an expert")
+        furthest = (layers - 1) * layout.layer_rows + (layout.experts - 1) * layout.expert_rows * chosen
+        _need(int(rows.max()) + furthest < cfg.bank_rows, operation, "leaves the banks")
     if operation.queue == "vector" and matters(insn, "param"):
         passes = rounds(insn, "repeat", operation.counts, last)
         span = insn.number("param") + np.arange(passes) // (insn.number("rotate") + 1) * insn.number("inc_param")
@@ -130,7 +134,7 @@ def _verify_written(operations: Sequence[Operation], layout: Layout, bucket: int
     unit = min(cfg.lanes, cfg.taps)
     sizes = {Space.BANK: cfg.bank_rows, Space.ACT: cfg.act_rows * cfg.act_width // unit, Space.VECTOR: cfg.vector_rows,
              Space.ACC: cfg.slots, Space.SCALAR: cfg.scalars, Space.REDUCE: cfg.reduces + cfg.sequences,
-             Space.NOISE: cfg.sequences * NOISE_ROWS}
+             Space.NOISE: cfg.sequences * NOISE_ROWS, Space.INDEX: cfg.sequences * cfg.choices}
     written: dict[Space, npt.NDArray[np.bool_]] = {space: np.zeros(size, bool) for space, size in sizes.items()}
     onehot = layout.onehot_act * cfg.lanes // unit
     written[Space.ACT][onehot:onehot + cfg.taps * cfg.taps // unit] = True

@@ -256,8 +256,8 @@ VECTOR = Queue("vector", (
         "reduce register; + inner offset (ARGMAX has registers of its own for each sequence)"), strided=True),
     Field("choice", _choice, "what ARGMAX writes; 0: the sequence's next token, n: its n-th index register"),
     Field("sequence", lambda cfg: log2(cfg.sequences), (
-        "whose position counts for RoPE, masks and stores, whose noise is added, whose token or index ARGMAX finds, and "
-        "whose CHOSEN masks")),
+        "whose position counts for RoPE, masks and stores, whose noise is added, whose token or index ARGMAX finds, "
+        "and whose CHOSEN masks")),
 ), lambda cfg: cfg.vector_words)
 
 SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat must be 0).", (

@@ -49,6 +49,12 @@ def _speed(timed: dict[str, Any]) -> str:
     return f"{text} ({timed['cycles_per_second'] / 1e6:.2f}M cycles/s, {verdict})"
 
 
+def expert_share(experts: dict[str, int]) -> str:
+    """How much of its experts' weights a token reads."""
+    return (f"a token uses {experts['used']} of {experts['of']} experts: {experts['bank_rows_read']} of their "
+            f"{experts['bank_rows']} bank rows ({experts['bank_rows_read'] / experts['bank_rows']:.0%})")
+
+
 def _fitting(rows: Rows) -> Rows:
     return [row for row in rows if "does_not_fit" not in row]
 
@@ -59,6 +65,8 @@ def notes(rows: Rows) -> list[str]:
     found = [
         f"Cycles are those of classified tokens; mean and utilisation are over {mean}.",
         "With two sequences a step makes two tokens, and both stand at that position."]
+    shares = {row["model"]: expert_share(row["experts"]) for row in _fitting(rows) if "experts" in row}
+    found += [f"Of {name} {share}." for name, share in shares.items()]
     left: dict[str, list[str]] = {}
     for row in rows:
         if "does_not_fit" in row and row["sequences"] == 1:

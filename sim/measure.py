@@ -39,8 +39,10 @@ def utilisation(image: Image) -> float:
 
 
 def exact(image: Image) -> dict[str, Any]:
-    """Context, cycles, utilisation, and words of program used and free a queue."""
+    """Context, cycles, utilisation, words of program used and free a queue, and how much of its experts a token reads.
+    """
     return {
+        **{name: image.provenance[name] for name in ("experts",) if name in image.provenance},
         "sequences": image.sequences, "context": image.context,
         "cycles": {run: cycles_by_position(image, row) for run, row in runs(image).items()},
         "utilisation": utilisation(image), "program": image.provenance["program"]}

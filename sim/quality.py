@@ -27,9 +27,10 @@ Float64 = npt.NDArray[np.float64]
 WEIGHTS: Final = ("wq", "wk", "wv", "wo", "w1", "w3", "w2")
 """Of each layer, as `FloatModel` calls them."""
 READERS: Final = {"wq": "attention_norm", "wk": "attention_norm", "wv": "attention_norm", "w1": "ffn_norm",
-                  "w3": "ffn_norm"}  # fmt: skip
+                  "w3": "ffn_norm", "router": "ffn_norm"}  # fmt: skip
 """Those that read the normalised stream, and the gain that is folded into them."""
-OPERATIONS: Final = {"wq": "q", "wk": "k", "wv": "v", "wo": "o", "w1": "gate", "w3": "up", "w2": "down"}
+OPERATIONS: Final = {"wq": "q", "wk": "k", "wv": "v", "wo": "o", "w1": "gate", "w3": "up", "w2": "down",
+                     "router": "router"}
 ACTIVATIONS: Final = ("x8", "q8", "k8", "v8", "o8", "h8")
 FINAL: Final = "final.x8"
 """What the classifier reads."""
@@ -159,7 +160,7 @@ def _roundings(model: FloatModel, prepared: Prepared) -> Iterator[tuple[str, int
     """Every measurement: tensor, layer, the model with its rounded weights, the hook that rounds activations."""
     layers = range(model.shape.layers)
     yield "embed", None, replace(model, embed=_rounded_embedding(prepared)), None
-    for tensor in WEIGHTS:
+    for tensor in (*WEIGHTS, *(("router",) if model.router is not None else ())):
         rounded = _rounded_weights(model, prepared, tensor)
         exact: npt.NDArray[np.float32] = getattr(model, tensor)
         yield tensor, None, replace(model, **{tensor: rounded}), None

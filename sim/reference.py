@@ -139,5 +139,5 @@ class Reference:
         chosen = chosen_experts(scores, self.traits.experts_used)
         out = np.zeros_like(normed)
         for expert, share in zip(chosen.tolist(), softmax(scores[chosen]), strict=True):
-            out = out + share * (w2[expert] @ (silu(w1[expert] @ normed) * (w3[expert] @ normed)))
+            out = out + share * (w2[expert] @ seen(f"layer{i}.h", silu(w1[expert] @ normed) * (w3[expert] @ normed)))
         return out

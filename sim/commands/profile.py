@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from compiler.image_file import check_writable, write_atomically
+from sim.bench_tables import expert_share
 from sim.commands import common
 from sim.profile import Profile, profile
 from sim.profile.profile import checked_timeline
@@ -73,6 +74,8 @@ def _print(made: dict[str, Any], name: object) -> None:
         parts.add_row(_number(count), f"{text} ({count / cycles:.1%})")
     parts.add_row(_number(cycles), f"the token; {', '.join(_occupancy(made))}")
     common.out.print(parts)
+    if experts := made.get("experts"):
+        common.out.print(expert_share(experts))
     idle = Table("idle", "gaps", "longest", "before", "cause", "waits for", box=None, pad_edge=False)
     for row in made["idle_by_cause"][:MOST_ROWS]:
         where = f" ({row['space']})" if row["space"] else ""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtl.config import Config
-from rtl.isa import Factor1, Reduce, ScalarFunction, Store
+from rtl.isa import Factor1, Mask, Reduce, ScalarFunction, Store
 from rtl.timing import timing
 from sim.cycle.program import IllegalProgram, Word
 from sim.cycle.timeline import Ints, Operation, Pass, Timeline
@@ -28,6 +28,7 @@ class Space(enum.Enum):
     SCALAR = "scalar register"
     REDUCE = "reduce register"
     TOKEN = "ARGMAX register"
+    INDEX = "index register"
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,11 @@ def collect(cfg: Config, timeline: Timeline) -> Accesses:
     times = timing(cfg)
     for output in timeline.outputs:
         cycle, word, steps = output.cycle, output.word, len(output.rows)
-        if not output.gather:  # what a gather reads depends on the token: execute looks at it
+        if output.choice and cycle == output.begun:
+            reads.add(Space.INDEX, [index_cell(cfg, word)], cycle, times.choice_read, word)
+        if not output.gather and not output.choice:  # what those read depends on the token: execute looks at it
             reads.add_steps(Space.BANK, output.rows[:, None], cycle, times.matrix_read, word)
+        if not output.gather:
             each = cfg.taps // min(cfg.lanes, cfg.taps)
             for acts in output.acts.T if (output.acts[:, :1] != output.acts).any() else output.acts[:, :1].T:
                 cells = acts[:, None] * each + np.arange(each)
@@ -173,6 +177,8 @@ def _collect_pass(cfg: Config, one: Pass, reads: _Collector, writes: _Collector)
     for scalar in scalars:
         scalar = _register(one, "scalar register", scalar, cfg.scalars)
         reads.add(Space.SCALAR, [scalar], cycle, times.vector_read, word)
+    if f["mask"] == Mask.CHOSEN.value:
+        reads.add(Space.INDEX, [f["sequence"] * cfg.choices], cycle, times.vector_read, word)
     if one.held:
         return
     if f["write"]:
@@ -180,7 +186,9 @@ def _collect_pass(cfg: Config, one: Pass, reads: _Collector, writes: _Collector)
     if mode.store is Store.ACT:
         writes.add(Space.ACT, act_pieces(cfg, one.dst, cfg.lanes), cycle, times.act_visible, word)
     # `first` is a matter of the word's first pass, so a pair's second pass never starts a reduction.
-    if mode.reduce is Reduce.ARGMAX:
+    if mode.reduce is Reduce.ARGMAX and f["choice"]:
+        writes.add(Space.INDEX, [index_cell(cfg, word)], cycle, times.token_visible, word, partial=not one.first)
+    elif mode.reduce is Reduce.ARGMAX:
         writes.add(Space.TOKEN, [f["sequence"]], cycle, times.token_visible, word, partial=not one.first)
     elif mode.reduce is not Reduce.NONE:
         target = _register(one, "reduce register", one.target, cfg.reduces)
@@ -198,8 +206,16 @@ def _collect_operation(cfg: Config, one: Operation, reads: _Collector, writes: _
     else:
         source = _register(one, "reduce register", one.reduce, cfg.reduces)
         reads.add(Space.REDUCE, [source], one.cycle, times.scalar_read, one.word)
+    if one.function is ScalarFunction.VALUE:
+        scalar = _register(one, "scalar register", f["a"], cfg.scalars)
+        reads.add(Space.SCALAR, [scalar], one.cycle, times.scalar_read, one.word)
     target = _register(one, "scalar register", one.dst, cfg.scalars)
     writes.add(Space.SCALAR, [target], one.cycle, times.scalar_visible, one.word)
+
+
+def index_cell(cfg: Config, word: Word) -> int:
+    """The index register that a word names."""
+    return word.fields["sequence"] * cfg.choices + word.fields["choice"] - 1
 
 
 def uses_params(one: Pass) -> bool:

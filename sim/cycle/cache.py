@@ -82,7 +82,7 @@ def attention_reads(image: Image, caches: Caches, flow: Flow, *, bucket: int) ->
     for run in flow.timeline.runs[MATRIX.name]:
         outputs = flow.timeline.outputs[at:at + run.outputs]
         at += run.outputs
-        if outputs[0].gather:
+        if outputs[0].gather or outputs[0].choice:
             continue
         rows = np.stack([output.rows for output in outputs])  # (outputs, steps)
         owner, block = caches.owner[rows], caches.block[rows]

@@ -109,7 +109,7 @@ def deadlines(times: Timing, timeline: Timeline) -> dict[Space, int]:
     return {
         Space.BANK: first + times.matrix_read, Space.ACT: first + times.matrix_read, Space.ACC: first + times.acc_read,
         Space.MEMORY: first + times.vector_read, Space.SCALAR: first + min(times.vector_read, times.scalar_read),
-        Space.REDUCE: first + times.scalar_read,
+        Space.REDUCE: first + times.scalar_read, Space.INDEX: first + times.choice_read,
         Space.TOKEN: timeline.cycles - times.token_overhead + times.token_read}  # the winner becomes the next token
 
 

@@ -18,7 +18,7 @@ from sim.cycle.access import Accesses, Flags, Space, Touches
 from sim.cycle.program import IllegalProgram, Run, Word
 from sim.cycle.timeline import Ints, Timeline
 
-SPACES: Final = (Space.ACT, Space.MEMORY, Space.ACC, Space.SCALAR, Space.REDUCE)
+SPACES: Final = (Space.ACT, Space.MEMORY, Space.ACC, Space.SCALAR, Space.REDUCE, Space.INDEX)
 """Where values pass between words of one token. Banks and the ARGMAX register also outlive it."""
 _NUMBER: Final = {queue: number for number, queue in enumerate(QUEUES)}
 _EVENT_BITS, _STEP_BITS, _SUB_BITS = 17, 17, 5

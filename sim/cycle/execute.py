@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from compiler.image import Image
 from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
-from sim.cycle.plan import Chunk, Event, Job, Plan
-from sim.cycle.program import IllegalProgram
+from sim.cycle.access import index_cell
+from sim.cycle.plan import Choice, Chunk, Event, Job, Plan
+from sim.cycle.program import IllegalProgram, Word
 from sim.cycle.timeline import Ints, Operation, Pass
 from sim.golden import primitives as golden
 from sim.golden.noise import Noise
@@ -43,7 +44,8 @@ class State:
     Members:
         banks: (lanes, bank_rows, taps) int8. act: (bytes,) int8. memory: (vector_rows, lanes).
         accumulators: (slots, lanes). scalars; reduces: 32 bits unsigned. winners, blocks: of each sequence, ARGMAX's
-            (value, token) so far and how many passes that took. noise: of each sequence, where the machine has it.
+            (value, number) so far and how many passes that took; found: the token; indices: index registers.
+            noise: of each sequence, where the machine has it.
     """
 
     def __init__(self, image: Image) -> None:
@@ -61,6 +63,8 @@ class State:
         self.scalars = [Scalar(0, 0)] * cfg.scalars
         self.reduces = [0] * cfg.reduces
         self.winners: list[tuple[int, int] | None] = [None] * cfg.sequences
+        self.found = [0] * cfg.sequences
+        self.indices = [0] * (cfg.sequences * cfg.choices)
         self.blocks = [0] * cfg.sequences
         self.noise = noises(image)
 
@@ -73,6 +77,7 @@ class State:
         self.accumulators[:] = rng.integers(-(1 << 17), 1 << 17, self.accumulators.shape)
         self.reduces = [int(value) for value in rng.integers(0, WORD, self.cfg.reduces)]
         self.scalars = [Scalar(int(m), int(e)) for m, e in rng.integers(0, 64, (self.cfg.scalars, 2))]
+        self.indices = [int(index) for index in rng.integers(0, max(1, self.cfg.experts), len(self.indices))]
 
 
 class Execution:
@@ -100,6 +105,8 @@ class Execution:
         rows, acts = chunk.rows, chunk.acts
         if chunk.output.gather:
             rows, acts = self._gathered(chunk)
+        elif chunk.choice is not None:
+            rows = self._chosen(chunk)
         weights = state.banks[:, rows]  # (lanes, steps, taps)
         operands = [state.words[index] for index in acts]  # (steps, taps) each
         each = cfg.lanes // len(operands)
@@ -116,6 +123,20 @@ class Execution:
             parts = [flat[g * each:(g + 1) * each] @ operand.reshape(-1).astype(np.float64)
                      for g, operand in enumerate(operands)]
             chunk.delta = np.concatenate(parts)
+
+    def _choose(self, choice: Choice) -> None:
+        choice.index = self.state.indices[index_cell(self.cfg, choice.output.word)]
+
+    def _chosen(self, chunk: Chunk) -> Any:
+        """Rows of the expert that the index register named when the word began."""
+        assert chunk.choice is not None
+        first, rows = chunk.output.cycle, chunk.rows
+        own: Ints = np.arange(rows.start, rows.stop, dtype=np.int64) if isinstance(rows, slice) else rows
+        moved = own + chunk.choice.index * self.state.image.registers.expert_rows
+        if moved.max() >= len(self.state.image.banks):
+            raise IllegalProgram(first, f"{{}} reads bank row {moved.max()} of expert {chunk.choice.index}, which "
+                                 "nobody has loaded", chunk.output.word)
+        return moved
 
     def _gathered(self, chunk: Chunk) -> tuple[Any, list[Any]]:
         """Addresses of a gather: the token's column of the embedding, from loaded memory."""
@@ -229,6 +250,8 @@ class Execution:
         if f["mask"] == Mask.POSITION.value:
             last = self.positions[f["sequence"]] - one.index * self.cfg.lanes
             return None if last >= self.cfg.lanes - 1 else self.lanes <= last
+        if f["mask"] == Mask.CHOSEN.value:
+            return one.index * self.cfg.lanes + self.lanes != self.state.indices[f["sequence"] * self.cfg.choices]
         return self.lanes < f["tail"] if f["mask"] == Mask.TAIL.value else None
 
     def _reduced(self, reduce: Reduce, values: Ints, keep: npt.NDArray[np.bool_] | None) -> Any:
@@ -265,7 +288,7 @@ class Execution:
         one: Pass = job.one  # type: ignore[assignment]
         state, reduce = self.state, one.mode.reduce
         if reduce is Reduce.ARGMAX:
-            self._argmax(one.word.fields["sequence"], one.first, job.reduced)
+            self._argmax(one.word, one.first, job.reduced)
             return
         before = _IDENTITY[reduce] if one.first else state.reduces[one.target]
         if reduce is Reduce.SUM:
@@ -274,13 +297,18 @@ class Execution:
             after = max(_signed(before), job.reduced)
         state.reduces[one.target] = after % WORD
 
-    def _argmax(self, sequence: int, first: bool, found: tuple[int, int]) -> None:
-        winners, blocks = self.state.winners, self.state.blocks
+    def _argmax(self, word: Word, first: bool, found: tuple[int, int]) -> None:
+        winners, blocks, sequence = self.state.winners, self.state.blocks, word.fields["sequence"]
         if first:
             winners[sequence], blocks[sequence] = None, 0
         best = winners[sequence]
         if best is None or found[0] > best[0]:
-            winners[sequence] = found[0], blocks[sequence] * self.cfg.lanes + found[1]
+            winner = blocks[sequence] * self.cfg.lanes + found[1]
+            winners[sequence] = found[0], winner
+            if word.fields["choice"]:
+                self.state.indices[index_cell(self.cfg, word)] = winner % self.cfg.experts
+            else:
+                self.state.found[sequence] = winner
         blocks[sequence] += 1
 
     # The scalar unit ------------------------------------------------------------------------------------------------
@@ -300,6 +328,8 @@ class Execution:
                 made = golden.block(reduce, adjust=adjust)
             case ScalarFunction.COMBINE:
                 made = golden.combine(state.scalars[f["a"]], state.scalars[f["b"]], adjust=adjust)
+            case ScalarFunction.VALUE:
+                made = golden.value(_signed(reduce), state.scalars[f["a"]], adjust=adjust)
             case ScalarFunction.CONST:
                 made = Scalar(golden.MANTISSA_ONE, min(int(state.image.constants[one.constant]), golden.EXPONENT_MAX))
         job.wide = made

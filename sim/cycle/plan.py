@@ -33,6 +33,15 @@ class Event(enum.IntEnum):
     FETCH = 7  # a pass reads memory and scalars before its accumulator
     PASS = 8
     OPERATION = 9
+    CHOOSE = 10  # a word reads the index register that moves its rows
+
+
+@dataclass(slots=True, eq=False)
+class Choice:
+    """One run of a matrix word that adds an index register, and what it found there."""
+
+    output: Output
+    index: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +51,7 @@ class Chunk:
     Members:
         rows, acts: what they read, as an index; acts one for all lanes, or one a lane group.
         clear: starts from zero. checked: the sums might not fit the accumulator.
-        delta: the products' sums while they are on their way; one row a step if `checked`.
+        choice: of its word. delta: the products' sums while they are on their way; one row a step if `checked`.
     """
 
     output: Output
@@ -51,6 +60,7 @@ class Chunk:
     acts: list[slice | Ints]
     clear: bool
     checked: bool
+    choice: Choice | None = None
     delta: Any = None
 
 
@@ -65,7 +75,7 @@ class Job:
     reduced: Any = None
 
 
-Plan = list[tuple[Event, Chunk | Job]]
+Plan = list[tuple[Event, Chunk | Job | Choice]]
 
 
 def _index(cells: Ints) -> slice | Ints:
@@ -125,12 +135,18 @@ def _chunks(cfg: Config, timeline: Timeline) -> list[Chunk]:
 def make_plan(cfg: Config, timeline: Timeline) -> Plan:
     """All events of a token in order."""
     times = timing(cfg)
-    events: list[tuple[int, Event, int, Chunk | Job]] = []
+    events: list[tuple[int, Event, int, Chunk | Job | Choice]] = []
 
-    def at(cycle: int, event: Event, item: Chunk | Job) -> None:
+    def at(cycle: int, event: Event, item: Chunk | Job | Choice) -> None:
         events.append((cycle, event, len(events), item))
 
+    choice: Choice | None = None
     for chunk in _chunks(cfg, timeline):
+        if chunk.output.choice:
+            if choice is None or choice.output.begun != chunk.output.begun:
+                choice = Choice(chunk.output)
+                at(chunk.output.begun + times.choice_read, Event.CHOOSE, choice)
+            chunk.choice = choice
         rows = chunk.rows
         last = chunk.cycle + (rows.stop - rows.start if isinstance(rows, slice) else len(rows)) - 1
         at(last + times.matrix_read, Event.MULTIPLY, chunk)

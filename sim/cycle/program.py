@@ -15,8 +15,10 @@ from rtl.isa import (
     EncodingError,
     Factor2,
     Insn,
+    Mask,
     Op,
     Queue,
+    ScalarFunction,
     Source,
     Store,
     decode,
@@ -167,6 +169,12 @@ def _check_word(cfg: Config, word: Word) -> None:
             need(f["addend"] == Addend.ZERO.value, "rotate adds the held value: addend must be ZERO")
             need(f["factor2"] != Factor2.MEM.value, "rotate reads swapped lanes: factor2 cannot be MEM")
             need(not (f["first"] and f["reduce"]), "the first pass of rotate reduces nothing: first must be 0")
+        need(f["mask"] != Mask.CHOSEN.value or cfg.choices > 0, f"{cfg.name} has no index register to mask by")
+    if op is Op.RUN:
+        need(f.get("choice", 0) <= cfg.choices, f"choice must be at most {cfg.choices}")
+        need(not f.get("choice", 0) or not f.get("gather", 0), "a gather has no choice")
+        need(queue != "scalar" or f["function"] != ScalarFunction.VALUE.value or cfg.choices > 0,
+             f"{cfg.name} has no index registers, and no VALUE")
 
 
 def walk(

@@ -127,6 +127,7 @@ class _Prover:
         holds("arrival", lambda: self._positions(bucket, timeline, accesses, loaded))
         holds("loaded memory", lambda: loaded_stays(image, accesses, loaded.act))
         holds("gather", lambda: gathers(image, timeline, caches, loaded))
+        holds("experts", lambda: experts(image, timeline, caches, loaded))
         holds("whole values", lambda: whole_values(one))
         holds("cache", lambda: fresh_rows(image, caches, one, bucket=bucket))
         made.cache_reads += holds("cache", lambda: attention_reads(image, caches, one, bucket=bucket))
@@ -191,6 +192,23 @@ def loaded_stays(image: Image, accesses: Accesses, act: Flags) -> None:
         i = int(bad[0])
         raise IllegalProgram(int(writes.time[i]), f"{{}} overwrites activation cell {writes.cell[i]}, which the image "
                              "loads", writes.word(i))
+
+
+def experts(image: Image, timeline: Timeline, caches: Caches, loaded: Loaded) -> None:
+    """A word that adds an index register finds, for every expert, rows that the image has loaded and no cache.
+
+    That the router chooses no other is a matter of values: what pads its logits is less than each of them.
+    """
+    count = image.model.experts if image.model is not None else 1
+    offsets = np.arange(max(1, count)) * image.registers.expert_rows
+    for output in timeline.outputs:
+        if output.choice:
+            rows = (output.rows + offsets[:, None]).ravel()
+            known = rows < min(loaded.bank_rows, len(image.banks))
+            known[known] = caches.owner[rows[known]] < 0
+            if not known.all():
+                raise IllegalProgram(output.cycle, f"{{}} may read bank row {rows[~known][0]}, which is no expert's",
+                                     output.word)
 
 
 def gathers(image: Image, timeline: Timeline, caches: Caches, loaded: Loaded) -> None:

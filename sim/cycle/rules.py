@@ -34,7 +34,7 @@ def same_control(reference: Flow, other: Flow, *, prompt: bool = False) -> None:
 
 def whole_values(flow: Flow) -> None:
     """A sum is complete when it is read: the write that follows the one seen, if any, starts afresh."""
-    for space in (Space.ACC, Space.REDUCE):
+    for space in (Space.ACC, Space.REDUCE, Space.INDEX):
         e = flow.edges[space]
         after = e.following[e.seen]
         bad = np.flatnonzero(after >= 0)

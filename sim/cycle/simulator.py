@@ -110,7 +110,7 @@ class CycleSimulator:
         every = [*tokens, *[0] * (self.config.sequences - count)]
         Execution(self.state, positions=self.positions, tokens=every).run(prepared.plan)
         self.positions = [position + 1 for position in self.positions]
-        found = tuple(winner[1] if winner else 0 for winner in self.state.winners[:count])
+        found = tuple(self.state.found[:count])
         return Steps(found if classify else tuple(tokens), prepared.timeline.cycles)
 
     def _prepare(self, positions: tuple[int, ...], *, classify: bool) -> _Prepared:

@@ -24,11 +24,14 @@ class Output:
     """Steps of the matrix unit that make one output: one a cycle from `cycle` on.
 
     Members:
-        rows: (steps,) bank rows. acts: (steps, groups) activation words. Both without the gather offset.
+        begun: cycle of its word's first output. choice: which index register of the sequence is added, 0 for none.
+        rows: (steps,) bank rows. acts: (steps, groups) activation words. Both without what gather and choice add.
     """
 
     word: Word
     cycle: int
+    begun: int
+    choice: int
     slot: int
     clear: bool
     gather: bool
@@ -140,8 +143,8 @@ def _outputs(cfg: Config, run: Run) -> list[Output]:
             at = int(np.argmax((cells >= depth).reshape(run.outputs * steps, -1).any(axis=1)))
             _limit(run, what, int(cells.max()), depth, run.cycle + at)
     return [
-        Output(run.word, run.cycle + k * steps, (run.address["slot"] + k) % cfg.slots, bool(f["clear"]),
-               bool(f["gather"]), rows[k], acts[k])
+        Output(run.word, run.cycle + k * steps, run.cycle, f["choice"], (run.address["slot"] + k) % cfg.slots,
+               bool(f["clear"]), bool(f["gather"]), rows[k], acts[k])
         for k in range(run.outputs)]
 
 

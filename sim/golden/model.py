@@ -17,6 +17,9 @@ Trace = dict[str, npt.NDArray[np.int64]]
 
 ONE_HOT: Final = 64  # the activation that picks a column of the embedding
 NORM_ADJUST: Final = -14  # leaves half the bit length as the exponent of 1/rms
+ROUTER_LIFT: Final = 2  # bits that a router's logit gives up to be made positive
+SHARE_SHIFT: Final = 7  # makes an expert's share of its probability and the reciprocal of the sum
+SHARE_BITS: Final = 14  # bits behind the point of a share
 SOFTMAX_ADJUST: Final = -21  # leaves what the sum of probabilities has beyond 7 bits
 ROPE_SHIFT: Final = 7
 
@@ -48,7 +51,12 @@ class _Layer:
 
     def __init__(self, layer: Layer) -> None:
         self.q, self.k, self.v, self.o = (_Matrix(m) for m in (layer.wq, layer.wk, layer.wv, layer.wo))
-        self.gate, self.up, self.down = (_Matrix(m) for m in (layer.w1, layer.w3, layer.w2))
+        of_experts = [(layer.w1, layer.w3, layer.w2)] if layer.router is None else [
+            tuple(Linear(weights=weights, multiplier=m.multiplier) for m, weights in zip(
+                (layer.w1, layer.w3, layer.w2), one, strict=True))
+            for one in zip(layer.w1.weights, layer.w3.weights, layer.w2.weights, strict=True)]
+        self.experts = [[_Matrix(m) for m in one] for one in of_experts]  # gate, up and down of each
+        self.router = None if layer.router is None else _Matrix(layer.router)
         self.inverse = {name: None if one is None else one.astype(np.int64)
                         for name, one in (("q", layer.head_q), ("k", layer.head_k))}
         self.attention: Int = layer.attention.astype(np.int64)
@@ -135,6 +143,28 @@ def up(acc: Int, multiplier: Int, shifts: tuple[int, int, int], g: Int) -> Int:
 def down(acc: Int, multiplier: Int, shifts: tuple[int, int, int], c: Scalar, x: Int) -> Int:
     """Step 10: one chunk of w2 onto the residual stream."""
     return p.finish(p.requantise(acc, multiplier, shifts, c.mantissa, late=c.exponent) + x)
+
+
+def shares(y: Int, unit: int) -> tuple[list[int], list[Int]]:
+    """Step 8, two experts of a token: (experts,) logits to the two that are chosen and the share of each.
+
+    Of equal ones the lower number; the second is the best of the logits without their lowest bits. A share has
+    SHARE_BITS behind its point.
+    """
+    first = int(np.argmax(y))
+    others = np.arange(len(y)) != first
+    lifted = p.sat16(p.rshift(y, ROUTER_LIFT) + p.MANTISSA_ONE)
+    second = int(np.argmax(np.where(others, lifted, 0)))
+    scaled = p.rshift(lifted, unit)
+    power = p.finish(scaled + p.negate(p.reduce_max(scaled)).mantissa, Table.EXP2)
+    t = p.recip(p.reduce_max(power[others]), bias=p.EXP2_TOP, adjust=SOFTMAX_ADJUST)
+    share = p.finish(p.scale(power, t.mantissa, s2=SHARE_SHIFT + t.exponent))
+    return [first, second], [share, share[others]]
+
+
+def shared_rms(share: Int, r: Scalar) -> Scalar:
+    """Step 8: 1/rms times the largest share."""
+    return Scalar(p.reduce_max(p.finish(p.scale(share, r.mantissa, s2=SHARE_BITS))), r.exponent)
 
 
 class Golden:
@@ -261,19 +291,35 @@ class Golden:
     def _feed_forward(self, i: int, x: Int, kept: Trace) -> Int:
         shifts, layer, name = self.model.shifts, self._layers[i], f"layer{i}"
         x8, r = self._norm(x, self.model.layers[i].ffn_x_shift, kept, f"{name}.ffn")
-        g = gate(layer.gate.accumulate(x8), layer.gate.multiplier, shifts.gate, r)
-        h = up(layer.up.accumulate(x8), layer.up.multiplier, shifts.up, g)
+        factors = {0: r}
+        if layer.router is not None:
+            y = p.finish(project(layer.router.accumulate(x8), layer.router.multiplier, shifts.router, r))
+            chosen, factors = [int(np.argmax(y))], {int(np.argmax(y)): r}
+            if self.model.experts_used == 2:
+                chosen, share = shares(y, shifts.router_unit)
+                factors = {expert: shared_rms(one, r) for expert, one in zip(chosen, share, strict=True)}
+            kept |= {f"{name}.router": y, f"{name}.experts": np.array(chosen)}
         x = p.sat16(p.rshift(x, self.model.layers[i].stream_shift))
+        for expert, factor in factors.items():
+            x = self._network(name, layer.experts[expert], x8, r, factor, x, kept)
+        kept[f"{name}.x"] = x
+        return x
+
+    def _network(self, name: str, matrices: list[_Matrix], x8: Int, r: Scalar, factor: Scalar, x: Int,
+                 kept: Trace) -> Int:
+        """One feed-forward network onto the residual stream. r: 1/rms; factor: the same, with the expert's share."""
+        shifts, (w1, w3, w2) = self.model.shifts, matrices
+        g = gate(w1.accumulate(x8), w1.multiplier, shifts.gate, r)
+        h = up(w3.accumulate(x8), w3.multiplier, shifts.up, g)
         h8, exponents, start = np.zeros_like(h), list[int](), 0
         for end in self.model.hidden_chunks:
             e = p.block(p.reduce_maxabs(h[start:end]))
             h8[start:end] = p.output8(h[start:end], out=e.exponent)
-            acc = layer.down.accumulate(h8[start:end], start, end)
-            x = down(acc, layer.down.multiplier, shifts.down, p.combine(r, e), x)
+            acc = w2.accumulate(h8[start:end], start, end)
+            x = down(acc, w2.multiplier, shifts.down, p.combine(factor, e), x)
             exponents.append(e.exponent)
             start = end
         kept |= {f"{name}.gate": g, f"{name}.h": h, f"{name}.h8": h8, f"{name}.block": np.array(exponents)}
-        kept[f"{name}.x"] = x
         return x
 
     def _classify(self, x: Int, kept: Trace) -> int:

@@ -120,6 +120,11 @@ def combine(a: Scalar, b: Scalar, *, adjust: int = 0) -> Scalar:
     return _scalar(a.mantissa, a.exponent - b.exponent + adjust)
 
 
+def value(reduce: int, a: Scalar, *, adjust: int = 0) -> Scalar:
+    """A reduced value as mantissa, with another's exponent."""
+    return _scalar(min(max(reduce, -32768), 32767), a.exponent + adjust)
+
+
 # The vector unit ------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ def report(made: Profile) -> dict[str, Any]:
         padding["unknown"] -= made.floor
     idle = sum(gap.cycles for gap in made.gaps)
     return {
+        **{name: made.image.provenance[name] for name in ("experts",) if name in made.image.provenance},
         "preset": cfg.name, "position": made.position, "classified": made.classify, "cycles": made.cycles,
         "floor": made.floor, "padding": padding, "idle": idle, "utilisation": made.floor / made.cycles,
         "useful_macs": made.useful, "peak_macs_per_cycle": cfg.peak_macs,
