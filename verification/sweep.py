@@ -30,6 +30,7 @@ from compiler.image import Image
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel
 from compiler.random_model import random_float_model, random_shape
+from compiler.sampling import with_sampling
 from rtl.config import PRESETS, preset
 from sim.commands.check import Comparison, compare
 from sim.device import CycleDevice, Device, VerilatedDevice, open_device
@@ -55,6 +56,10 @@ class Trial:
         """What repeats it."""
         return (f"python -m verification.sweep --seed {self.seed} --first {self.number} --rounds 1 "
                 f"--preset {self.preset}")
+
+
+UNITS_OF_A_LOGIT = 2000
+"""In a nat of noise: a temperature that suits the logits of any model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,9 @@ def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:
     except InputError as error:
         unexpected = [] if REFUSED in str(error) else [f"refused: {error}"]
         return Outcome(trial=trial, model=words, refused=str(error), wrong=unexpected)
+    if cfg.noise_rate and trial.number % 2:  # every other model draws its tokens
+        image = with_sampling(image, UNITS_OF_A_LOGIT * model.logit_scale, trial.number)
+        words += ", sampled"
     found = run(image, devices, noise=trial.number)
     wrong = [f"{one.device}: {what}" for one in found for what in differences(one)]
     return Outcome(trial=trial, model=words, sequences=sequences, steps=image.context, wrong=wrong,
