@@ -28,6 +28,11 @@ def _signed(word: int) -> int:
     return (word + (WORD >> 1)) % WORD - (WORD >> 1)
 
 
+def _numbers(index: slice | Ints) -> Ints:
+    """The numbers that an index stands for."""
+    return np.arange(index.start, index.stop, dtype=np.int64) if isinstance(index, slice) else index
+
+
 def noises(image: Image) -> list[Noise]:
     """A generator a sequence, as the image's registers seed them; none where the machine has none."""
     cfg, registers = image.config, image.registers
@@ -142,8 +147,8 @@ class Execution:
         """Addresses of a gather: the token's column of the embedding, from loaded memory."""
         output = chunk.output
         row, tap = self.columns[output.word.fields["sequence"]]
-        rows = output.rows + row
-        acts = [acts + tap for acts in output.acts.T]
+        rows = _numbers(chunk.rows) + row
+        acts = [_numbers(acts) + tap for acts in chunk.acts]
         if rows.max() >= len(self.state.image.banks) or max(a.max() for a in acts) >= len(self.state.words):
             raise IllegalProgram(output.cycle, f"{{}} gathers bank row {rows.max()}, activation word "
                                  f"{max(a.max() for a in acts)}, which nobody has loaded", output.word)
@@ -248,7 +253,8 @@ class Execution:
         """Lanes that are not masked; None where all are kept."""
         f = one.word.fields
         if f["mask"] == Mask.POSITION.value:
-            last = self.positions[f["sequence"]] - one.index * self.cfg.lanes
+            number = 2 * one.index + 1 if one.swapped else one.index  # passes count one by one, also those of a pair
+            last = self.positions[f["sequence"]] - number * self.cfg.lanes
             return None if last >= self.cfg.lanes - 1 else self.lanes <= last
         if f["mask"] == Mask.CHOSEN.value:
             return one.index * self.cfg.lanes + self.lanes != self.state.indices[f["sequence"] * self.cfg.choices]

@@ -54,6 +54,14 @@ def test_gather(token: int):
     assert (made.state.accumulators[0] == product(made, [2 + column // 4], [[4 + column % 4]])).all()
 
 
+def test_a_store_while_a_gather_runs_changes_nothing_of_it():
+    """The bank that changes cuts the output in two; each part must add its own steps alone."""
+    gather = "RUN clear=1 slot=1\nRUN wait=9 gather=1 row=2 act=4 clear=1 repeat=19"
+    made = run(matrix=gather, vector="RUN wait=14 source=ACC slot=1 store=KEYS dst=50")
+    alone = run(matrix=gather)
+    assert (made.state.accumulators[0] == alone.state.accumulators[0]).all()
+
+
 def test_matrix_reads_activations_as_they_are_in_its_cycle():
     """An output that reads a word before it changes, though it ends later; and one that reads it as soon as it has."""
     write = 10 + t("act_visible")  # first cycle that sees what the pass of cycle 10 stores in word 4
@@ -183,6 +191,19 @@ def test_position_mask_counts_passes_of_the_word():
         kept = [value if index <= position else 0 for index, value in enumerate([*x, *x, *x])]
         assert made.state.memory[1:4].reshape(-1).tolist() == kept
         assert made.state.reduces[1] == max(x[:position + 1]) % 2**32
+
+
+def test_position_mask_counts_both_passes_of_a_pair():
+    word = "RUN source=MEM rotate=1 repeat=3 param=2 factor1=SIGNED s1=7 write=1 dst=1 inc_dst=1"
+    made, masked = with_x(word), with_x(f"{word} mask=POSITION")
+    for position in range(2, 15):
+        made.step(3, classify=False)
+        masked.step(3, classify=False)
+        lanes = SQUARE.lanes
+        for pair in range(2):
+            kept = [lane + (2 * pair + 1) * lanes < position - 1 for lane in range(lanes)]
+            wanted = [value if keep else 0 for value, keep in zip(made.state.memory[1 + pair], kept, strict=True)]
+            assert masked.state.memory[1 + pair].tolist() == wanted
 
 
 @pytest.mark.parametrize(("name", "function"), [
