@@ -67,7 +67,7 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
             raise ValueError(f"model.{name} is {tensor.dtype} {tensor.shape}, its shape says {size}")
         return tensor
 
-    def linear(name: str, size: tuple[int, int]) -> Linear:
+    def linear(name: str, size: tuple[int, ...]) -> Linear:
         return Linear(
             weights=take(f"{name}.weights", True, size), multiplier=take(f"{name}.multiplier", False, size[-2:-1]))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -195,6 +195,12 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
     for name, (s0, s1, s2) in shifts.items():
         shifts[name] = (s0, s1, s2 + deficit) if name in NORMALISED else _without_negative(s0, s1, s2)
     embedded, embed_total = split([prepared.folded.embed.T / (ONE_HOT * scales.stream[0])])
+    # What not every model has.
+    norms = prepared.head_norms.items()
+    further: list[dict[str, Any]] = [
+        {name: every[i] for name, every in bias.items()}
+        | {f"head_{name}": norm.inverse[i].reshape(-1) for name, norm in norms} for i in range(shape.layers)]
+    further_shifts: dict[str, Any] = bias_shifts | {f"head_{name}": norm.shifts for name, norm in norms}
     return QuantisedModel(
         shape=shape,
         embed=embedded[0].weights.T.copy(),
@@ -206,9 +212,8 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
                 attention_x_shift=scales.x_shifts[2 * i], ffn_x_shift=scales.x_shifts[2 * i + 1],
                 score_shifts=scales.score_shifts[i],
                 stream_shift=round(math.log2(scales.stream[i + 1] / scales.stream[i])),
-                **{name: every[i] for name, every in bias.items()},
                 router=linears["router"][i] if "router" in linears else None,
-                **{f"head_{name}": norm.inverse[i].reshape(-1) for name, norm in prepared.head_norms.items()},
+                **further[i],
             )
             for i in range(shape.layers)
         ),
@@ -224,9 +229,9 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
             rotate_q_s3=WIDE_SHIFT, rotate_k_s3=WIDE_SHIFT,
             attention=(0, ATTENTION_S1, RECIP_BITS + prepared.attention_bits - ATTENTION_S1),
             o=shifts["o"], gate=shifts["gate"], up=shifts["up"], down=shifts["down"], logit=shifts["logit"],
-            value_s3=prepared.value_s3, **bias_shifts,
+            value_s3=prepared.value_s3,
             router=shifts.get("router", (0, 0, 0)), router_unit=prepared.router_bits - ROUTER_LIFT,
-            **{f"head_{name}": norm.shifts for name, norm in prepared.head_norms.items()},
+            **further_shifts,
             head_bias=common_bias([*prepared.head_norms.values()]) if prepared.head_norms else 1,
         ),
         hidden_chunks=prepared.chunks,
