@@ -22,10 +22,12 @@ import numpy.typing as npt
 
 from compiler.compile import compile_model
 from compiler.errors import InputError
+from compiler.float_model import Traits
 from compiler.image import Image
 from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
+from compiler.sampling import with_sampling
 from fpga import copies, graph, regions, words
 from fpga.board import board, board_names
 from fpga.build import SYNTHESISER, synthesis_script
@@ -54,6 +56,9 @@ MACHINES: Final[dict[Technology, Config]] = {
 
 SHAPE: Final = Shape(dim=16, hidden=22, layers=1, heads=4, kv_heads=2, head_dim=4, vocab=19, context=20)
 """A model with everything that larger ones have, so that a program of a few hundred cycles uses every unit."""
+
+EXPERTS: Final = 3
+TEMPERATURE: Final = 0.8
 
 TOKENS: Final = 6
 
@@ -200,9 +205,14 @@ class Outcome:
 
 
 def program(cfg: Config) -> Image:
-    """A small random model for a machine, with as many sequences as it has; its integers travel along."""
-    model = quantise(random_float_model(SHAPE, seed=1))
-    return replace(compile_model(model, cfg, sequences=cfg.sequences), model=model)
+    """A small random model for a machine, with as many sequences as it has; its integers travel along.
+
+    It has experts, and its tokens are drawn, where the machine can.
+    """
+    traits = Traits(experts=EXPERTS, experts_used=cfg.choices) if cfg.choices else Traits()
+    model = quantise(random_float_model(SHAPE, seed=1, traits=traits))
+    image = replace(compile_model(model, cfg, sequences=cfg.sequences), model=model)
+    return with_sampling(image, TEMPERATURE, seed=1) if cfg.noise_rate else image
 
 
 def check(netlist: Gates, image: Image, *, steps: int = TOKENS, library: Path | None = None,
