@@ -8,7 +8,7 @@ from functools import partial
 
 from compiler.accesses import matrix_accesses, scalar_accesses, vector_accesses
 from compiler.ir import Accesses, Count, Operation, Section
-from compiler.layout import FIXED_SCALARS, ROUTE_REDUCES, Layout, Matrix
+from compiler.layout import FIXED_SCALARS, Layout, Matrix
 from compiler.quantise import NORM_ADJUST
 from compiler.quantised import QuantisedModel
 from compiler.style import Style
@@ -58,11 +58,11 @@ class Emitter:
             layout.scalars, layout.scalars + FIXED_SCALARS)
         self.choice = 0  # which of the experts chosen the matmuls are of; 0: of none
         self.route_scalar = layout.scalars + FIXED_SCALARS
-        self.chunk_scalar = self.route_scalar + layout.route_scalars
+        self.chunk_scalar = self.route_scalar + layout.route[0]
         self.head_scalar = self.chunk_scalar + 2 * chunks
         self.square_target = layout.reduces
         self.route_target = layout.reduces + 1
-        self.chunk_target = self.route_target + (ROUTE_REDUCES if layout.route_scalars else 0)
+        self.chunk_target = self.route_target + layout.route[1]
         self.head_target = self.chunk_target + chunks
 
     # One method a queue.

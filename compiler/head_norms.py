@@ -15,15 +15,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from compiler.quantised import UInt8
+from compiler.quantised import MULTIPLIER_MAX, S1_MOST, UInt8
 
 Float = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
-MULTIPLIER_MAX: Final = 255
 BIAS_MAX: Final = 255  # the epsilon's immediate has 8 bits on the smallest machine
 GAIN_RANGE: Final = 64.0  # a gain smaller than the largest over this counts as that: its inverse has 8 bits
-S1_MOST: Final = 31
 
 
 @dataclass(frozen=True, kw_only=True)

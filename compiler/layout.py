@@ -106,7 +106,7 @@ class Layout:
     router: int = 0  # vector row of the router's logits, then of the experts' shares
     experts: int = 0
     expert_rows: int = 0  # from an expert's matrices to the next one's; those in `matrices` are the first one's
-    route_scalars: int = 0  # scalar registers of the router; of the reduce registers it has ROUTE_REDUCES then
+    route: tuple[int, int] = (0, 0)  # scalar and reduce registers of the router
 
     def of(self, sequence: int) -> Layout:
         """The layout with a sequence's own addresses."""
@@ -258,7 +258,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         constant=constant, layer_rows=layer_rows, layer_params=layer_params, embed_row=embed_row,
         embed_param=embed_param, attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks,
         head_passes=head_passes, head_params=head_params, wave=wave, score_rows=score_rows, onehot_act=onehot_act,
-        experts=experts, expert_rows=expert_rows, route_scalars=route[0], **private)
+        experts=experts, expert_rows=expert_rows, route=route, **private)
 
 
 def head_blocks(g: Geometry, heads: int) -> tuple[tuple[int, int], ...]:
@@ -306,8 +306,7 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
         found.append(f"{model.experts} experts, an index register counts {config.experts}")
     if layout.expert_rows >= 1 << 16:
         found.append(f"an expert has {layout.expert_rows} bank rows, a control register counts {(1 << 16) - 1}")
-    route = (ROUTE_SCALARS, ROUTE_REDUCES) if layout.route_scalars else (0, 0)
-    room = head_registers(config, layout.sequences, len(layout.hidden_chunks), *route)
+    room = head_registers(config, layout.sequences, len(layout.hidden_chunks), *layout.route)
     heads = layout.wave * shape.queries_per_kv
     if heads > room:
         found.append(f"{heads} query heads work at once, the scalar and reduce registers hold {room}")

@@ -18,7 +18,7 @@ from compiler.errors import InputError
 from compiler.float_model import FloatModel
 from compiler.fold import FoldedModel, fold, residual_basis
 from compiler.head_norms import HeadNorm, head_norm, usable
-from compiler.quantised import Int8, Shape, UInt8
+from compiler.quantised import MULTIPLIER_MAX, Int8, Shape, UInt8
 from compiler.rotary import rotary_tables
 from compiler.scales import Scales, choose_scales
 
@@ -30,7 +30,6 @@ GATE_UNIT: Final = 1 / 16
 SILU_ONE: Final = 2.0**11
 RSQRT_ONE: Final = 2.0**14  # mantissa * 2**-exponent of 1, after the adjustment
 ROPE_SHIFT: Final = 7
-MULTIPLIER_MAX: Final = 255
 WIDE_MAX: Final = 32767
 HEADROOM: Final = 1.5  # of 16-bit intermediates over the largest value seen
 WIDE_SHIFT: Final = 6  # bits that q and k have beyond 8 while they rotate

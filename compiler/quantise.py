@@ -20,7 +20,6 @@ from compiler.head_norms import common_bias
 from compiler.prepare import (
     HEADROOM,
     HIDDEN_CHUNK,
-    MULTIPLIER_MAX,
     ONE_HOT,
     ROUTER_LIFT,
     WIDE_MAX,
@@ -28,7 +27,7 @@ from compiler.prepare import (
     Prepared,
     prepare,
 )
-from compiler.quantised import Layer, Linear, QuantisedModel, Shifts
+from compiler.quantised import MULTIPLIER_MAX, S1_MOST, Layer, Linear, QuantisedModel, Shifts
 from compiler.scales import Scales
 
 Float = npt.NDArray[np.floating]
@@ -41,7 +40,6 @@ RECIP_BITS: Final = 21
 
 WEIGHT_MAX: Final = 127
 ACTIVATION_MAX: Final = 128
-S1_MOST: Final = 31
 RANGE_TOKENS: Final = 512  # of the calibration, to see how large accumulators get
 ATTENTION_S1: Final = 7  # A.V's accumulator has 15 bits after s0 + exponent, a multiplier 8
 NORMALISED: Final = ("q", "k", "v", "gate", "down", "logit", "router")  # operations that multiply by 1/rms
@@ -139,11 +137,8 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
 
     def h8(i: int) -> Float:
         a = activations.layers[i]
-        size = np.sqrt(np.mean(np.square(thin(a.ffn_x)), axis=1, keepdims=True) + activations.norm_epsilon)
-        each = len(a.gate) // len(a.ffn_x)  # experts that a token uses
-        if each > 1:
-            size = np.sqrt(np.mean(np.square(thin(np.repeat(a.ffn_x, each, axis=0))), axis=1, keepdims=True)
-                           + activations.norm_epsilon)
+        x = np.repeat(a.ffn_x, len(a.gate) // len(a.ffn_x), axis=0)  # a row for each expert that a token uses
+        size = np.sqrt(np.mean(np.square(thin(x)), axis=1, keepdims=True) + activations.norm_epsilon)
         h = silu(thin(a.gate)) * thin(a.up) * size / scales.layers[i].hidden
         for start, end in zip((0, *chunks), chunks, strict=False):
             h[:, start:end] /= 2.0 ** hidden_exponents(h[:, start:end])
@@ -272,7 +267,7 @@ def accumulator_bits(model: QuantisedModel) -> int:
     shape = model.shape
     layers = [
         m for layer in model.layers
-        for m in (layer.wq, layer.wk, layer.wv, layer.wo, layer.w1, layer.w3, layer.w2)
+        for m in (layer.wq, layer.wk, layer.wv, layer.wo, layer.w1, layer.w3, layer.w2, layer.router) if m is not None
     ]
     rows = [int(np.abs(m.weights.astype(np.int64)).sum(axis=-1).max()) for m in (*layers, model.classifier)]
     worst = max(

@@ -6,12 +6,16 @@ The quantiser makes it, the golden model runs it as it stands, and the lowering 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 Int8 = npt.NDArray[np.int8]
 UInt8 = npt.NDArray[np.uint8]
+
+MULTIPLIER_MAX: Final = 255  # parameters are bytes
+S1_MOST: Final = 31
 
 
 @dataclass(frozen=True, kw_only=True)

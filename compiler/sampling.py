@@ -50,10 +50,14 @@ def with_sampling(image: Image, temperature: float, seed: int = 0) -> Image:
     return replace(image, registers=replace(image.registers, temperature=_register(image, temperature), seeds=seeds))
 
 
+def mantissa_and_shift(register: int) -> tuple[int, int]:
+    """The parts of the temperature's register."""
+    return register & (1 << MANTISSA_BITS) - 1, register >> MANTISSA_BITS
+
+
 def temperature_of(image: Image) -> float:
     """What the image's register makes of the temperature: the nearest of those that there are."""
-    register = image.registers.temperature
-    mantissa, shift = register & (1 << MANTISSA_BITS) - 1, register >> MANTISSA_BITS
+    mantissa, shift = mantissa_and_shift(image.registers.temperature)
     return mantissa * 2.0 ** (FRACTION_BITS - shift) * _logit_scale(image) if mantissa else 0.0
 
 

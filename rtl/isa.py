@@ -137,6 +137,7 @@ _VECTOR_ROW = _index(lambda cfg: cfg.vector_rows)
 _PARAM_ROW = _index(lambda cfg: cfg.param_rows)
 _DST = _index(lambda cfg: max(cfg.vector_rows, cfg.act_vectors, cfg.bank_rows))
 
+
 def _choice(cfg: Config) -> int:
     return bits_for(cfg.choices) if cfg.choices else 0
 

@@ -30,7 +30,7 @@ from rtl.config import Config
 from rtl.contents import EMPTY, Contents
 from rtl.issue_noise import noise_step_layout
 from rtl.ports import NEVER_COLLIDES, each_sequence, row_layout
-from rtl.protocol import SEED_WORDS, STEPS, Space, register_words
+from rtl.protocol import SEED_WORDS, Space, register_names, register_words
 from rtl.timing import NOISE_ROWS
 from rtl.vector_tables import look_up
 
@@ -115,25 +115,26 @@ class Noise(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m, cfg = Module(), self.cfg
-        start = [*self.contents.of(Space.REGISTER), *[0] * register_words(cfg)]
+        names = register_names(cfg)
+        start = [*self.contents.of(Space.REGISTER), *[0] * len(names)]
 
-        def loaded(address: int, bits: int, name: str) -> Signal:
+        def loaded(name: str, bits: int = 16) -> Signal:
+            address = names.index(name)
             held = Signal(bits, name=name, init=start[address])
             with m.If(self.load.en & (self.load.address == address)):
                 m.d.sync += held.eq(self.load.data)
             return held
 
-        temperature, first = loaded(len(STEPS), MANTISSA_BITS + SHIFT_BITS, "temperature"), len(STEPS) + 1
+        temperature = loaded("temperature", MANTISSA_BITS + SHIFT_BITS)
         found: list[Value] = []
         for number in range(cfg.sequences):
-            place = first + SEED_WORDS * number
-            seed = Cat(loaded(place + word, 16, f"seed_{number}_{word}") for word in range(SEED_WORDS))
+            words = [loaded(f"seed_{number}_{word}") for word in range(SEED_WORDS)]
             begins = Signal(STATE_BITS, name=f"begins_{number}", init=sum(
-                word << 16 * low for low, word in enumerate(start[place:place + SEED_WORDS])))
+                word.init << 16 * low for low, word in enumerate(words)))
             with m.If(self.go):
                 m.d.sync += begins.eq(following(m, begins, f"token_{number}", TOKEN_SHIFTS))
             with m.If(self.restart[number]):
-                m.d.sync += begins.eq(seed)
+                m.d.sync += begins.eq(Cat(words))
             step = self.steps[number]
             row = self.rows(m, number, step, self.numbers(m, number, step, begins, temperature))
             found.append(row & step.take.replicate(len(row)))

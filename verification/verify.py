@@ -24,6 +24,7 @@ from rich.table import Table
 
 from compiler.image_file import write_atomically
 from rtl.config import PRESETS
+from verification.formal.__main__ import UNITS
 
 REPORT = Path(__file__).parents[1] / "build" / "verify.json"
 LIMIT_S = 900
@@ -56,8 +57,7 @@ def proofs(seed: int) -> Iterator[list[str]]:
 
 
 def properties(seed: int) -> Iterator[list[str]]:
-    units = ("arithmetic", "bank", "reduce", "sequencer", "link")
-    return (["-m", "verification.formal", "--unit", unit] for unit in units)
+    return (["-m", "verification.formal", "--unit", unit] for unit in UNITS)
 
 
 def netlists(seed: int) -> Iterator[list[str]]:
@@ -74,7 +74,8 @@ def endless(module: str, option: str, each: int, *more: str) -> Callable[[int], 
 CHECKS = (
     Check(name="timing is independent of data", unit="presets proved", each=1, share=2, commands=proofs,
           whole=len(PRESETS)),
-    Check(name="properties of blocks", unit="units proved", each=1, share=3, commands=properties, whole=5),
+    Check(name="properties of blocks", unit="units proved", each=1, share=3, commands=properties,
+          whole=len(UNITS)),
     Check(name="netlists run as golden", unit="families", each=1, share=2, commands=netlists, whole=3),
     Check(name="random models", unit="models", each=1, share=3, commands=endless("verification.sweep", "--rounds", 1)),
     Check(name="faults on the line", unit="faults", each=25, share=1,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.image import Image
+from compiler.sampling import mantissa_and_shift
 from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
 from sim.cycle.access import index_cell
 from sim.cycle.plan import Choice, Chunk, Event, Job, Plan
@@ -39,7 +40,7 @@ def noises(image: Image) -> list[Noise]:
     if not cfg.noise_rate:
         return []
     seeds = [*registers.seeds, *[0] * cfg.sequences][:cfg.sequences]
-    mantissa, shift = registers.temperature & 0xFF, registers.temperature >> 8
+    mantissa, shift = mantissa_and_shift(registers.temperature)
     return [Noise(seed, mantissa=mantissa, shift=shift) for seed in seeds]
 
 
@@ -135,12 +136,10 @@ class Execution:
     def _chosen(self, chunk: Chunk) -> Any:
         """Rows of the expert that the index register named when the word began."""
         assert chunk.choice is not None
-        first, rows = chunk.output.cycle, chunk.rows
-        own: Ints = np.arange(rows.start, rows.stop, dtype=np.int64) if isinstance(rows, slice) else rows
-        moved = own + chunk.choice.index * self.state.image.registers.expert_rows
+        moved = _numbers(chunk.rows) + chunk.choice.index * self.state.image.registers.expert_rows
         if moved.max() >= len(self.state.image.banks):
-            raise IllegalProgram(first, f"{{}} reads bank row {moved.max()} of expert {chunk.choice.index}, which "
-                                 "nobody has loaded", chunk.output.word)
+            raise IllegalProgram(chunk.output.cycle, f"{{}} reads bank row {moved.max()} of expert "
+                                 f"{chunk.choice.index}, which nobody has loaded", chunk.output.word)
         return moved
 
     def _gathered(self, chunk: Chunk) -> tuple[Any, list[Any]]:

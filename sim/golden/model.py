@@ -146,7 +146,7 @@ def down(acc: Int, multiplier: Int, shifts: tuple[int, int, int], c: Scalar, x: 
 
 
 def shares(y: Int, unit: int) -> tuple[list[int], list[Int]]:
-    """Step 8, two experts of a token: (experts,) logits to the two that are chosen and the share of each.
+    """Step 9, two experts of a token: (experts,) logits to the two that are chosen and the share of each.
 
     Of equal ones the lower number; the second is the best of the logits without their lowest bits. A share has
     SHARE_BITS behind its point.
@@ -163,7 +163,7 @@ def shares(y: Int, unit: int) -> tuple[list[int], list[Int]]:
 
 
 def shared_rms(share: Int, r: Scalar) -> Scalar:
-    """Step 8: 1/rms times the largest share."""
+    """Step 9: 1/rms times the largest share."""
     return Scalar(p.reduce_max(p.finish(p.scale(share, r.mantissa, s2=SHARE_BITS))), r.exponent)
 
 
@@ -291,16 +291,16 @@ class Golden:
     def _feed_forward(self, i: int, x: Int, kept: Trace) -> Int:
         shifts, layer, name = self.model.shifts, self._layers[i], f"layer{i}"
         x8, r = self._norm(x, self.model.layers[i].ffn_x_shift, kept, f"{name}.ffn")
-        factors = {0: r}
+        chosen, factors = [0], [r]
         if layer.router is not None:
             y = p.finish(project(layer.router.accumulate(x8), layer.router.multiplier, shifts.router, r))
-            chosen, factors = [int(np.argmax(y))], {int(np.argmax(y)): r}
+            chosen = [int(np.argmax(y))]
             if self.model.experts_used == 2:
                 chosen, share = shares(y, shifts.router_unit)
-                factors = {expert: shared_rms(one, r) for expert, one in zip(chosen, share, strict=True)}
+                factors = [shared_rms(one, r) for one in share]
             kept |= {f"{name}.router": y, f"{name}.experts": np.array(chosen)}
         x = p.sat16(p.rshift(x, self.model.layers[i].stream_shift))
-        for expert, factor in factors.items():
+        for expert, factor in zip(chosen, factors, strict=True):
             x = self._network(name, layer.experts[expert], x8, r, factor, x, kept)
         kept[f"{name}.x"] = x
         return x

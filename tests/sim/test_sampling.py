@@ -17,7 +17,7 @@ from compiler.image_file import load_image, save_image
 from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
-from compiler.sampling import SEEDS, mixed, temperature_of, with_sampling
+from compiler.sampling import SEEDS, mantissa_and_shift, mixed, temperature_of, with_sampling
 from rtl.config import PRESETS, preset
 from rtl.timing import NOISE_ROWS
 from sim.commands.check import compare
@@ -141,7 +141,8 @@ def chi_square(one: Image, temperature: float, draws: int) -> tuple[float, int]:
     found = np.zeros(SHAPE.vocab)
     for seed in range(draws):
         register = with_sampling(one, T, seed).registers
-        noise = Noise(register.seeds[0], mantissa=register.temperature & 255, shift=register.temperature >> 8)
+        mantissa, shift = mantissa_and_shift(register.temperature)
+        noise = Noise(register.seeds[0], mantissa=mantissa, shift=shift)
         noise.begin()
         found[np.argmax(golden.logits + noise.draw(SHAPE.vocab))] += 1
     large = expected >= 5

@@ -16,6 +16,7 @@ from verification.formal import arithmetic, blocks, line, sequencing
 from verification.formal.prover import Proof, ProverFailed, prove
 
 PROPERTIES = (*arithmetic.PROPERTIES, *blocks.PROPERTIES, *sequencing.PROPERTIES, *line.PROPERTIES)
+UNITS = tuple(dict.fromkeys(one.unit for one in PROPERTIES))
 
 
 def report(proofs: Sequence[Proof], console: Console) -> None:
@@ -32,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit code 2 where the tools are missing."""
     parser = argparse.ArgumentParser(prog="python -m verification.formal",
                                      description="Prove properties of blocks for every operand and program.")
-    units = sorted({one.unit for one in PROPERTIES})
-    parser.add_argument("--unit", choices=units, action="append", help="several are possible; without, all")
+    parser.add_argument("--unit", choices=UNITS, action="append", help="several are possible; without, all")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     chosen = [one for one in PROPERTIES if args.unit is None or one.unit in args.unit]

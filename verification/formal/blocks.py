@@ -11,6 +11,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from rtl import isa
 from rtl.bank import Bank
 from rtl.config import Config, preset
+from rtl.mesh import delays
 from rtl.reduce import Reduce
 from rtl.timing import reduce_stages
 from verification.formal.prover import Property, claim, constant, given
@@ -22,11 +23,7 @@ SMALL = 4
 
 def later(m: Module, value: Value, cycles: int, name: str) -> Value:
     """The value so many cycles ago; 0 before there was one."""
-    for number in range(cycles):
-        held = Signal(value.shape(), name=f"{name}_{number}")
-        m.d.sync += held.eq(value)
-        value = held
-    return value
+    return delays(m, value, cycles, name)[-1]
 
 
 def bank(m: Module, *, cfg: Config) -> Sequence[Value]:

@@ -95,16 +95,9 @@ def given(condition: ValueLike) -> Any:
 
 def constant(m: Module, signal: Signal) -> None:
     """Assume that a free signal keeps its value in all cycles."""
-    before, started = Signal(signal.shape(), name=f"{signal.name}_before"), after_first(m, f"{signal.name}_started")
-    m.d.sync += before.eq(signal)
+    before, started = Signal(signal.shape(), name=f"{signal.name}_before"), Signal(name=f"{signal.name}_started")
+    m.d.sync += [before.eq(signal), started.eq(1)]
     m.d.comb += given(~started | (Value.cast(before) == signal))
-
-
-def after_first(m: Module, name: str = "started") -> Signal:
-    """0 in the first cycle, then 1."""
-    started = Signal(name=name)
-    m.d.sync += started.eq(1)
-    return started
 
 
 def prove(one: Property) -> Proof:

@@ -38,7 +38,7 @@ TESTED = ("op", "wait", "wait_value", "repeat", "repeat_value", "end_inner", "en
 class _Level:
     """One loop of the naive interpreter."""
 
-    def __init__(self, m: Module, cfg: Config, name: str) -> None:
+    def __init__(self, cfg: Config, name: str) -> None:
         self.begin = Signal(range(WORDS), name=f"{name}_begin")
         self.rounds = Signal(NARROW + 1, name=f"{name}_rounds")  # after this one
         self.stride = Signal(layout(cfg, SCALAR)["constant"].shape, name=f"{name}_naive_stride")
@@ -77,7 +77,7 @@ def sequencer(m: Module, *, cfg: Config) -> Sequence[Value]:
 
     # The naive interpreter.
     pc, running, waited = Signal(range(WORDS)), Signal(), Signal(NARROW + 1)
-    inner, outer = _Level(m, cfg, "inner"), _Level(m, cfg, "outer")
+    inner, outer = _Level(cfg, "inner"), _Level(cfg, "outer")
     word = Signal(layout(cfg, SCALAR))
     m.d.comb += word.as_value().eq(words[pc])
 
