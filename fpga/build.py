@@ -284,7 +284,8 @@ def too_large(ask: Design, netlist: Netlist) -> list[str]:
 
 
 def synthesise(ask: Design, *, watch: Watch = quiet) -> Report:
-    """The netlist and what it takes; nothing is placed. It is made even where it is not what it must be.
+    """The netlist and what it takes; nothing is placed, but what gets sites is found. `Report.problems` says where it
+    is not what it must be.
 
     Raises
     ------
@@ -294,7 +295,14 @@ def synthesise(ask: Design, *, watch: Watch = quiet) -> Report:
     check_programs((SYNTHESISER,))
     build = _Run(label=ask.board.name, watch=watch, seconds={}, cached=[])
     made = _synthesised(ask, build)
-    return _report(ask, build, made, (SYNTHESISER,), asdict(ask.family.resources(made.netlist.cells)))
+    wrong = [*made.problems, *too_large(ask, made.netlist)]
+    if not wrong:
+        try:
+            _arranged(ask, made.synthesis, build)
+        except BuildFailed as error:
+            wrong.append(str(error))
+    report = _report(ask, build, made, (SYNTHESISER,), asdict(ask.family.resources(made.netlist.cells)))
+    return replace(report, problems=tuple(wrong))
 
 
 def make_bitstream(ask: Design, *, seed: int = 1, target_mhz: float | None = None, watch: Watch = quiet) -> Report:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compiler.image_file import write_atomically
+from fpga.board import board_names
 from rtl.config import PRESETS
 from verification.formal.__main__ import UNITS
 
@@ -64,6 +65,10 @@ def netlists(seed: int) -> Iterator[list[str]]:
     return (["-m", "fpga.cli", "gates", family, "--tokens", "2"] for family in ("ice40", "ecp5", "gowin"))
 
 
+def boards(seed: int) -> Iterator[list[str]]:
+    return (["-m", "fpga.cli", "synth", name] for name in board_names())
+
+
 def endless(module: str, option: str, each: int, *more: str) -> Callable[[int], Iterator[list[str]]]:
     """One command after another, each with a seed of its own."""
     def commands(seed: int) -> Iterator[list[str]]:
@@ -77,6 +82,8 @@ CHECKS = (
     Check(name="properties of blocks", unit="units proved", each=1, share=3, commands=properties,
           whole=len(UNITS)),
     Check(name="netlists run as golden", unit="families", each=1, share=2, commands=netlists, whole=3),
+    Check(name="boards have the memories and sites that we think", unit="boards", each=1, share=2, commands=boards,
+          whole=len(board_names())),
     Check(name="random models", unit="models", each=1, share=3, commands=endless("verification.sweep", "--rounds", 1)),
     Check(name="faults on the line", unit="faults", each=25, share=1,
           commands=endless("fpga.link.soak", "--faults", 25)))

@@ -123,6 +123,27 @@ def test_a_lane_that_is_not_found_is_said() -> None:
         check_lanes(graph, Regions(graph), preset("ulx3s"))
 
 
+def test_vector_memory_may_belong_to_every_second_lane() -> None:
+    """What is picked for one of two neighbours is at home in one of them, and so is the LUT RAM before it."""
+    made, cfg = Netlist(), preset("tiny")
+    assert cfg.lanes == LANES
+    for lane in range(LANES):
+        for kind, name in (("DP16KD", f"board.core.banks.bank_{lane}.ram.0.0"), ("TRELLIS_DPR16X4", f"acc.{lane}")):
+            made.register(f"board.core.vector.d_{lane}", DI=made.cell(kind, name, "DO", CLK=1))
+        product = made.cell("MULT18X18D", f"product_{lane}", "P", CLK=1)
+        made.register(f"board.core.vector.after_multiply_product_{lane}", DI=product)
+        if lane % 2:
+            ram = made.cell("TRELLIS_DPR16X4", f"board.core.memory.ram.0.{lane}", "DO", CLK=1)
+            made.register(f"board.core.memory.picked_0_{lane // 2}", DI=ram)
+    graph = Graph(made.module)
+    regions = Regions(graph)
+    assert regions.of["board.core.memory.ram.0.3"] == regions.of["acc.3"] == lane_region(3)
+    check_lanes(graph, regions, cfg)
+    del graph.cells["acc.2"], regions.of["acc.2"]
+    with pytest.raises(ArrangementFailed, match="these LUT RAMs were found: 1, 1, 0, 1"):
+        check_lanes(graph, regions, cfg)
+
+
 def test_small_designs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     module = pipeline().module
     before = copy.deepcopy(module)
