@@ -25,6 +25,8 @@ from sim.toolchain import (
 
 # A large translation unit is where one processor still compiles while the others are done.
 UNIT_BYTES = 1_000_000
+DESIGN = "design.v"
+"""What Verilator reads, in the folder of what it writes."""
 # Several designs live in one process, each with its own copy of Verilator's library: nothing of one may reach another.
 HIDDEN = "-fvisibility=hidden"
 
@@ -95,7 +97,7 @@ def generate(verilog: str, top: str, folder: Path, *, prefix: str, flags: Sequen
     """
     verilator = find_verilator()
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder / "design.v"
+    source = folder / DESIGN
     source.write_text(fold_memory_rows(verilog))
     command = [
         str(verilator.program), "--cc", "--Mdir", ".", "--prefix", prefix, "--top-module", top,
@@ -112,10 +114,11 @@ def generate(verilog: str, top: str, folder: Path, *, prefix: str, flags: Sequen
     )
 
 
-def definitions(*, trace: bool) -> tuple[str, ...]:
+def definitions(*, trace: bool, coverage: bool = False) -> tuple[str, ...]:
     """The macros that Verilator's makefile would give: the features that the design was verilated with."""
-    names = ("COVERAGE", "SC", "TIMING", "TRACE_FST", "TRACE_SAIF")
-    values = {**{f"VM_{name}": 0 for name in names}, "VM_TRACE": int(trace), "VM_TRACE_VCD": int(trace)}
+    names = ("SC", "TIMING", "TRACE_FST", "TRACE_SAIF")
+    values = {**{f"VM_{name}": 0 for name in names}, "VM_COVERAGE": int(coverage), "VM_TRACE": int(trace),
+              "VM_TRACE_VCD": int(trace)}
     return ("-DVERILATOR=1", *(f"-D{name}={value}" for name, value in values.items()))
 
 
@@ -137,7 +140,7 @@ def library_objects(names: Sequence[str]) -> tuple[Path, ...]:
 
     def one(name: str) -> Path:
         # Hidden, for `HIDDEN`'s reason; but cocotb, a shared library, must find the functions of the VPI.
-        defines = (*definitions(trace="vcd" in name), *(() if "vpi" in name else (HIDDEN,)))
+        defines = (*definitions(trace="vcd" in name, coverage="cov" in name), *(() if "vpi" in name else (HIDDEN,)))
         flags = (*compile_flags(verilator, compiler), *defines, "-O1")
 
         def fill(folder: Path) -> None:

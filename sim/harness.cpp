@@ -17,6 +17,9 @@
 #if VM_TRACE
 #include "verilated_vcd_c.h"
 #endif
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 
 #ifndef OPENLPU_PROBES
 #define OPENLPU_PROBES(X)
@@ -219,6 +222,17 @@ EXPORT int openlpu_trace(void* handle, const char* path) {
     core.model->trace(core.trace.get(), 99);
     core.trace->open(path);
     return core.trace->isOpen();
+#else
+    (void)handle, (void)path;
+    return 0;
+#endif
+}
+
+// Writes how often each point of the design was reached so far. Returns 0 where the build does not count.
+EXPORT int openlpu_coverage(void* handle, const char* path) {
+#if VM_COVERAGE
+    static_cast<Core*>(handle)->context->coveragep()->write(path);
+    return 1;
 #else
     (void)handle, (void)path;
     return 0;

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -23,6 +25,10 @@ PORTS = ("clk", "rst", "rx_data", "rx_valid", "rx_ready", "tx_data", "tx_valid",
 
 # Two-state simulation: every register of ours has an initial value, so unknowns are nobody's business and cost time.
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert")
+COVERAGE_VARIABLE = "OPENLPU_COVERAGE"
+"""A folder. If it is set, every machine counts what it reaches and leaves that there: see verification/coverage.py."""
+COVERAGE_FLAGS = ("--coverage-line", "--coverage-expr", "--coverage-toggle")
+COVERAGE_OPTIMISE = ("-O1",)  # three times as much code
 OPTIMISE = ("-O2",)  # 15 % faster than -O1 for two seconds more of building; -O3 is no faster
 
 
@@ -46,9 +52,12 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     BuildFailed : the design does not build, or lacks one of the ports.
     """
     verilator, compiler = find_verilator(), find_compiler()
-    defines = (*cxx.definitions(trace=trace), cxx.HIDDEN)
-    flags = (*flags, *(["--trace-vcd"] if trace else []))
-    library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []))
+    counts = COVERAGE_VARIABLE in os.environ
+    defines = (*cxx.definitions(trace=trace, coverage=counts), cxx.HIDDEN)
+    flags = (*flags, *(["--trace-vcd"] if trace else []), *(COVERAGE_FLAGS if counts else []))
+    optimise = COVERAGE_OPTIMISE if counts else optimise
+    library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []),
+               *(["verilated_cov"] if counts else []))
     driver = harness.read_text()
     probes = sorted(set(probes))
 
@@ -64,10 +73,16 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
         ]
         link = [*compiler.command, *compiler.flags, "-shared", "-pthread", *map(str, objects), "-o", "core.so"]
         run_all([link], what="linking the design", cwd=folder, environment=compiler_environment())
+        if counts:
+            shutil.copy(generated.folder / cxx.DESIGN, folder)
         shutil.rmtree(generated.folder)  # megabytes that nobody reads again
 
     key = digest(verilog, top, driver, verilator.version, compiler.identity, *flags, *defines, *optimise, *probes)
     return cached("core", key, fill) / "core.so"
+
+
+_NUMBERS = itertools.count()
+"""Of what this process leaves in the folder of COVERAGE_VARIABLE."""
 
 
 def cached_verilog(make: Callable[[], str], *, facts: str, sources: Sequence[Path] = (RTL,)) -> str:
@@ -115,7 +130,7 @@ class VerilatedCore:
     def __init__(self, library: Path, *, trace: Path | None = None, reset_cycles: int = 2) -> None:
         self._handle: int | None = None  # for close() when the next line fails
         self._watched_bytes = 0
-        self._library = _load(library)
+        self._library, self._path = _load(library), library
         self._handle = self._library.openlpu_create()
         if trace is not None:
             trace.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +222,8 @@ class VerilatedCore:
     def close(self) -> None:
         """Release the machine, and finish its VCD file; calling it again does nothing."""
         if self._handle is not None:
+            if folder := os.environ.get(COVERAGE_VARIABLE):
+                self._leave_coverage(Path(folder))
             self._library.openlpu_destroy(self._handle)
             self._handle = None
 
@@ -227,6 +244,16 @@ class VerilatedCore:
         if self._handle is None:
             raise ValueError("the core is closed")
         return self._handle
+
+    def _leave_coverage(self, folder: Path) -> None:
+        """How often each point was reached, beside the design, both named after the build."""
+        design = self._path.with_name(cxx.DESIGN)
+        if design.exists():  # else it was built before anybody wanted to know
+            key = self._path.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(design, folder / f"{key}.v")
+            place = folder / f"{key}-{os.getpid()}-{next(_NUMBERS)}.dat"
+            self._library.openlpu_coverage(self._handle, str(place).encode())
 
     def _exchange(self, data: bytes, count: int, max_cycles: int) -> None:
         taken, waiting = self._clock(data, count, max_cycles)
@@ -271,6 +298,7 @@ def _load(path: Path) -> ctypes.CDLL:
         ("watch", number, [handle, text]),
         ("seen", number, [handle, text, number]),
         ("trace", ctypes.c_int, [handle, text]),
+        ("coverage", ctypes.c_int, [handle, text]),
     ):
         function = getattr(library, f"openlpu_{name}")
         function.restype, function.argtypes = result, arguments
