@@ -17,7 +17,8 @@ from compiler.join import Schedule, prompt_end
 from compiler.layout import Layout
 from compiler.roll import Word, merge, roll
 from compiler.section import QUEUE_NAMES, SectionSchedule
-from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Insn, Op, Queue, encode
+from rtl.config import Config
+from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Insn, Op, Queue, encode, stride_bits
 from rtl.timing import timing
 
 
@@ -105,6 +106,15 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
     return Program(words, ends + t.token_overhead)
 
 
+def _check_strides(config: Config, loop: Insn) -> None:
+    """Raises CompileError where a layer is further from the next than the loop over the layers can step."""
+    for item in loop.queue.own:
+        most = (1 << stride_bits(config, loop.queue, "outer", item.name)) - 1
+        if item.strided and loop.number(item.name) > most:
+            raise CompileError(f"a layer takes {loop.number(item.name)} rows ({loop.queue.name} {item.name}); the loop "
+                               f"over the layers of {config.name} steps at most {most}")
+
+
 def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
     """Encoded words. Raises CompileError where a queue is longer than its memory."""
     config = layout.geometry.config
@@ -112,6 +122,8 @@ def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
     for queue in QUEUES:
         encoded: list[int] = []
         for word in program.words[queue.name]:
+            if word.insn["op"] is Op.LOOP_OUTER:
+                _check_strides(config, word.insn)
             wait = word.wait
             most = (1 << queue.by_name["wait"].bits(config)) - 1
             while wait.cycles > most:  # too long for one word: a NOP takes its wait and one cycle more, or `fetch`

@@ -108,7 +108,10 @@ def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:
     if cfg.noise_rate and trial.number % 2:  # every other model draws its tokens
         image = with_sampling(image, UNITS_OF_A_LOGIT * model.logit_scale, trial.number)
         words += ", sampled"
-    found = run(image, devices, noise=trial.number)
+    try:
+        found = run(image, devices, noise=trial.number)
+    except Exception as error:  # another process must be able to tell it
+        return Outcome(trial=trial, model=words, sequences=sequences, wrong=[f"{type(error).__name__}: {error}"])
     wrong = [f"{one.device}: {what}" for one in found for what in differences(one)]
     return Outcome(trial=trial, model=words, sequences=sequences, steps=image.context, wrong=wrong,
                    tensors=min(len(one.compared) for one in found[1:]))
