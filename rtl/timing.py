@@ -37,7 +37,8 @@ class Timing:
     noise_read: a pass's row of noise is taken.
     choice_read: a matrix word reads the index register of an expert, so long before its issue (it is negative).
     memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle that uses a bank's write port
-    (K and V stores); bank_visible follows it. token_visible: ARGMAX's winner.
+    (K and V stores); bank_visible follows it. position_read: such a store's position; the token must not have ended.
+    token_visible: ARGMAX's winner.
     scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
     values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current
     one.
@@ -57,6 +58,7 @@ class Timing:
     act_visible: int
     bank_write: int
     bank_visible: int
+    position_read: int
     reduce_visible: int
     token_visible: int
     scalar_read: int
@@ -112,6 +114,7 @@ def timing(cfg: Config) -> Timing:
         matrix_read=read, choice_read=-log2(cfg.experts) if cfg.experts else 0, acc_visible=accumulate + 1,
         vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
+        position_read=output,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1 + int(cfg.small_scalar),
         values_ready=1 if cfg.linear_values else cfg.values + 3 + int(cfg.spread), token_read=2, token_overhead=3)

@@ -143,6 +143,10 @@ def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
     for one in timeline.passes:
         if uses_params(one) and not one.word.fields["rope"] and one.param >= loaded.param_rows:
             raise IllegalProgram(one.cycle, f"{{}} reads parameter row {one.param}, which was never loaded", one.word)
+    for one in accesses.stores:
+        if (cycle := one.cycle + timing(cfg).position_read) >= timeline.cycles:
+            raise IllegalProgram(cycle, f"{{}} stores where the position says, and that moves on in cycle "
+                                 f"{timeline.cycles}", one.word)
     if cfg.noise_rate:
         _noise_rows(timing(cfg), timeline)
     if cfg.single_port:

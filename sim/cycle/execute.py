@@ -177,7 +177,9 @@ class Execution:
     def _operands(self, one: Pass) -> tuple[Ints, list[Scalar], int]:
         """Memory row, scalar of each lane group, exponent of the output shift."""
         state, f = self.state, one.word.fields
-        return (state.memory[one.src].copy(), [state.scalars[index] for index in one.scalars],
+        # What is not read may lie anywhere.
+        row = state.memory[one.src].copy() if one.mode.reads_memory else np.zeros(self.cfg.lanes, np.int64)
+        return (row, [state.scalars[index] for index in one.scalars],
                 state.scalars[f["out_scalar"]].exponent if f["out_scaled"] else 0)
 
     def _pass(self, job: Job) -> None:
@@ -251,12 +253,12 @@ class Execution:
     def _kept(self, one: Pass) -> npt.NDArray[np.bool_] | None:
         """Lanes that are not masked; None where all are kept."""
         f = one.word.fields
+        number = 2 * one.index + 1 if one.swapped else one.index  # passes count one by one, also those of a pair
         if f["mask"] == Mask.POSITION.value:
-            number = 2 * one.index + 1 if one.swapped else one.index  # passes count one by one, also those of a pair
             last = self.positions[f["sequence"]] - number * self.cfg.lanes
             return None if last >= self.cfg.lanes - 1 else self.lanes <= last
         if f["mask"] == Mask.CHOSEN.value:
-            return one.index * self.cfg.lanes + self.lanes != self.state.indices[f["sequence"] * self.cfg.choices]
+            return number * self.cfg.lanes + self.lanes != self.state.indices[f["sequence"] * self.cfg.choices]
         return self.lanes < f["tail"] if f["mask"] == Mask.TAIL.value else None
 
     def _reduced(self, reduce: Reduce, values: Ints, keep: npt.NDArray[np.bool_] | None) -> Any:
@@ -336,6 +338,9 @@ class Execution:
             case ScalarFunction.VALUE:
                 made = golden.value(_signed(reduce), state.scalars[f["a"]], adjust=adjust)
             case ScalarFunction.CONST:
+                if one.constant >= len(state.image.constants):
+                    raise IllegalProgram(one.cycle, f"{{}} reads constant {one.constant}, which nobody has loaded",
+                                         one.word)
                 made = Scalar(golden.MANTISSA_ONE, min(int(state.image.constants[one.constant]), golden.EXPONENT_MAX))
         job.wide = made
 

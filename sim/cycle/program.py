@@ -13,6 +13,7 @@ from rtl.config import Config
 from rtl.isa import (
     Addend,
     EncodingError,
+    Factor1,
     Factor2,
     Insn,
     Mask,
@@ -169,6 +170,7 @@ def _check_word(cfg: Config, word: Word) -> None:
             need(f["addend"] == Addend.ZERO.value, "rotate adds the held value: addend must be ZERO")
             need(f["factor2"] != Factor2.MEM.value, "rotate reads swapped lanes: factor2 cannot be MEM")
             need(not (f["first"] and f["reduce"]), "the first pass of rotate reduces nothing: first must be 0")
+            need(f["factor1"] == Factor1.SIGNED.value, "rotate takes cosines and sines: factor1 must be SIGNED")
         need(f["mask"] != Mask.CHOSEN.value or cfg.choices > 0, f"{cfg.name} has no index register to mask by")
     if op is Op.RUN:
         need(f.get("choice", 0) <= cfg.choices, f"choice must be at most {cfg.choices}")

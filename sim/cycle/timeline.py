@@ -175,7 +175,7 @@ def _passes(cfg: Config, run: Run) -> list[Pass]:
             first=bool(f["first"]) and number == 0, slot=(base["slot"] + index * f["inc_slot"]) % cfg.slots,
             src=(base["src"] + index * f["inc_src"]) & masks["src"],
             param=(base["param"] + index * f["inc_param"]) & masks["param"],
-            dst=(base["dst"] + index * f["inc_dst"]) & masks["dst"],
+            dst=(base["bank" if bank_store else "dst"] + index * f["inc_dst"]) & masks["dst"],  # it has one address
             bank=(base["bank"] + index * f["inc_dst"]) & masks["dst"], scalars=scalars, target=base["target"])
         if mode.reads_memory:
             _limit(run, "vector memory row", one.src, cfg.vector_rows, cycle)

@@ -115,6 +115,18 @@ def test_cache_row_of_this_position_is_still_on_its_way():
             made.step(3, classify=False)
 
 
+def test_a_store_that_lands_when_the_position_has_moved_on():
+    store = f"{X}\nRUN wait={MEMORY} source=MEM store=VALUES dst=44"
+    least = t("position_read") - t("token_overhead")
+    for wait in (least, least - 1):
+        made = simulator(matrix=f"{ACC}\nEND", vector=f"{store}\nEND wait={wait}", scalar="END")
+        if wait == least:
+            made.step(3, classify=False)
+            continue
+        with pytest.raises(IllegalProgram, match="that moves on in cycle"):
+            made.step(3, classify=False)
+
+
 # Memory that nobody wrote ---------------------------------------------------------------------------------------------
 
 
@@ -236,7 +248,9 @@ def test_accumulator_overflow_names_the_step():
 @pytest.mark.parametrize(("match", "programs"), [
     ("repeat must be 0", {"scalar": "RUN function=CONST repeat=1"}),
     ("repeat must be 0", {"scalar": "RUN function=CONST repeat_value=1"}),
-    ("rotate come in pairs", {"vector": "RUN source=MEM rotate=1 repeat=2"}),
+    ("rotate come in pairs", {"vector": "RUN source=MEM rotate=1 repeat=2 factor1=SIGNED"}),
+    ("factor1 must be SIGNED", {"vector": "RUN source=MEM rotate=1 repeat=1"}),
+    ("factor1 must be SIGNED", {"vector": "RUN source=MEM rotate=1 repeat=1 factor1=UNSIGNED"}),
     ("source must be MEM", {"vector": "RUN rotate=1 repeat=1"}),
     ("addend must be ZERO", {"vector": "RUN source=MEM rotate=1 repeat=1 addend=MEM"}),
     ("factor2 cannot be MEM", {"vector": "RUN source=MEM rotate=1 repeat=1 factor2=MEM"}),
@@ -295,10 +309,10 @@ def ends(wait: int) -> str:
 
 @pytest.mark.parametrize(("space", "vector", "read"), [
     ("vector memory", X, 1 + READ), ("activation", f"{X} store=ACT dst=4", 1 + MATRIX_READ),
-    ("bank", "RUN wait=19 store=VALUES dst=44", 1 + MATRIX_READ), ("reduce", "RUN wait=19 reduce=SUM first=1", 1 + 1)])
+    ("reduce", "RUN wait=19 reduce=SUM first=1", 1 + 1)])
 def test_nothing_outlives_the_token_so_far_that_the_next_sees_it_half(space: str, vector: str, read: int):
     times = timing(SQUARE)
-    visible = {"vector memory": MEMORY, "activation": ACT, "bank": times.bank_visible, "reduce": REDUCE}[space]
+    visible = {"vector memory": MEMORY, "activation": ACT, "reduce": REDUCE}[space]
     # The vector queue ends `wait` cycles after cycle 21; the token that many more as the overhead says.
     least = 20 + visible - read - times.token_overhead - 21
     quick: dict[str, Any] = {"matrix": f"{ACC}\nEND", "scalar": "END"}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rtl.config import Config
-from sim.cycle import CycleSimulator
+from sim.cycle import CycleSimulator, IllegalProgram
 from sim.golden import primitives as p
-from tests.sim.programs import NARROW, SQUARE, WIDE, run, simulator, t
+from tests.sim.programs import NARROW, SQUARE, WIDE, image, run, simulator, t
 
 MEMORY = t("memory_visible")
 MACHINES = pytest.mark.parametrize("cfg", [SQUARE, WIDE, NARROW], ids=lambda cfg: cfg.name)
@@ -261,3 +262,40 @@ def test_reset_and_poison_leave_results_alone():
     assert made.position == 0
     assert made.step(3, classify=True) == winner == noisy.step(3, classify=True)
     assert noisy.state.memory[9].any()
+
+
+def test_a_row_that_is_not_read_may_lie_outside_of_vector_memory():
+    small = replace(SQUARE, name="small", vector_rows=24)
+    made = with_x("RUN source=ACC src=30 s0=3 write=1 dst=1", small)
+    made.step(3, classify=False)
+    assert made.state.memory[1].tolist() == x_of(made).tolist()
+
+
+def test_a_pass_that_also_stores_in_a_bank_has_one_address():
+    """That of the bank, to which the outer loop's offset belongs."""
+    made = with_x("LOOP_OUTER repeat=1 dst=2\nRUN source=MEM s3=4 write=1 store=VALUES dst=20 end_outer=1")
+    made.step(3, classify=False)
+    assert made.state.memory[20].tolist() == made.state.memory[22].tolist() == x_of(made).tolist()
+
+
+def test_the_chosen_element_is_counted_by_passes_of_a_pair_too():
+    """A pair's second pass is the one that stores, and its number counts."""
+    able = replace(SQUARE, name="able", experts=8, choices=1)
+    word = "RUN wait={wait} source=MEM rotate=1 repeat=1 factor1=SIGNED param=2 s1=7 write=1 dst=1"
+    found = []
+    for mask in ("", " mask=CHOSEN"):
+        made = with_x(f"RUN source=MEM repeat=1 reduce=ARGMAX first=1 choice=1\n{word.format(wait=20)}{mask}", able)
+        made.step(3, classify=False)
+        found.append(made.state.memory[1].copy())
+        chosen = made.state.indices[0]
+    plain, masked = found
+    lanes = able.lanes
+    assert [lane for lane in range(lanes) if plain[lane] != masked[lane]] == [chosen - lanes] * (
+        lanes <= chosen < 2 * lanes and plain[chosen - lanes] != 0)
+
+
+def test_a_constant_that_nobody_loaded():
+    made = image(scalar="RUN function=CONST constant=9 dst=1")
+    CycleSimulator(made).step(3, classify=False)
+    with pytest.raises(IllegalProgram, match="constant 9, which nobody has loaded"):
+        CycleSimulator(replace(made, constants=made.constants[:9])).step(3, classify=False)
