@@ -49,11 +49,12 @@ TOLD = 20
 """Holes that are printed; all are in the page."""
 
 
-def work(name: str, seed: int, models: int) -> Iterator[list[str]]:
+def work(name: str, seed: int, models: int, programs: int) -> Iterator[list[str]]:
     """What a preset's machine is made to do: arguments of Python."""
     for number in range(models):
         yield ["-m", "verification.sweep", "--rounds", "1", "--first", str(number), "--seed", str(seed),
                "--preset", name, "--devices", "golden,rtl"]
+    yield ["-m", "verification.lockstep", "--preset", name, "--programs", str(programs), "--seed", str(seed)]
     yield ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/rtl/test_host.py", "-k", name]
 
 
@@ -77,9 +78,9 @@ def collect(folder: Path, name: str, counts: Counter[Point]) -> None:
             path.unlink()
 
 
-def measure(name: str, seed: int, models: int, console: Console) -> tuple[Measured, list[str]]:
+def measure(name: str, seed: int, models: int, programs: int, console: Console) -> tuple[Measured, list[str]]:
     """Runs the work of a preset; also the commands that failed, with the end of what they said."""
-    counts, failed, commands = Counter[Point](), list[str](), list(work(name, seed, models))
+    counts, failed, commands = Counter[Point](), list[str](), list(work(name, seed, models, programs))
     with tempfile.TemporaryDirectory(prefix="openlpu-coverage-") as place:
         for arguments in track(commands, name, console=console, disable=not console.is_terminal):
             found = subprocess.run(
@@ -133,24 +134,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--preset", choices=tuple(PRESETS), action="append", help="several are possible; without, all")
     parser.add_argument("--models", type=int, default=12, help="random models for each")
+    parser.add_argument("--programs", type=int, default=60, help="random programs for each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--html", type=Path, help="write a page with every hole and its code")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
-    if args.models < 1:
-        parser.error("--models must be at least 1")
+    if min(args.models, args.programs) < 1:
+        parser.error("--models and --programs must be at least 1")
     start, console = time.monotonic(), Console(stderr=True)
     try:
         explanations = load_explanations()
     except InputError as error:
         print(f"coverage: {error}", file=sys.stderr)
         return 2
-    made = [measure(name, args.seed, args.models, console) for name in args.preset or PRESETS]
+    made = [measure(name, args.seed, args.models, args.programs, console) for name in args.preset or PRESETS]
     measured, failed = [one for one, _ in made], [text for _, texts in made for text in texts]
     if args.html:
         write_atomically(args.html, page(measured, explanations).encode())
     if args.json:
-        print(json.dumps({"seed": args.seed, "models": args.models, "failed": failed,
+        print(json.dumps({"seed": args.seed, "models": args.models, "programs": args.programs, "failed": failed,
                           "presets": [summary(one, explanations) for one in measured]}))
     else:
         report(measured, explanations, Console())

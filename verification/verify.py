@@ -85,6 +85,8 @@ CHECKS = (
     Check(name="boards have the memories and sites that we think", unit="boards", each=1, share=2, commands=boards,
           whole=len(board_names())),
     Check(name="random models", unit="models", each=1, share=3, commands=endless("verification.sweep", "--rounds", 1)),
+    Check(name="random programs", unit="programs", each=5, share=3,
+          commands=endless("verification.lockstep", "--programs", 1)),
     Check(name="faults on the line", unit="faults", each=25, share=1,
           commands=endless("fpga.link.soak", "--faults", 25)))
 

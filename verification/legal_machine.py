@@ -1,0 +1,83 @@
+"""What random programs run with: contents of every memory, and the places that programs may use."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.image import Image, Registers
+from compiler.sampling import mixed
+from rtl.config import Config
+from rtl.isa import QUEUES
+from rtl.noise import MANTISSA_BITS, SHIFT_BITS
+
+WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS = 96, 16, 24
+"""Rows of banks that are loaded; where K and V stores begin; rows of vector memory that programs use, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the programs of a machine run with: its image without programs, and where they may go.
+
+    Members
+    -------
+    rows: (n, values) the different rows of dynamic values. tokens: how many token numbers are used.
+    vectors, gathered: vectors of activation memory that ACT stores use, and words that a gather uses; they are apart.
+    memory: rows of vector memory. caches: first bank row of K and V stores; all below are weights.
+    """
+
+    image: Image
+    rows: tuple[tuple[int, ...], ...]
+    tokens: int
+    vectors: range
+    gathered: range
+    memory: range
+    caches: int
+
+
+def is_count(number: int) -> bool:
+    """Whether a dynamic value is small enough to be added to a count; the others are waits of any length."""
+    return number % 4 != 3
+
+
+def _value(cfg: Config, rng: random.Random, number: int) -> int:
+    return rng.choice((0, 0, 1, 2, 3)) if is_count(number) else rng.getrandbits(rng.randrange(1, cfg.value_bits + 1))
+
+
+def machine(cfg: Config, rng: random.Random) -> Machine:
+    """Random contents of all that is loaded."""
+    noise = np.random.default_rng(rng.randrange(1 << 32))
+    weights = min(WEIGHT_ROWS, cfg.bank_rows // 2)
+    act = noise.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8)
+    act[:, 0] |= 1  # a row that is all zero counts as never loaded
+    params = noise.integers(0, 256, (cfg.param_rows, cfg.lanes)).astype(np.uint8)
+    params[-1] |= 1
+    if cfg.linear_values:
+        table = cfg.linear_table()
+    else:
+        pool = [[0, *(_value(cfg, rng, number) for number in range(1, cfg.values))] for _ in range(rng.choice((1, 2)))]
+        table = [pool[bucket % len(pool)] for bucket in range(cfg.buckets)]
+    context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
+    shift = rng.choice((0, 1, 2))
+    half = cfg.act_words // 2
+    registers = Registers(
+        key_step=rng.choice((1, 2, 3)), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
+        expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
+        temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
+        seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
+    banks = noise.integers(-128, 128, (weights, cfg.lanes, cfg.taps)).astype(np.int8)
+    banks[-1] |= 1
+    cycles = np.zeros((2, context), np.int64)
+    image = Image(
+        config=cfg, programs={queue.name: [] for queue in QUEUES}, banks=banks, act=act, params=params,
+        constants=noise.integers(0, 64, cfg.constants).astype(np.uint8), values=np.array(table, np.uint16),
+        registers=registers, context=context, cycles=cycles, useful_macs=cycles, sequences=cfg.sequences)
+    width = min(MEMORY_ROWS, cfg.vector_rows)
+    first = rng.choice((0, cfg.vector_rows - width))
+    return Machine(
+        image=image, rows=tuple(dict.fromkeys(tuple(row) for row in table[:4])),
+        tokens=max(1, min(1 << cfg.token_bits, weights // 2 * cfg.taps >> shift)),
+        vectors=range(half * cfg.taps // cfg.lanes, cfg.act_vectors), gathered=range(half),
+        memory=range(first, first + width), caches=weights)

@@ -1,0 +1,215 @@
+"""Random legal programs over the whole instruction set, as tight as the machine's latencies allow.
+
+One unit (a word, or a loop, see verification/legal_words.py) after another is put at the earliest cycle at which the
+cycle simulator's checks take the program; what no wait makes legal is drawn anew. So most words stand one cycle after a
+hazard, a full port or a value that is not there yet.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from compiler.image import Image
+from rtl.isa import (
+    MATRIX,
+    QUEUES,
+    SCALAR,
+    VECTOR,
+    Addend,
+    EncodingError,
+    Function,
+    Insn,
+    Mask,
+    Op,
+    Queue,
+    Reduce,
+    ScalarFunction,
+    Source,
+    Store,
+    decode,
+    encode,
+)
+from sim.cycle.access import Space, collect
+from sim.cycle.check import Loaded, check_position, check_timeline
+from sim.cycle.program import IllegalProgram, Word, decode_program
+from sim.cycle.timeline import expand
+from verification.legal_machine import Machine
+from verification.legal_words import Words
+
+WAITS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233)
+"""Tried in this order; between the first legal one and the one before it the earliest is looked for."""
+DRAWS = 6
+"""Units that are drawn before a place in the program is given up."""
+UNITS = (3, 9)
+"""Units of each half of a program, for each queue."""
+DRAIN = 600
+"""Cycles, at least, that are left for everything to land while a program is made."""
+END = {queue.name: Insn(queue, {"op": Op.END}) for queue in QUEUES}
+
+
+class Maker:
+    """Makes one program.
+
+    Parameters
+    ----------
+    made : what it runs with. rng : of all that is drawn.
+
+    Members
+    -------
+    insns : the words so far, by queue. tight : how often a word stands one cycle after one at which it was illegal,
+        by what the check said first. drawn, refused : units drawn, and those that no wait made legal.
+    """
+
+    def __init__(self, made: Machine, rng: random.Random) -> None:
+        self.made, self.cfg, self.rng = made, made.image.config, rng
+        self.insns: dict[str, list[Insn]] = {queue.name: [] for queue in QUEUES}
+        self.tight, self.drawn, self.refused = 0, 0, 0
+        self._decoded: dict[tuple[int, int], tuple[Insn, Word]] = {}
+        cache = np.zeros(self.cfg.bank_rows, bool)
+        cache[made.caches:] = True
+        cells = self.cfg.act_rows * self.cfg.act_width // min(self.cfg.lanes, self.cfg.taps)
+        self._loaded = Loaded(
+            bank_rows=made.caches, param_rows=self.cfg.param_rows, act=np.ones(cells, bool), cache=cache)
+        self.words = Words(made, rng)
+        self._drain = {queue.name: self._pause(queue, DRAIN, Op.END) for queue in QUEUES}
+        self._furthest = SCALAR  # the queue that ends last so far
+
+    def program(self) -> Image:
+        """The image with a whole program: a half for every token, END_PROMPT, a half for classified ones, ARGMAX."""
+        self._half()
+        self._ends(Op.END_PROMPT)
+        self._half()
+        for sequence in range(self.cfg.sequences):
+            if not any(self._place(VECTOR, lambda s=sequence: [self.words.argmax(s)]) for _ in range(DRAWS)):
+                raise IllegalProgram(None, "no place for ARGMAX")
+        self._flush()
+        self._ends(Op.END)
+        return replace(self.made.image, programs={
+            queue.name: [encode(self.cfg, insn) for insn in self.insns[queue.name]] for queue in QUEUES})
+
+    # ------------------------------------------------------------------------------------------------------- places
+
+    def _half(self) -> None:
+        self._place(MATRIX, lambda: [self.words.run(MATRIX, clear=1, gather=0, choice=0)])
+        for _ in range(self.rng.randint(*UNITS) * len(QUEUES)):
+            queue = self.rng.choice((MATRIX, VECTOR, VECTOR, SCALAR))
+            if len(self.insns[queue.name]) < queue.words(self.cfg) - 12:
+                self._place(queue, lambda queue=queue: self.words.unit(queue))
+
+    def _place(self, queue: Queue, draw: Any) -> bool:
+        """Put a unit behind the last one of its queue, as early as it may be; False where none of those drawn fits."""
+        for _ in range(DRAWS):
+            self.drawn += 1
+            unit = draw()
+            most = (1 << queue.by_name["wait"].bits(self.cfg)) - 1
+            waits = [wait for wait in WAITS if wait <= most]
+            if not self._legal(queue, unit, waits[-1]):  # then hardly any other wait helps
+                self.refused += 1
+                continue
+            for before, wait in zip([-1, *waits], waits, strict=False):
+                if not self._legal(queue, unit, wait):
+                    continue
+                earlier = wait
+                while earlier - 1 > before and self._legal(queue, unit, earlier - 1):
+                    earlier -= 1
+                self.tight += earlier > 0
+                self.insns[queue.name] += _waiting(unit, earlier)
+                return True
+        return False
+
+    def _ends(self, op: Op) -> None:
+        """The words that end the queues; that of the furthest waits until all has landed, and not a cycle longer."""
+        def trial(cycles: int) -> dict[str, list[Insn]]:
+            return {**self.insns, last.name: [*self.insns[last.name], *self._pause(last, cycles, op)]}
+
+        last = self._furthest
+        for queue in QUEUES:
+            if queue is not last:
+                self.insns[queue.name].append(Insn(queue, {"op": op}))
+        low, high = -1, DRAIN  # what is legal stays legal with a longer pause
+        if (problem := self._problem(trial(high), classify=op is Op.END)) is not None:
+            raise IllegalProgram(None, f"no place for {op.name}: {problem}")
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._problem(trial(middle), classify=op is Op.END) is None:
+                high = middle
+            else:
+                low = middle
+        self.insns = trial(high)
+        self.tight += high > 0
+
+    def _pause(self, queue: Queue, cycles: int, op: Op) -> list[Insn]:
+        """So many cycles, at least, and the word that ends the queue."""
+        most = 1 << queue.by_name["wait"].bits(self.cfg)
+        nops, rest = divmod(cycles, most)
+        return [*[Insn(queue, {"op": Op.NOP, "wait": most - 1})] * nops, Insn(queue, {"op": op, "wait": rest})]
+
+    def _legal(self, queue: Queue, unit: Sequence[Insn], wait: int) -> bool:
+        trial = {**self.insns, queue.name: [*self.insns[queue.name], *_waiting(unit, wait)]}
+        for other in QUEUES:
+            drains = other in (queue, self._furthest)
+            trial[other.name] = [*trial[other.name], *(self._drain[other.name] if drains else [END[other.name]])]
+        return self._problem(trial, classify=True, whole=False) is None
+
+    def _problem(self, insns: dict[str, list[Insn]], *, classify: bool, whole: bool = True) -> str | None:
+        """Why programs are not legal, at the positions 0 and one other. whole: with ARGMAX, where a token has one."""
+        cfg, registers = self.cfg, self.made.image.registers
+        try:
+            words = {queue.name: [self._word(queue, *item) for item in enumerate(insns[queue.name])]
+                     for queue in QUEUES}
+            for values in self.made.rows:
+                timeline = expand(cfg, words, values, classify=classify)
+                accesses = collect(cfg, timeline)
+                check_timeline(cfg, timeline, accesses, self._loaded, classify=classify and whole)
+                for position in (0, cfg.lanes + 1):
+                    check_position(cfg, timeline, accesses, self._loaded, positions=[position] * cfg.sequences,
+                                   key_step=registers.key_step, rope_step=registers.rope_step)
+                self.words.known = {
+                    space: sorted(set(touches.cell.tolist())) for space, touches in accesses.writes.items()}
+                ends = {name: runs[-1].cycle if runs else 0 for name, runs in timeline.runs.items()}
+                self._furthest = max(QUEUES, key=lambda queue: ends[queue.name])
+        except (IllegalProgram, EncodingError) as error:
+            return str(error)
+        return None
+
+    def _word(self, queue: Queue, index: int, insn: Insn) -> Word:
+        key = id(insn), index
+        if key not in self._decoded:
+            (word,) = decode_program(self.cfg, queue, [encode(self.cfg, insn)])
+            self._decoded[key] = insn, replace(word, index=index)  # kept alive, so that its id stays its own
+        return self._decoded[key][1]
+
+    def _flush(self) -> None:
+        """What the host cannot read, into what it can."""
+        rows: Iterator[int] = iter(self.rng.sample(self.made.memory, len(self.made.memory)))
+        whole: dict[str, Any] = {"function": Function.IDENTITY, "write": 1, "store": Store.NONE, "rotate": 0,
+                                 "repeat": 0, "mask": Mask.NONE,
+                                 "repeat_value": 0, "reduce": Reduce.NONE}
+        for slot, s0 in ((slot, s0) for slot in self.words.known.get(Space.ACC, [])[:4] for s0 in (0, 8)):
+            dst = next(rows)
+            self._place(VECTOR, lambda slot=slot, s0=s0, dst=dst: [Insn(VECTOR, {
+                "op": Op.RUN, "source": Source.ACC, "slot": slot, "s0": s0, "write": 1, "dst": dst,
+                "pace": self.cfg.beats - 1})])
+        for reduce in self.words.known.get(Space.REDUCE, [])[:4]:
+            scalar = self.rng.randrange(self.cfg.scalars)
+            self._place(SCALAR, lambda reduce=reduce, scalar=scalar: [Insn(SCALAR, {
+                "op": Op.RUN, "function": ScalarFunction.NEGATE, "reduce": reduce, "dst": scalar})])
+        for scalar in self.words.known.get(Space.SCALAR, [])[:6]:
+            dst = next(rows)
+            self._place(VECTOR, lambda scalar=scalar, dst=dst: [self.words.run(
+                VECTOR, addend=Addend.SCALAR, scalar=scalar, dst=dst, **whole)])
+
+
+def _waiting(unit: Sequence[Insn], wait: int) -> list[Insn]:
+    """The unit, its first word after a wait."""
+    return [Insn(unit[0].queue, {**unit[0].fields, "wait": wait}), *unit[1:]]
+
+
+def insns_of(image: Image) -> dict[str, list[Insn]]:
+    """The words of an image's programs."""
+    return {queue.name: [decode(image.config, queue, word) for word in image.programs[queue.name]] for queue in QUEUES}

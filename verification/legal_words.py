@@ -1,0 +1,194 @@
+"""Random words and loops, drawn field by field from rtl/isa.py."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from rtl.isa import (
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Addend,
+    Factor1,
+    Factor2,
+    Field,
+    Insn,
+    Mask,
+    Op,
+    Queue,
+    Reduce,
+    Source,
+    Store,
+    members,
+    stride_bits,
+)
+from sim.cycle.access import Space
+from verification.legal_machine import CACHE_ROWS, Machine, is_count
+
+_SPACES = {("vector", "slot"): Space.ACC, ("vector", "src"): Space.MEMORY, ("vector", "scalar"): Space.SCALAR,
+           ("vector", "out_scalar"): Space.SCALAR, ("scalar", "reduce"): Space.REDUCE, ("scalar", "a"): Space.SCALAR,
+           ("scalar", "b"): Space.SCALAR}
+"""Where the addresses of reads lead."""
+
+
+class Words:
+    """Draws the words of one machine. A field that is new in rtl/isa.py gets any of its values.
+
+    Parameters
+    ----------
+    made : places that may be used. rng : of all that is drawn.
+
+    Members
+    -------
+    known : cells that the program writes, by space: what there is to be read.
+    """
+
+    def __init__(self, made: Machine, rng: random.Random) -> None:
+        self.made, self.cfg, self.rng = made, made.image.config, rng
+        self.known: dict[Space, list[int]] = {}
+
+    def unit(self, queue: Queue) -> list[Insn]:
+        """A word, an inner loop, or an outer loop with or without one."""
+        inner = not (self.cfg.small_control and queue is SCALAR)
+        kind = self.rng.random()
+        if kind < 0.6:
+            return [self.run(queue)]
+        if kind < 0.63:
+            nop = Insn(queue, {"op": Op.NOP, "wait": self.rng.choice((0, 1, 2))})
+            return [self._loop(queue, Op.LOOP_OUTER, idle=True), *_ended([nop], end_outer=1)]
+        if kind < 0.66 and inner:
+            nop = Insn(queue, {"op": Op.NOP, "wait": self.rng.choice((0, 1, 2))})
+            return [self._loop(queue, Op.LOOP_INNER, idle=True), *_ended([nop], end_inner=1)]
+        if kind < 0.8 and inner:
+            return self._inner(queue)
+        body = [self._some(queue), *(self._inner(queue) if inner and self.rng.random() < 0.5 else [self._some(queue)])]
+        return [self._loop(queue, Op.LOOP_OUTER), *_ended(body, end_outer=1)]
+
+    def _inner(self, queue: Queue) -> list[Insn]:
+        body = [self._some(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
+        return [self._loop(queue, Op.LOOP_INNER), *_ended(body, end_inner=1)]
+
+    def _some(self, queue: Queue) -> Insn:
+        """A word of a loop's body: RUN, now and then NOP, with a wait."""
+        word = Insn(queue, {"op": Op.NOP}) if self.rng.random() < 0.1 else self.run(queue)
+        bits = queue.by_name["wait"].bits(self.cfg)
+        wait = min((1 << bits) - 1, self.rng.choice((0, 0, 1, 2, 5, 9, 14, 22)))
+        if word["op"] is Op.NOP and self.rng.random() < 0.5:
+            wait = self.rng.getrandbits(self.rng.randrange(bits + 1))
+        return Insn(queue, {**word.fields, "wait": wait, **self._dynamic(queue, "wait_value", 0.1)})
+
+    def _loop(self, queue: Queue, op: Op, *, idle: bool = False) -> Insn:
+        """idle: of a body that does nothing, so that it may do it often."""
+        outer = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}[queue.name]
+        names = outer if op is Op.LOOP_OUTER else [item.name for item in queue.own if item.strided]
+        level = "outer" if op is Op.LOOP_OUTER else "inner"
+        strides = {name: self.rng.choice((0, 0, 1, 2)) % (1 << stride_bits(self.cfg, queue, level, name))
+                   for name in names}
+        repeat = self.rng.choice((0, 1, 1, 2))
+        if idle:
+            bits = min(10, queue.by_name["repeat"].bits(self.cfg))
+            repeat = self.rng.getrandbits(self.rng.randrange(bits + 1))
+        return Insn(queue, {"op": op, "repeat": repeat, **strides,
+                            **self._dynamic(queue, "repeat_value", 0.2)})
+
+    def _dynamic(self, queue: Queue, name: str, chance: float) -> dict[str, int]:
+        """A field that names a dynamic value, now and then."""
+        if self.rng.random() >= chance:
+            return {}
+        values = range(min(self.cfg.values, 1 << queue.by_name[name].bits(self.cfg)))
+        return {name: self.rng.choice([number for number in values if name == "wait_value" or is_count(number)])}
+
+    def run(self, queue: Queue, **given: Any) -> Insn:
+        """A RUN word with every field of its queue drawn, or given."""
+        fields: dict[str, Any] = {"op": Op.RUN}
+        for item in queue.own:
+            fields[item.name] = given.get(item.name, self._value(queue, item))
+        if queue is not SCALAR:
+            repeat = self.rng.choice((0, 0, 0, 1, 2, 3, 7) + (40,) * (queue is VECTOR))
+            fields |= {"repeat": repeat, **self._dynamic(queue, "repeat_value", 0.15)}
+        if queue is MATRIX:
+            self._shape_matrix(fields)
+        if queue is VECTOR:
+            self._shape_vector(fields)
+        return Insn(queue, fields | given)
+
+    def _value(self, queue: Queue, item: Field) -> Any:
+        """A value of a field: a member, or an address where there is something, or any number."""
+        rng, bits = self.rng, item.bits(self.cfg)
+        if item.enum is not None:
+            return rng.choice(members(self.cfg, item))
+        space = _SPACES.get((queue.name, item.name))
+        if space is not None and self.known.get(space) and rng.random() < 0.9:
+            return rng.choice(self.known[space]) % (1 << bits)
+        if item.strided or item.name in ("row_step", "act_step", "group_step"):
+            return rng.randrange(min(1 << bits, 12))
+        if item.name == "outer":
+            return rng.choice((0, 0, 1, 2)) % (1 << bits)
+        if item.name == "outer_value":
+            return self._dynamic(queue, item.name, 0.15).get(item.name, 0)
+        low = -(1 << bits - 1) if item.signed else 0
+        high = low + (1 << bits) - 1 if bits else 0
+        # Shifts that leave something, and corners.
+        small = rng.randint(max(low, -2), min(high, 9))
+        return rng.choice((small, small, rng.randint(low, high), low, high))
+
+    def _shape_matrix(self, fields: dict[str, Any]) -> None:
+        made, rng, cfg = self.made, self.rng, self.cfg
+        fields["choice"] = 0 if fields["gather"] else min(fields["choice"], cfg.choices)
+        near = not (fields["gather"] or fields["choice"]) and rng.random() < 0.4  # what K and V stores wrote
+        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.caches // 4)
+        fields["act"] = rng.randrange(max(1, len(made.gathered) // 2) if fields["gather"] else cfg.act_words)
+        fields["group_step"] = fields["group_step"] if cfg.groups > 1 else 0
+        fields["act"] %= 1 << MATRIX.by_name["act"].bits(cfg)
+
+    def _shape_vector(self, fields: dict[str, Any]) -> None:
+        made, rng, cfg = self.made, self.rng, self.cfg
+        fields["pace"] = max(rng.choice((0, 0, 0, 1, 3, 6)), cfg.beats - 1)
+        fields["chunk"] %= cfg.chunks
+        fields["choice"] = min(fields["choice"], cfg.choices) if fields["reduce"] is Reduce.ARGMAX else 0
+        fields["param"] = rng.randrange(min(cfg.param_rows, 64))
+        if fields["addend"] is Addend.NOISE and rng.random() < 0.5:
+            fields["addend"] = Addend.ZERO  # rows are few
+        if fields["rotate"] and (rng.random() < 0.5 or not self.known.get(Space.MEMORY)):
+            fields["rotate"] = 0
+        self._only_known(fields)
+        if fields["rotate"]:
+            fields |= {"source": Source.MEM, "factor1": Factor1.SIGNED, "addend": Addend.ZERO, "first": 0,
+                       "repeat": rng.choice((1, 3)), "repeat_value": 0}
+            if fields["factor2"] is Factor2.MEM:
+                fields["factor2"] = Factor2.SCALAR
+        bank = fields["store"] in (Store.KEYS, Store.VALUES)
+        if bank:
+            fields["write"] = int(rng.random() < 0.2)
+            fields["dst"] = made.caches + rng.randrange(CACHE_ROWS)
+        elif fields["store"] is Store.ACT:
+            fields["write"] = int(rng.random() < 0.2)
+            fields["dst"] = rng.choice(made.vectors)
+        else:
+            fields["dst"] = rng.choice(made.memory)
+
+    def _only_known(self, fields: dict[str, Any]) -> None:
+        """Nothing is read from a space in which nothing was written yet."""
+        if not self.known.get(Space.MEMORY):
+            fields |= {"source": Source.ACC, "factor2": _other(fields["factor2"], Factor2.MEM, Factor2.SQUARE),
+                       "addend": _other(fields["addend"], Addend.MEM, Addend.ZERO)}
+        if not self.known.get(Space.SCALAR):
+            fields |= {"factor2": _other(fields["factor2"], Factor2.SCALAR, Factor2.ONE), "early": 0, "out_scaled": 0,
+                       "addend": _other(fields["addend"], Addend.SCALAR, Addend.ZERO)}
+        if not self.known.get(Space.INDEX):
+            fields["mask"] = _other(fields["mask"], Mask.CHOSEN, Mask.TAIL)
+
+    def argmax(self, sequence: int) -> Insn:
+        source = self.rng.choice((Source.ACC, Source.MEM))
+        return self.run(VECTOR, source=source, reduce=Reduce.ARGMAX, first=1, choice=0, sequence=sequence, rotate=0,
+                         addend=Addend.ZERO, factor2=Factor2.ONE, store=Store.NONE)
+
+
+def _other(value: Any, unwanted: Any, instead: Any) -> Any:
+    return instead if value is unwanted else value
+
+
+def _ended(words: Sequence[Insn], **ends: int) -> list[Insn]:
+    return [*words[:-1], Insn(words[-1].queue, {**words[-1].fields, **ends})]
