@@ -23,16 +23,24 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from compiler.errors import InputError
+from compiler.float_model import SANE_LIMIT
 from compiler.image import Image, Registers
 from compiler.labels import labels_from_json, labels_to_json
 from compiler.model_tensors import flatten_model, restore_model
-from rtl.config import PRESETS, Config, ConfigError
-from rtl.isa import QUEUES, word_bits
+from compiler.typed import integer, integers, made, members, obj, shown
+from rtl.config import PRESETS, Config
+from rtl.isa import QUEUES, decode, word_bits
 
 FORMAT: Final = "openlpu-image"
 FORMAT_VERSION: Final = 1
 _LENGTH_BYTES: Final = 8  # safetensors: length of the header, then the header, which is JSON
 _MEMORIES: Final = ("banks", "act", "params", "constants", "values", "cycles", "useful_macs")
+# Of a machine that an image may describe. The largest preset has banks of 32 MB and positions of 10 bits.
+_WIDEST: Final = 64
+_MOST_BYTES: Final = 1 << 28
+_MOST_POSITION_BITS: Final = 20
+_LONGEST_NAME: Final = 64
+_REGISTER_MOST: Final = (1 << 16) - 1
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -86,7 +94,7 @@ def looks_like_image(path: Path) -> bool:
     return start[_LENGTH_BYTES:] == b"{" and int.from_bytes(start[:_LENGTH_BYTES], "little") < 1 << 32
 
 
-def _checksum(description: dict[str, Any], tensors: Tensors) -> str:
+def checksum(description: dict[str, Any], tensors: Tensors) -> str:
     total = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -128,7 +136,7 @@ def image_bytes(image: Image) -> bytes:
     description = json.loads(json.dumps(description))  # as it will be read: tuples are lists
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # One entry: safetensors writes several in any order.
-    whole = {"description": description, "sha256": _checksum(description, tensors)}
+    whole = {"description": description, "sha256": checksum(description, tensors)}
     return save_tensors(tensors, {FORMAT: json.dumps(whole, sort_keys=True)})
 
 
@@ -174,49 +182,73 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
         whole: Any = json.loads(header["__metadata__"][FORMAT])
         description: dict[str, Any] = dict(whole["description"])
         expected = str(whole["sha256"])
-        offsets: list[int] = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        offsets = [integer(entry["data_offsets"][1], "an offset") for name, entry in header.items()
+                   if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):  # not the JSON we write
         raise InputError(f"{path} is not an image of this project; `lpu compile` makes one") from None
     if description.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{path} has image format {description.get('version')}, expected {FORMAT_VERSION}; compile the model again")
+            f"{path} has image format {shown(description.get('version'))}, expected {FORMAT_VERSION}; compile the model again")
     if end + max(offsets, default=0) > len(content):
         raise InputError(f"{path} is truncated: {end + max(offsets)} bytes are announced, it has {len(content)}")
     try:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is a damaged image: {' '.join(str(error).split())}") from None
-    if _checksum(description, tensors) != expected:
+    if checksum(description, tensors) != expected:
         raise InputError(f"{path} is a damaged image: its checksum is not that of its contents")
     return description, tensors
 
 
 def _config(path: Path, description: dict[str, Any]) -> Config:
     try:
-        fields: dict[str, Any] = description["config"]
-        for name in ("vector_cuts", "lut_memories"):
-            fields[name] = tuple(fields[name])  # JSON knows no tuples
-        fields["narrow"] = tuple((name, bits) for name, bits in fields["narrow"])
+        fields = members(Config, description["config"], "its config")
+        for name, value in fields.items():
+            if isinstance(value, int) and not isinstance(value, bool):
+                integer(value, f"its config: {name}", 0, _WIDEST if name.endswith("_bits") else SANE_LIMIT)
+        for name, bits in fields["narrow"]:
+            integer(bits, f"its config: narrow {shown(name)}", 0, _WIDEST)
         cfg = Config(**fields)
-    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        if not cfg.name.isprintable() or len(cfg.name) > _LONGEST_NAME:
+            raise ValueError(f"its name is {shown(cfg.name)}")
+        if cfg.bank_bytes > _MOST_BYTES or cfg.position_bits > _MOST_POSITION_BITS:
+            raise ValueError("its memories are larger than any machine's")
+    except (KeyError, ValueError) as error:  # ConfigError is a ValueError
         raise InputError(f"{path} describes no machine that can be built: {error}") from None
     if PRESETS.get(cfg.name, cfg) != cfg:
         raise InputError(f"{path} is for another {cfg.name} than this version's; compile the model again")
     return cfg
 
 
-def _registers(fields: dict[str, Any]) -> Registers:
-    kept: dict[str, Any] = {**fields, "seeds": tuple(fields["seeds"])}
-    return Registers(**kept)
+def _registers(cfg: Config, content: Any) -> Registers:
+    found = made(Registers, content, "registers")
+    if len(found.seeds) > cfg.sequences:
+        raise ValueError(f"{len(found.seeds)} seeds for {cfg.sequences} sequences")
+    integers(found.seeds, "registers: seeds", 0, (1 << 64) - 1)
+    for name, value in asdict(found).items():
+        if name != "seeds":
+            integer(value, f"registers: {name}", 0, _REGISTER_MOST)
+    return found
+
+
+def _tensors(cfg: Config, content: Any) -> dict[str, Any]:
+    """Where named tensors lie, see compiler/tensors.py; within the machine's memories."""
+    rows = {"vector": cfg.vector_rows, "act": cfg.act_vectors}
+    for name, entry in obj(content, "tensors").items():
+        what = f"tensor {shown(name)}"
+        space = obj(entry, what).get("space")
+        if not isinstance(space, str) or space not in rows:
+            raise ValueError(f"{what} is in {shown(space)}, expected one of {', '.join(rows)}")
+        index = integers(entry.get("index"), f"{what}: index", -1, SANE_LIMIT)
+        first = integer(entry.get("first"), f"{what}: first", 0, rows[space])
+        if first + -(-len(index) // cfg.lanes) > rows[space]:
+            raise ValueError(f"{what} ends beyond row {rows[space]}")
+    return content
 
 
 def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
-    context: Any = description["context"]
-    if not isinstance(context, int) or not 1 <= context <= cfg.buckets * cfg.bucket_positions:
-        raise ValueError(f"a context of {context} is impossible on {cfg.name}")
-    sequences: Any = description["sequences"]
-    if not isinstance(sequences, int) or not 1 <= sequences <= cfg.sequences:
-        raise ValueError(f"{sequences} sequences are impossible on {cfg.name}")
+    context = integer(description["context"], f"the context for {cfg.name}", 1, cfg.buckets * cfg.bucket_positions)
+    sequences = integer(description["sequences"], f"sequences for {cfg.name}", 1, cfg.sequences)
 
     def take(name: str, dtype: type[np.generic], *shape: int) -> npt.NDArray[Any]:
         tensor = tensors[name]
@@ -232,11 +264,13 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
     banks[: len(stored)] = stored
     programs: dict[str, list[int]] = {}
     for queue in QUEUES:
-        words = len(tensors[f"program.{queue.name}"])
+        words = len(np.atleast_1d(tensors[f"program.{queue.name}"]))
         if words > queue.words(cfg):
             raise ValueError(f"the {queue.name} program has {words} words, {cfg.name} holds {queue.words(cfg)}")
         rows = take(f"program.{queue.name}", np.uint8, words, _word_bytes(cfg, queue.name))
         programs[queue.name] = [int.from_bytes(row.tobytes(), "little") for row in rows]
+        for word in programs[queue.name]:
+            decode(cfg, queue, word)  # what is no instruction is refused
     model = description["model"]
     parts = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     per_position = (2, context)
@@ -244,9 +278,9 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
         config=cfg, programs=programs, banks=banks, act=take("act", np.int8, cfg.act_rows, cfg.act_width),
         params=take("params", np.uint8, cfg.param_rows, cfg.lanes),
         constants=take("constants", np.uint8, cfg.constants), values=take("values", np.uint16, cfg.buckets, cfg.values),
-        registers=_registers(description["registers"]), context=context, sequences=sequences,
+        registers=_registers(cfg, description["registers"]), context=context, sequences=sequences,
         cycles=take("cycles", np.int64, *per_position), useful_macs=take("useful_macs", np.int64, *per_position),
-        tensors=description["tensors"], labels=labels_from_json(description.get("labels")),
-        provenance=description["provenance"],
+        tensors=_tensors(cfg, description["tensors"]), labels=labels_from_json(description.get("labels")),
+        provenance=obj(description["provenance"], "provenance"),
         tokenizer=take("tokenizer", np.uint8, tensors["tokenizer"].size).tobytes(),
         model=None if model is None else restore_model(model, parts))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from compiler.typed import integer, obj, of_type, shown
 from rtl.isa import QUEUES
 
 SECTIONS = 3
 """Prologue, one layer, epilogue."""
+MOST_EVENTS = 1 << 20
+"""Of one operation, in an image that is read."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,24 @@ def labels_from_json(content: Any) -> Labels | None:
     """The labels of an image; None for one without. Raises ValueError, KeyError or TypeError for what is none."""
     if not content:
         return None
+    given = obj(obj(content, "labels").get("queues"), "labels: queues")
     queues: dict[str, tuple[tuple[Label, ...], ...]] = {}
     for queue in (item.name for item in QUEUES):
-        sections: list[list[list[Any]]] = content["queues"][queue]
-        if len(sections) != SECTIONS:
-            raise ValueError(f"labels of the {queue} queue have {len(sections)} sections")
-        queues[queue] = tuple(tuple(Label(*entry) for entry in section) for section in sections)
-    return Labels(int(content["layers"]), queues)
+        sections = given[queue]
+        if not isinstance(sections, list) or len(cast("list[Any]", sections)) != SECTIONS:
+            raise ValueError(f"labels of the {queue} queue are not {SECTIONS} sections")
+        queues[queue] = tuple(_section(section, f"labels of the {queue} queue") for section in cast("list[Any]", sections))
+    return Labels(integer(content["layers"], "labels: layers", 0, MOST_EVENTS), queues)
+
+
+def _section(entries: Any, what: str) -> tuple[Label, ...]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{what}: a section is {shown(entries)}, expected a list")
+    found: list[Label] = []
+    for entry in cast("list[Any]", entries):
+        name, *numbers = entry
+        if not of_type(name, str, f"{what}: a name").isprintable() or len(numbers) != 4:
+            raise ValueError(f"{what}: an entry is {shown(entry)}")
+        found.append(Label(name, *(None if number is None and at >= 2 else integer(number, what, 0, MOST_EVENTS)
+                                   for at, number in enumerate(numbers))))
+    return tuple(found)

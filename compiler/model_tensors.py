@@ -8,13 +8,18 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from compiler.float_model import check_shape
 from compiler.quantised import Layer, Linear, QuantisedModel, Shape, Shifts
+from compiler.typed import integer, integers, made, obj, of_type, shown
 
 Tensors = dict[str, npt.NDArray[Any]]
 
 _ARRAYS = ("embed", "embed_multiplier", "rope_cos", "rope_sin")
 _SIGNED = ("embed", "rope_cos", "rope_sin")
-_PLAIN = ("final_x_shift", "norm_bias", "logit_scale")
+_PLAIN: dict[str, type] = {"final_x_shift": int, "norm_bias": int, "logit_scale": float}
+MOST_SHIFT, MOST_BIAS = 63, (1 << 32) - 1
+"""Of a model that is read: shifts are of numbers of 48 bits, sums of squares have 32."""
+
 _LINEARS = tuple(item.name for item in fields(Layer) if item.type == "Linear")
 _BIASES = tuple(item.name for item in fields(Layer) if item.type == "Linear | None" and item.name != "router")
 _HEADS = tuple(item.name for item in fields(Layer) if item.type == "UInt8 | None")
@@ -51,8 +56,10 @@ def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
 
 
 def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedModel:
-    """The model of a description and its tensors. Raises KeyError, TypeError or ValueError where they do not fit."""
-    shape = Shape(**description["shape"])
+    """The model of a description and its tensors. Raises KeyError, TypeError or ValueError where they do not fit, and
+    InputError for a shape that no model has."""
+    shape = made(Shape, obj(description, "the model")["shape"], "the model's shape")
+    check_shape(shape, "the image's model")
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     pairs = (shape.context, shape.head_dim // 2)
     sizes: dict[str, tuple[int, ...]] = {
@@ -71,34 +78,49 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
         return Linear(
             weights=take(f"{name}.weights", True, size), multiplier=take(f"{name}.multiplier", False, size[-2:-1]))
 
-    used = int(description.get("experts_used", 0))
+    used = integer(description.get("experts_used", 0), "experts_used", 0)
     if used:
         experts = len(tensors["layer0.router.multiplier"])
         linears |= {name: (experts, *linears[name]) for name in ("w1", "w2", "w3")}
         linears["router"] = (experts, shape.dim)
         if not 1 <= used <= experts:
             raise ValueError(f"a token uses {used} of {experts} experts")
-    if len(description["layers"]) != shape.layers:
-        raise ValueError(f"{len(description['layers'])} layers, its shape says {shape.layers}")
+    described: Any = description["layers"]
+    if not isinstance(described, list) or len(cast("list[Any]", described)) != shape.layers:
+        raise ValueError(f"the model's layers are not the {shape.layers} that its shape says")
     layers: list[Layer] = []
-    for number, shifts in enumerate(description["layers"]):
+    for number, content in enumerate(cast("list[Any]", described)):
+        shifts = obj(content, f"layer {number}")
+        if set(shifts) - set(_LAYER_SHIFTS):
+            raise ValueError(f"layer {number} has a member {shown(min(set(shifts) - set(_LAYER_SHIFTS)))}, which is unknown")
         members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
         members |= {name: linear(f"layer{number}.{name}", (linears[f"w{name[-1]}"][0], 1))
                     for name in _BIASES if f"layer{number}.{name}.weights" in tensors}
         members |= {name: take(f"layer{number}.{name}", False, (linears[f"w{name[-1]}"][0],))
                     for name in _HEADS if f"layer{number}.{name}" in tensors}
-        members |= {name: tuple(cast("list[int]", value)) if isinstance(value, list) else value  # JSON knows no tuples
+        members |= {name: (integers if name == "score_shifts" else integer)(value, f"layer {number}: {name}", 0, MOST_SHIFT)
                     for name, value in shifts.items()}
         if len(members["score_shifts"]) != shape.kv_heads:
             raise ValueError(
                 f"layer {number} has {len(members['score_shifts'])} score shifts for {shape.kv_heads} KV heads")
         layers.append(Layer(attention=take(f"layer{number}.attention", False, (q,)), **members))
-    values: dict[str, Any] = description["shifts"]
-    every: dict[str, Any] = {  # JSON knows no tuples
-        name: tuple(value) if str(Shifts.__annotations__.get(name)).startswith("tuple") else value
-        for name, value in values.items()}
+    chunks = integers(description["hidden_chunks"], "hidden_chunks", 1, shape.hidden)
+    if not chunks or chunks[-1] != shape.hidden or list(chunks) != sorted(set(chunks)):
+        raise ValueError(f"hidden_chunks is {shown(chunks)}, expected rising ends up to {shape.hidden}")
+    plain = {name: of_type(description[name], kind, name) for name, kind in _PLAIN.items()}
+    integer(plain["final_x_shift"], "final_x_shift", 0, MOST_SHIFT)
+    integer(plain["norm_bias"], "norm_bias", 0, MOST_BIAS)
+    if plain["logit_scale"] <= 0:
+        raise ValueError(f"logit_scale is {plain['logit_scale']:g}, expected more than 0")
     return QuantisedModel(
         shape=shape, layers=tuple(layers), classifier=linear("classifier", (shape.vocab, shape.dim)),
-        shifts=Shifts(**every), hidden_chunks=tuple(description["hidden_chunks"]), experts_used=used,
-        **{name: take(name, name in _SIGNED, sizes[name]) for name in _ARRAYS},
-        **{name: description[name] for name in _PLAIN})
+        shifts=_shifts(description["shifts"]), hidden_chunks=chunks, experts_used=used,
+        **{name: take(name, name in _SIGNED, sizes[name]) for name in _ARRAYS}, **plain)
+
+
+def _shifts(content: Any) -> Shifts:
+    found = made(Shifts, content, "shifts")
+    for name, value in vars(found).items():
+        most = MOST_BIAS if name == "head_bias" else MOST_SHIFT
+        integers(value if isinstance(value, tuple) else (value,), f"shifts: {name}", 0, most)
+    return found

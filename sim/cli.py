@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from compiler.errors import InputError
+from compiler.errors import InputError, one_line
 from rtl.config import ConfigError
 from sim.commands.bench import bench_command
 from sim.commands.check import check_command
@@ -19,6 +19,7 @@ from sim.commands.inspect import disasm_command, isa_command, verilog_command
 from sim.commands.profile import profile_command
 from sim.commands.quantise import quantise_command
 from sim.commands.verify import verify_command
+from sim.cycle import IllegalProgram
 from sim.toolchain import BuildFailed, ToolMissing
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ for name, command in COMMANDS.items():
 
 
 def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"lpu: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"lpu: {one_line(str(error))}\n")
     sys.exit(code)
 
 
@@ -47,6 +48,8 @@ def main(failures: tuple[type[Exception], ...] = ()) -> None:
         app()
     except (InputError, ConfigError, ToolMissing) as error:
         _fail(error, 2)
+    except IllegalProgram as error:  # of an image: our own programs are checked as they are compiled
+        _fail(InputError(f"the image's program is illegal: {error}"), 2)
     except failures as error:
         _fail(error, 1)
     except BuildFailed as error:

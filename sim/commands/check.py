@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from compiler.errors import InputError
 from compiler.image import Image
@@ -134,14 +135,14 @@ def _report(found: list[Comparison], image: Image, positions: int) -> dict[str, 
 
 
 def _print(found: list[Comparison], image: Image, positions: int) -> None:
-    def verdict(good: str, wrong: Sequence[object]) -> str:
+    def verdict(good: str, wrong: Sequence[object]) -> Text:
         some = ", ".join(map(str, wrong[:8])) + (" ..." if wrong[8:] else "")
-        return f"[red]differ: {some}[/red]" if wrong else good
+        return Text(f"differ: {some}", "red") if wrong else Text(good)
 
     table = Table("device", "tokens", "cycles", "tensors", box=None, pad_edge=False)
     for number, result in enumerate(found):
-        tokens = "reference" if number == 0 else verdict("the same", result.tokens)
-        cycles = "none" if result.device == GoldenDevice.name else verdict("as predicted", result.cycles)
+        tokens = Text("reference") if number == 0 else verdict("the same", result.tokens)
+        cycles = Text("none") if result.device == GoldenDevice.name else verdict("as predicted", result.cycles)
         same = f"{len(result.compared)} the same" if result.compared else "-"
         table.add_row(result.device, tokens, cycles, verdict(same, sorted(result.tensors)))
     several = f", {image.sequences} sequences at once" if image.sequences > 1 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,9 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from compiler.compile import compile_model
-from compiler.errors import InputError
+from compiler.errors import InputError, one_line
 from compiler.image import Image
 from compiler.image_file import load_image, looks_like_image, tool_version
 from compiler.library import open_model
@@ -29,9 +31,10 @@ from sim.generate import Generation
 
 DEFAULT_PRESET = "ulx3s"
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+# Names come from files: none of them is markup.
+out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 """Standard output; in a pipe, tables are as wide as they need."""
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 """Progress and notes: nothing of it reaches a pipe."""
 
 Model = Annotated[str, typer.Argument(help="A shipped model's name, a folder, a checkpoint, or random:SHAPE.")]
@@ -52,7 +55,7 @@ def progress(text: str) -> Generator[None]:
     if not err.is_terminal:
         yield
         return
-    with err.status(text):
+    with err.status(Text(one_line(text))):
         yield
 
 
@@ -105,6 +108,11 @@ def tokenizer_of(image: Image) -> AnyTokenizer:
     return parse_tokenizer(image.tokenizer, "the image's tokenizer")
 
 
+def displayed(text: str) -> str:
+    """A model's text for a terminal: a tokenizer from outside may have pieces that would command it."""
+    return "".join(one if one in "\n\t" or unicodedata.category(one) not in ("Cc", "Cs") else "\ufffd" for one in text)
+
+
 class Story:
     """Prints a story as it comes."""
 
@@ -128,7 +136,7 @@ class Story:
     def _print(self, text: str) -> None:
         self.text += text
         if self._show:
-            sys.stdout.write(text)
+            sys.stdout.write(displayed(text))
             sys.stdout.flush()
 
 

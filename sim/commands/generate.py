@@ -66,7 +66,7 @@ def generate_command(
         common.print_json(common.generation_json(made, image, device, texts, seed or 0))
     else:
         if len(texts) > 1:
-            common.out.print("\n\n".join(texts), markup=False)
+            common.out.print(common.displayed("\n\n".join(texts)))
         common.print_summary(made, image, device, running, seed or 0)
     if made.mispredicted:
         common.err.print(f"lpu: cycles at positions {made.mispredicted} are not those that the compiler predicted")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from compiler.errors import one_line
 from compiler.image_file import check_writable, write_atomically
 from sim.bench_tables import expert_share
 from sim.commands import common
@@ -44,7 +45,7 @@ def profile_command(
     if as_json:
         common.print_json({**report(made), **({} if trace_rtl is None else {"rtl_differs": differs})})
     else:
-        _print(report(made), image.provenance.get("name"))
+        show(report(made), image.provenance.get("name"))
     if differs:
         common.err.print(f"lpu: the RTL does something else than the image says: {differs}")
         raise typer.Exit(1)
@@ -60,10 +61,10 @@ def _trace_rtl(made: Profile, path: Path) -> str | None:
     return difference(image_events(image, checked_timeline(image, position, classify=classify), position), found)
 
 
-def _print(made: dict[str, Any], name: object) -> None:
+def show(made: dict[str, Any], name: object) -> None:
     cycles = made["cycles"]
     kind = "classified" if made["classified"] else "prompt"
-    common.out.print(f"{name} on {made['preset']}, {kind} token at position {made['position']}")
+    common.out.print(f"{one_line(str(name))} on {made['preset']}, {kind} token at position {made['position']}")
     parts = Table("cycles", "", box=None, pad_edge=False)
     padding = {"padded lanes": "lanes", "padded taps": "taps", "masked positions": "masked", "look-ups": "lookup",
                "padding, unlabelled": "unknown"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from compiler.image import Image
 from sim.commands import common
@@ -79,8 +80,8 @@ def _print_failure(image: Image, error: Refuted, *, as_json: bool) -> None:
             "cycle": error.cause.cycle, "words": [word(one) for one in error.cause.words],
             "message": str(error.cause)})
         return
-    common.out.print(f"[red]not legal[/red] on {image.config.name}, rule [bold]{error.rule}[/bold]")
-    common.out.print(str(error), markup=False)
+    common.out.print(Text.assemble(("not legal", "red"), f" on {image.config.name}, rule ", (error.rule, "bold")))
+    common.out.print(str(error))
 
 
 def _print_proof(image: Image, proof: Proof, compared: int) -> None:
