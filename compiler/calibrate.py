@@ -6,12 +6,14 @@ sequences run side by side, because numpy is quick with many rows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from compiler.errors import InputError
 from compiler.float_model import FloatModel, rope_tables
 from compiler.head_norms import usable
 
@@ -20,6 +22,9 @@ Float64 = npt.NDArray[np.float64]
 
 SEQUENCES: Final = 8
 LENGTH: Final = 512
+
+ACTIVATION_LIMIT: Final = 1e15
+"""No trained model's activations come near, and squares of smaller ones are still numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +165,18 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
     sequences: how many. The first is greedy, the others are sampled at temperature 1.
     length: tokens of each, or the context if that is shorter; a story that ends is followed by another one.
     seed: of the sampling.
+
+    Raises `InputError` where the model's own arithmetic overflows: finite weights can still be no trained ones.
     """
+    with np.errstate(all="ignore"):
+        found = _calibrate(model, sequences, length, seed)
+    tensors = [found.final_x, *(tensor for layer in found.layers for tensor in vars(layer).values())]
+    if not all((np.abs(tensor) < ACTIVATION_LIMIT).all() for tensor in tensors) or not math.isfinite(found.logit_peak):
+        raise InputError("this model's activations overflow float32 or are no numbers; its weights are damaged")
+    return found
+
+
+def _calibrate(model: FloatModel, sequences: int, length: int, seed: int) -> Activations:
     length, rng = min(length, model.shape.context), np.random.default_rng(seed)
     batch, peak = _Batch(model, sequences, length), 0.0
     tokens = np.full(sequences, min(model.begin, model.shape.vocab - 1), np.int64)

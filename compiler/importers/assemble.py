@@ -10,6 +10,7 @@ import numpy as np
 from compiler.errors import InputError
 from compiler.float_model import Float32, FloatModel, Traits, check_finite, check_shape
 from compiler.quantised import Shape
+from compiler.typed import shown
 
 
 class Tensors(Protocol):
@@ -83,6 +84,8 @@ def assemble(plan: Plan, tensors: Tensors) -> FloatModel:
     """
     where, shape = tensors.where, plan.shape
     check_shape(shape, where)
+    if plan.begin < 0:
+        raise InputError(f"{where}: texts begin with token {shown(plan.begin)}, expected one of the vocabulary")
     left = tensors.names() - plan.ignored
 
     def one(role: str, size: tuple[int, ...], name: str) -> Float32:

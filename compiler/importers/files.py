@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from compiler.errors import InputError
+from compiler.typed import shown
 
 Item = TypeVar("Item")
 
@@ -65,7 +66,7 @@ class Settings:
         if value is REQUIRED:
             raise InputError(f"{self.where} has no {name}, expected {wanted}")
         if value is not default and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
-            raise InputError(f"{self.where}: {name} is {value!r}, expected {wanted}")
+            raise InputError(f"{self.where}: {name} is {shown(value)}, expected {wanted}")
         return value
 
     def integer(self, name: str, default: Any = REQUIRED) -> int:
@@ -73,7 +74,10 @@ class Settings:
 
     def number(self, name: str, default: Any = REQUIRED, *, least: float = 0.0) -> float:
         """A number above `least`."""
-        value = float(self._take(name, default, "a number", int, float))
+        try:
+            value = float(self._take(name, default, "a number", int, float))
+        except OverflowError:
+            value = float("inf")
         if not least < value < float("inf"):
             raise InputError(f"{self.where}: {name} is {value:g}, expected a number above {least:g}")
         return value
@@ -90,7 +94,7 @@ class Settings:
         many = cast("list[Any]", value) if isinstance(value, list) else [value]
         for one in many:
             if not isinstance(one, int) or isinstance(one, bool):
-                raise InputError(f"{self.where}: {name} is {value!r}, expected whole numbers")
+                raise InputError(f"{self.where}: {name} is {shown(value)}, expected whole numbers")
         return many
 
     def items(self, name: str, kind: type[Item]) -> list[Item] | None:

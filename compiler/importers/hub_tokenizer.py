@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
 from compiler.errors import InputError
-from compiler.float_model import FloatModel
+from compiler.float_model import SANE_LIMIT, FloatModel
 from compiler.importers.files import Settings, parse_json, read_file, read_json
 from compiler.tokenizer import AnyTokenizer
+from compiler.typed import integer
 
 JSON_FILE: Final = "tokenizer.json"
 SENTENCEPIECE_FILE: Final = "tokenizer.model"
@@ -66,6 +70,36 @@ def padded(pieces: dict[int, bytes], vocab: int, where: str) -> list[bytes]:
     return [pieces.get(token, b"") for token in range(vocab)]
 
 
+@contextmanager
+def _silent() -> Generator[None]:
+    """Nothing that native code prints reaches standard error."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def library(where: str) -> Generator[None]:
+    """What the library stumbles over, in a line: its panics too, which are no `Exception` and print more lines."""
+    try:
+        with _silent():
+            yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"{where} is damaged: {' '.join(str(error).split())[:200]}") from None
+
+
 class JsonTokenizer(AnyTokenizer):
     """A tokenizer.json.
 
@@ -81,17 +115,16 @@ class JsonTokenizer(AnyTokenizer):
         self._content = content
         parsed = parse_json(content, where)
         pieces, silent, trims = _pieces(parsed, where)
-        try:
+        with library(where):
             self._splitter = Splitter.from_str(content.decode())
             prefix = tuple(self._splitter.encode("").ids)
-        except Exception as error:  # the library has no narrower one
-            raise InputError(f"{where} is damaged: {' '.join(str(error).split())[:200]}") from None
         super().__init__(padded(pieces, vocab, where), begin=prefix[-1] if prefix else begin, prefix=prefix,
                          stops=stops, silent=silent, trims=trims)
 
     def encode(self, text: str) -> list[int]:
         """Special tokens that are written out (`<|im_start|>`) count as such."""
-        return list(self._splitter.encode(text, add_special_tokens=False).ids)
+        with library("the tokenizer"):
+            return list(self._splitter.encode(text, add_special_tokens=False).ids)
 
     def file(self) -> bytes:
         return _envelope(JSON_FILE, self, self._content)
@@ -104,11 +137,9 @@ class SentencePieceTokenizer(AnyTokenizer):
         from sentencepiece import SentencePieceProcessor
 
         self._content = content
-        try:
+        with library(f"{where}, a SentencePiece model,"):
             processor: Any = SentencePieceProcessor(model_proto=content)
             count = int(processor.GetPieceSize())
-        except Exception as error:  # RuntimeError, or what its parser raises
-            raise InputError(f"{where} is no SentencePiece model: {' '.join(str(error).split())[:200]}") from None
         if not count:
             raise InputError(f"{where} is no SentencePiece model: it has no pieces")
         self._processor = processor
@@ -148,13 +179,17 @@ def _pieces(content: dict[str, Any], where: str) -> tuple[dict[int, bytes], froz
         as_written = {one["content"] for one in added}  # may stand in the vocabulary too
         for piece, token in named.items():
             plain = not byte_level or piece in as_written
-            found[int(token)] = _spaced(piece) if plain else _byte_level(piece, where)
+            found[_token(token)] = _spaced(piece) if plain else _byte_level(piece, where)
         for one in added:
-            found[int(one["id"])] = str(one["content"]).encode()
-        silent = frozenset(int(one["id"]) for one in added if one.get("special"))
+            found[_token(one["id"])] = str(one["content"]).encode()
+        silent = frozenset(_token(one["id"]) for one in added if one.get("special"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where} is damaged: its vocabulary is not as it should be ({error!r})") from None
     return found, silent, not byte_level
+
+
+def _token(number: Any) -> int:
+    return integer(number, "a token", 0, SANE_LIMIT)
 
 
 def _kinds(decoder: Any) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import sys
 import tempfile
@@ -42,6 +43,7 @@ class Outcome:
 
 def run(targets: Sequence[Target], seed: int, inputs: int | None, minutes: float | None, console: Console) -> list[Outcome]:
     """All targets, each with so many inputs, or for its share of so many minutes."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked
     outcomes: list[Outcome] = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for target in targets:

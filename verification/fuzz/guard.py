@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 import traceback
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,7 +99,7 @@ def judge(target: Target, run: Callable[[], None], *, sound: bool = False) -> tu
             return "endless message", place_of(error), message[:300]
         hidden: BaseException | None = error
         while hidden is not None:
-            if isinstance(hidden, MemoryError) or not isinstance(hidden, Exception):
+            if isinstance(hidden, MemoryError | TooSlow | Harm):
                 return f"{type(hidden).__name__}, refused too late", place_of(hidden), str(hidden)[:300]
             hidden = hidden.__context__
     except BaseException as error:
@@ -137,7 +139,7 @@ def _work(target: Target, seeds: Sequence[Files], seed: int, cases: range, folde
     quiet = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(quiet, number)
-    sys.setrecursionlimit(1000)
+    warnings.simplefilter("error", RuntimeWarning)  # several lines on a user's terminal
     signal.signal(signal.SIGPROF, _too_slow)
     limit = _virtual_bytes() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -196,7 +198,7 @@ def _batch(target: Target, seeds: Sequence[Files], seed: int, cases: range) -> t
         lines, killed = _listen(out, worker, current)
         os.close(out)
         _, status = os.waitpid(worker, 0)
-    found = [Finding(**json.loads(line)) for line in lines.splitlines() if line.endswith(b"}")]
+    found = [Finding(**json.loads(line)) for line in lines.splitlines() if line.startswith(b'{"target"')]
     at = int.from_bytes(current[:8], "little", signed=True)
     current.close()
     if status:
@@ -231,7 +233,7 @@ def _ending(status: int) -> str:
 def plain(text: str) -> None:
     """Raises Harm where a text would do more than print on a terminal."""
     for character in text:
-        if not character.isprintable() and character not in "\n\t ":
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
             raise Harm(f"prints {character!r}")
 
 

@@ -39,7 +39,7 @@ def other_value(rng: random.Random, value: Any) -> Any:
         lambda: 10**rng.choice((30, 400, 4000)), lambda: [corner(rng)] * rng.randint(1, 9)]
     if isinstance(value, int | float) and not isinstance(value, bool):
         near: list[Callable[[], Any]] = [
-            lambda: value + 1, lambda: value - 1, lambda: -value, lambda: value * 2, lambda: float(value),
+            lambda: value + 1, lambda: value - 1, lambda: -value, lambda: value * 2, lambda: float(min(value, 1 << 80)),
             lambda: corner(rng)]
         choices += near * 2
     if isinstance(value, str):
