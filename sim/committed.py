@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from compiler.errors import InputError
 from compiler.image import Image
+from compiler.typed import made, obj
 from sim.measure import MEAN_POSITIONS, POSITIONS, cycles_by_position, runs
 
 FILE: Final = "docs/cycles.json"
@@ -48,10 +49,13 @@ def load_rows(path: Path) -> list[Row]:
     """Read a file of committed counts. Raises InputError where it is none."""
     try:
         content: Any = json.loads(path.read_text())
-        return [Row(**row) for row in content["rows"]]
+        rows: Any = obj(content, "the file").get("rows")
+        if not isinstance(rows, list):
+            raise ValueError("it has no rows")
+        return [made(Row, row, "a row") for row in cast("list[Any]", rows)]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no file of committed cycle counts ({error}); delete it to start anew") from None
 
 

@@ -113,6 +113,7 @@ class Driver:
     def __init__(self, cfg: Config, transport: Transport) -> None:
         self._cfg, self._transport = cfg, transport
         self._running = False  # records of a RUN are still to come
+        self._owed = 0  # so many at most
 
     def load(self, image: Image, *, skip_zeros: bool = False) -> None:
         """Write everything the image holds."""
@@ -169,13 +170,13 @@ class Driver:
         while count:
             part = min(count, RUN_LIMIT)
             self._send(Request.RUN, part.to_bytes(2, "little"))
-            self._running = True
+            self._running, self._owed = True, part
             try:
                 for left in reversed(range(part)):
                     if not self._running:
                         raise ProtocolError("this run was ended by another request")
                     record = self._record()
-                    self._running = left > 0
+                    self._running, self._owed = left > 0, left
                     yield record
             finally:
                 self.settle()
@@ -198,9 +199,11 @@ class Driver:
             self._running = False
             # How many records are on their way is unknown; what follows STOP's answer marks the end.
             self._transport.send(bytes([Request.STOP]) + bytes(MARK_BYTES))
-            tail = b""
+            tail, most = b"", self._owed * record_bytes(self._cfg) + 1 + MARK_BYTES
             while not tail.endswith(bytes([Request.STOP]) + bytes([ERROR]) * MARK_BYTES):
-                tail = (tail + self._transport.receive(1))[-2 * MARK_BYTES:]
+                if not most:
+                    raise ProtocolError("the machine was told to stop, and sends more than a run can have left")
+                tail, most = (tail + self._transport.receive(1))[-2 * MARK_BYTES:], most - 1
 
     def _send(self, request: Request, *parts: bytes) -> None:
         self.settle()

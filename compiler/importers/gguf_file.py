@@ -6,6 +6,7 @@ their RoPE pairs side by side, as we do; Qwen's have them in halves.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from compiler.errors import InputError
 from compiler.float_model import Float32, FloatModel, LinearScaling, Rope, TableScaling, Traits, check_finite
 from compiler.importers.assemble import Plan, assemble
 from compiler.importers.files import Settings
+from compiler.importers.gguf_check import check_header
 from compiler.quantised import Shape
 from compiler.tokenizer import AnyTokenizer
 
@@ -75,6 +77,8 @@ class GgufTensors:
 
         self.where = str(path)
         with _damage(path):
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                check_header(data)
             reader = GGUFReader(path)
             self._tensors = {tensor.name: tensor for tensor in reader.tensors}
             self.values: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}

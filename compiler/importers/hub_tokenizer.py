@@ -89,7 +89,7 @@ def _silent() -> Generator[None]:
 
 
 @contextmanager
-def library(where: str) -> Generator[None]:
+def library(where: str, fault: str = "is damaged") -> Generator[None]:
     """What the library stumbles over, in a line: its panics too, which are no `Exception` and print more lines."""
     try:
         with _silent():
@@ -97,7 +97,7 @@ def library(where: str) -> Generator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise InputError(f"{where} is damaged: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"{where} {fault}: {' '.join(str(error).split())[:200]}") from None
 
 
 class JsonTokenizer(AnyTokenizer):
@@ -137,7 +137,7 @@ class SentencePieceTokenizer(AnyTokenizer):
         from sentencepiece import SentencePieceProcessor
 
         self._content = content
-        with library(f"{where}, a SentencePiece model,"):
+        with library(where, "is no SentencePiece model"):
             processor: Any = SentencePieceProcessor(model_proto=content)
             count = int(processor.GetPieceSize())
         if not count:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from compiler.errors import InputError
+from compiler.errors import InputError, one_line
+from compiler.typed import obj, of_type
 from compiler.image_file import check_writable, write_atomically
 from fpga.board import board, board_names
 from sim.bench_tables import Table, between_markers, markdown
@@ -17,6 +18,10 @@ from sim.commands.common import Json, out, print_json
 from sim.committed import FILE, load_rows
 
 MARKERS = ("<!-- boards: begin -->", "<!-- boards: end -->")
+READ: dict[str, Any] = {
+    "board": str, "preset": str, "model": str | None, "core_mhz": float, "fmax_mhz": float | None, "seed": int,
+    **dict.fromkeys(("lut", "ff", "dsp", "bram", "spram"), int), "capacity": dict[str, int], "tools": dict[str, str]}
+"""What is read of a report, and its type."""
 CLASSIFIED = "classified"
 """The committed run of one text, every token with its classifier."""
 
@@ -31,12 +36,12 @@ def boards_command(
     """List the boards, or put build reports into a table."""
     if not reports and write:
         raise InputError("--write needs the reports of builds: lpu build BOARD --json > REPORT")
-    means = {(row.model, row.preset): row.cycles["mean"] for row in load_rows(cycles) if row.run == CLASSIFIED} \
-        if reports else {}
+    means = {(row.model, row.preset): row.cycles["mean"] for row in load_rows(cycles)
+             if row.run == CLASSIFIED and row.cycles.get("mean", 0) > 0} if reports else {}
     rows = [result(load_build(path), means) for path in reports] if reports else [facts(name) for name in board_names()]
     # A column a board: there are more facts than boards.
-    table: Table = [["", *(row["board"] for row in rows)], *(
-        [fact, *(str("" if row[fact] is None else row[fact]) for row in rows)] for fact in rows[0] if fact != "board")]
+    table: Table = [["", *(one_line(row["board"]) for row in rows)], *(
+        [fact, *(one_line(str("" if row[fact] is None else row[fact])) for row in rows)] for fact in rows[0] if fact != "board")]
     if as_json:
         print_json({"boards": rows})
     else:
@@ -46,7 +51,15 @@ def boards_command(
         out.print(grid)
     if write:
         check_writable(write)
-        write_atomically(write, between_markers(write.read_text(), markdown(table), str(write), MARKERS).encode())
+        write_atomically(write, between_markers(document(write), markdown(table), str(write), MARKERS).encode())
+
+
+def document(path: Path) -> str:
+    """The text of a file. Raises InputError where it is none."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -60,14 +73,15 @@ def facts(name: str) -> dict[str, Any]:
 def load_build(path: Path) -> dict[str, Any]:
     """A report. Raises InputError where it is none of a bitstream."""
     try:
-        report: dict[str, Any] = json.loads(path.read_text())
+        report = obj(json.loads(path.read_text()), "a report")
         if report["seed"] is None:
             raise InputError(f"{path} is a report of `lpu synth`: nothing is placed; take one of `lpu build`")
+        return {**report, **{name: of_type(report[name], kind, name) for name, kind in READ.items()}}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is no report of a build; `lpu build BOARD --json` prints one") from None
-    return report
+    except (ValueError, KeyError, RecursionError) as error:
+        why = f"has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path} is no report of a build ({why}); `lpu build BOARD --json` prints one") from None
 
 
 def result(report: dict[str, Any], means: dict[tuple[str, str], float]) -> dict[str, Any]:
@@ -80,7 +94,7 @@ def result(report: dict[str, Any], means: dict[tuple[str, str], float]) -> dict[
     mean, fmax, clock = means.get((model, report["preset"])), report["fmax_mhz"], report["core_mhz"]
 
     def of(name: str) -> str:
-        there = report["capacity"][name]
+        there = report["capacity"].get(name)
         return f"{report[name]} of {there}" if there else ""
 
     def speed(mhz: float | None) -> str | None:
