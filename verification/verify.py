@@ -26,10 +26,14 @@ from compiler.image_file import write_atomically
 from fpga.board import board_names
 from rtl.config import PRESETS
 from verification.formal.__main__ import UNITS
+from verification.fuzz.targets import TARGETS
 
 REPORT = Path(__file__).parents[1] / "build" / "verify.json"
 LIMIT_S = 900
 """A command that takes longer hangs."""
+
+FUZZED = 500
+"""Inputs of each target in one command."""
 
 TOLD_LINES = 20
 """Of the output of a command that failed."""
@@ -88,7 +92,9 @@ CHECKS = (
     Check(name="random programs", unit="programs", each=5, share=3,
           commands=endless("verification.lockstep", "--programs", 1)),
     Check(name="faults on the line", unit="faults", each=25, share=1,
-          commands=endless("fpga.link.soak", "--faults", 25)))
+          commands=endless("fpga.link.soak", "--faults", 25)),
+    Check(name="hostile input", unit="inputs", each=FUZZED * len(TARGETS), share=2,
+          commands=endless("verification.fuzz", "--inputs", FUZZED)))
 
 
 @dataclass(kw_only=True)

@@ -132,6 +132,8 @@ def _plan(tensors: GgufTensors) -> Plan:
         raise InputError(f"{where}: heads rotate in part (rope.dimension_count), which is not supported")
     if "token_embd.weight" not in tensors.names():
         raise InputError(f"{where} has no tensor token_embd.weight")
+    if len(tensors.shape("token_embd.weight")) != 2:
+        raise InputError(f"{where}: tensor token_embd.weight is no matrix")
     shape = Shape(
         dim=dim, hidden=own.integer("feed_forward_length"), layers=own.integer("block_count"), heads=heads,
         kv_heads=own.integer("attention.head_count_kv", heads), head_dim=head_dim,

@@ -192,13 +192,14 @@ def _token(number: Any) -> int:
     return integer(number, "a token", 0, SANE_LIMIT)
 
 
-def _kinds(decoder: Any) -> list[str]:
-    """Types of a decoder, those of a sequence in turn."""
-    if not isinstance(decoder, dict):
+def _kinds(decoder: Any, depth: int = 8) -> list[str]:
+    """Types of a decoder, those of a sequence in turn; of sequences in sequences so many."""
+    if not isinstance(decoder, dict) or not depth:
         return []
     settings = cast("dict[str, Any]", decoder)
     if settings.get("type") == "Sequence":
-        return [kind for one in cast("list[Any]", settings.get("decoders") or []) for kind in _kinds(one)]
+        many = settings.get("decoders")
+        return [kind for one in cast("list[Any]", many) for kind in _kinds(one, depth - 1)] if isinstance(many, list) else []
     return [str(settings.get("type"))]
 
 

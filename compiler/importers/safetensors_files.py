@@ -17,10 +17,12 @@ import numpy as np
 from compiler.errors import InputError
 from compiler.float_model import Float32
 from compiler.importers.files import parse_json, read_json
+from compiler.typed import shown
 
 INDEX: Final = "model.safetensors.index.json"
 BYTES: Final = {"F32": 4, "F16": 2, "BF16": 2}
 _LENGTH: Final = 8
+_LONGEST_NAME: Final = 200  # bytes; file systems have 255
 _HEADER_LIMIT: Final = 100 << 20  # the library's own
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -128,8 +130,9 @@ def _weight_map(index: Path) -> dict[str, str]:
         raise InputError(f"{index} has no weight_map")
     found = cast("dict[str, Any]", content)
     for name, file in found.items():
-        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
-            raise InputError(f"{index}: {name} is in {file!r}, which is no safetensors file of the same folder")
+        if not isinstance(file, str) or not file.isprintable() or len(file.encode()) > _LONGEST_NAME \
+                or Path(file).name != file or not file.endswith(".safetensors"):
+            raise InputError(f"{index}: {name} is in {shown(file)}, which is no safetensors file of the same folder")
     return found
 
 

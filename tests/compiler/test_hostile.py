@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -15,11 +17,20 @@ from safetensors.numpy import save as save_tensors
 from compiler.compile import compile_model
 from compiler.errors import LONGEST, InputError
 from compiler.image_file import FORMAT, checksum, image_bytes, load_image
+from compiler.importers.gguf_file import load_gguf
+from compiler.library import open_model
 from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from compiler.typed import made
+from fpga.commands.boards import load_build
 from rtl.config import preset
+from sim import cli
+from sim.commands.common import displayed
+from sim.committed import load_rows
+from sim.driver import Driver, ProtocolError
+from verification.fuzz import gguf, line, reports, seeds
+from verification.fuzz.target import Files
 
 SHAPE = Shape(dim=8, hidden=12, layers=1, heads=2, kv_heads=1, head_dim=4, vocab=10, context=6)
 Description = dict[str, Any]
@@ -122,3 +133,116 @@ def test_numbers_that_are_none() -> None:
     for value in (True, 1.0, "1", None, 10**5000):
         with pytest.raises(ValueError, match="expected a whole number"):
             made(Shape, {**vars(SHAPE), "dim": value}, "shape")
+
+
+# ------------------------------------------------------------------------------------------------ other readers' inputs
+
+FOLDER = seeds.folder("LlamaForCausalLM")
+
+
+def in_json(name: str, *path: Any, value: Any) -> Files:
+    """The folder with another value in one of its JSON files."""
+    content = json.loads(FOLDER[name])
+    put(*path, value=value)(content)
+    return FOLDER | {name: json.dumps(content).encode()}
+
+
+LINEAR = {"type": "linear", "factor": 10**400}
+FOLDERS: dict[str, tuple[Files, str]] = {
+    "a token that is infinite": (in_json("tokenizer.json", "model", "vocab", "the", value=float("inf")), "a token is inf"),
+    "a token that is negative": (in_json("tokenizer.json", "model", "vocab", "the", value=-1), "a token is -1"),
+    "a token that is added twice": (in_json("tokenizer.json", "post_processor", "special_tokens", value={}), "damaged"),
+    "decoders that are a number": (in_json("tokenizer.json", "decoder", value={"type": "Sequence", "decoders": 1}), "none"),
+    "a begin token that is negative": (in_json("config.json", "bos_token_id", value=-5), "begin with token -5"),
+    "a factor of many digits": (in_json("config.json", "rope_scaling", value=LINEAR), "factor is inf"),
+    "a size of many digits": (in_json("config.json", "hidden_size", value="9" * 9999), "hidden_size is '9999"),
+    "an index to a name that no file has": (FOLDER | {"model.safetensors.index.json": json.dumps(
+        {"weight_map": {"x": "1" * 5000 + ".safetensors"}}).encode()}, "no safetensors file of the same folder"),
+    "JSON that is too deep": (FOLDER | {"config.json": b"[" * 100_000}, "is no JSON"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_hostile_folder(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder, said = FOLDERS[name]
+    for file, content in folder.items():
+        (tmp_path / file).write_bytes(content)
+    refused(lambda: open_model(str(tmp_path)), said)
+    assert not capfd.readouterr().err  # a panic of the library says nothing of its own
+
+
+def gguf_content() -> gguf.Content:
+    gguf.seeds()
+    return next(iter(gguf.CONTENTS.values()))
+
+
+GGUF: dict[str, tuple[Callable[[gguf.Content], gguf.Content], str]] = {
+    "an array without end": (lambda content: replace(content, settings=(
+        *content.settings, gguf.Setting("x", gguf.U32, (), array=True, length=(1 << 64) - 1))), "end beyond the file"),
+    "texts without end": (lambda content: replace(content, settings=(
+        *content.settings, gguf.Setting("x", gguf.STRING, (), array=True, length=1 << 63))), "end beyond the file"),
+    "settings without end": (lambda content: replace(content, counts=(1, (1 << 64) - 1)), "truncated or no GGUF"),
+    "an embedding without dimensions": (lambda content: replace(content, tensors=(
+        replace(content.tensors[0], dims=()), *content.tensors[1:])), "token_embd.weight is no matrix"),
+    "a tensor beyond all": (lambda content: replace(content, tensors=(
+        replace(content.tensors[0], dims=(1 << 62, 4)), *content.tensors[1:])), "elements"),
+}
+
+
+@pytest.mark.parametrize("name", GGUF)
+def test_a_hostile_gguf_file(name: str, tmp_path: Path) -> None:
+    change, said = GGUF[name]
+    (tmp_path / "x.gguf").write_bytes(gguf.file_bytes(change(gguf_content())))
+    refused(lambda: load_gguf(tmp_path / "x.gguf"), said)
+
+
+def test_weights_that_overflow() -> None:
+    model = random_float_model(SHAPE)
+    refused(lambda: quantise(replace(model, w1=model.w1 * np.float32(1e38))), "activations overflow float32")
+
+
+REPORTS: dict[str, tuple[str, Any]] = {
+    "no capacity": ("capacity", 5), "a clock in words": ("core_mhz", "fast"), "an endless Fmax": ("fmax_mhz", 10**400),
+    "tools that are a list": ("tools", [1]), "LUTs that are NaN": ("lut", float("nan")), "a board that is a list": ("board", [])}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_hostile_report(name: str, tmp_path: Path) -> None:
+    key, value = REPORTS[name]
+    (tmp_path / "r.json").write_text(json.dumps(reports.REPORT | {key: value}))
+    refused(lambda: load_build(tmp_path / "r.json"), f"no report of a build .{key} is")
+
+
+@pytest.mark.parametrize("row", [[], {"model": []}, {"cycles": {"0": "x"}}, {"context": None}])
+def test_hostile_cycles(row: Any, tmp_path: Path) -> None:
+    sound = {"model": "m", "preset": "p", "run": "r", "context": 1, "cycles": {"0": 1}}
+    (tmp_path / "c.json").write_text(json.dumps({"rows": [row if isinstance(row, list) else sound | row]}))
+    refused(lambda: load_rows(tmp_path / "c.json"), "no file of committed cycle counts")
+
+
+def test_a_machine_that_never_stops_is_given_up() -> None:
+    driver = Driver(line.CFG, line.BadMachine(line.Tape(b"")))
+    run = driver.run(3)
+    next(run)
+    with pytest.raises(ProtocolError, match="sends more than a run can have left"):
+        driver.settle()
+    run.close()
+
+
+def test_a_story_commands_no_terminal() -> None:
+    assert displayed("a\n\x1b[2J\x9b\ud800") == "a\n\ufffd[2J\ufffd\ufffd"
+
+
+def test_an_illegal_program_is_one_line(image: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                        capfd: pytest.CaptureFixture[str]) -> None:
+    tensors = load_tensors(image)
+    whole = json.loads(json.loads(image[8:8 + int.from_bytes(image[:8], "little")])["__metadata__"][FORMAT])
+    tensors["program.scalar"] = np.zeros_like(tensors["program.scalar"])
+    tensors["tokenizer"] = np.frombuffer(seeds.pieces_tokenizer(SHAPE.vocab).file(), np.uint8)
+    whole["sha256"] = checksum(whole["description"], tensors)
+    (tmp_path / "bad.lpu").write_bytes(save_tensors(tensors, {FORMAT: json.dumps(whole)}))
+    monkeypatch.setattr(sys, "argv", ["lpu", "generate", str(tmp_path / "bad.lpu"), "--device", "cycle"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    said = capfd.readouterr().err
+    assert left.value.code == 2 and said.startswith("lpu: the image's program is illegal") and said.count("\n") == 1
