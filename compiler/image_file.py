@@ -188,7 +188,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
         raise InputError(f"{path} is not an image of this project; `lpu compile` makes one") from None
     if description.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{path} has image format {shown(description.get('version'))}, expected {FORMAT_VERSION}; compile the model again")
+            f"{path} has image format {shown(description.get('version'))}, expected {FORMAT_VERSION}; "
+            "compile the model again")
     if end + max(offsets, default=0) > len(content):
         raise InputError(f"{path} is truncated: {end + max(offsets)} bytes are announced, it has {len(content)}")
     try:

@@ -76,7 +76,8 @@ def labels_from_json(content: Any) -> Labels | None:
         sections = given[queue]
         if not isinstance(sections, list) or len(cast("list[Any]", sections)) != SECTIONS:
             raise ValueError(f"labels of the {queue} queue are not {SECTIONS} sections")
-        queues[queue] = tuple(_section(section, f"labels of the {queue} queue") for section in cast("list[Any]", sections))
+        what = f"labels of the {queue} queue"
+        queues[queue] = tuple(_section(section, what) for section in cast("list[Any]", sections))
     return Labels(integer(content["layers"], "labels: layers", 0, MOST_EVENTS), queues)
 
 

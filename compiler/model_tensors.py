@@ -91,14 +91,15 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
     layers: list[Layer] = []
     for number, content in enumerate(cast("list[Any]", described)):
         shifts = obj(content, f"layer {number}")
-        if set(shifts) - set(_LAYER_SHIFTS):
-            raise ValueError(f"layer {number} has a member {shown(min(set(shifts) - set(_LAYER_SHIFTS)))}, which is unknown")
+        if unknown := sorted(set(shifts) - set(_LAYER_SHIFTS)):
+            raise ValueError(f"layer {number} has a member {shown(unknown[0])}, which is unknown")
         members: dict[str, Any] = {name: linear(f"layer{number}.{name}", size) for name, size in linears.items()}
         members |= {name: linear(f"layer{number}.{name}", (linears[f"w{name[-1]}"][0], 1))
                     for name in _BIASES if f"layer{number}.{name}.weights" in tensors}
         members |= {name: take(f"layer{number}.{name}", False, (linears[f"w{name[-1]}"][0],))
                     for name in _HEADS if f"layer{number}.{name}" in tensors}
-        members |= {name: (integers if name == "score_shifts" else integer)(value, f"layer {number}: {name}", 0, MOST_SHIFT)
+        members |= {name: (integers if name == "score_shifts" else integer)(
+                        value, f"layer {number}: {name}", 0, MOST_SHIFT)
                     for name, value in shifts.items()}
         if len(members["score_shifts"]) != shape.kv_heads:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Values from JSON that somebody else wrote, as the types that a dataclass declares; anything else is refused in a line.
+"""Values from JSON that somebody else wrote, as the types that a dataclass declares; all else is refused in a line.
 
 JSON knows no tuples, a number may be NaN or have a thousand digits, a member may be missing or one too many: a
 dataclass takes all of that, and fails later, somewhere else.

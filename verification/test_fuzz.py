@@ -57,20 +57,21 @@ def replaced(where: Any, name: str, by: Any) -> Patch:
 SEEDED: dict[str, tuple[str, Patch]] = {
     "messages repeat control characters": ("folder", replaced(errors.InputError, "__str__", Exception.__str__)),
     "words that are no instructions are loaded": ("image", replaced(compiler.image_file, "decode", anything)),
-    "registers are taken as they are": ("image", replaced(compiler.image_file, "_registers", lambda cfg, content: Registers(
-        **{**content, "seeds": tuple(content["seeds"])}))),
+    "registers are taken as they are": ("image", replaced(
+        compiler.image_file, "_registers", lambda cfg, content: Registers(
+            **{**content, "seeds": tuple(content["seeds"])}))),
     "offsets of an image are taken as they are": ("image", replaced(compiler.image_file, "integer", anything)),
-    "shifts of a model are taken as they are": ("image", replaced(compiler.model_tensors, "_shifts",
-                                                                  lambda content: compiler.model_tensors.Shifts(**content))),
+    "shifts of a model are taken as they are": ("image", replaced(
+        compiler.model_tensors, "_shifts", lambda content: compiler.model_tensors.Shifts(**content))),
     "weights that overflow are calibrated": ("checkpoint", replaced(calibrate, "ACTIVATION_LIMIT", float("inf"))),
     "array lengths of a GGUF file are believed": ("gguf", replaced(gguf_file, "check_header", anything)),
     "a library's panics are let through": ("tokenizer", replaced(hub_tokenizer, "library", lambda *_: nullcontext())),
-    "tokens' numbers are taken as they are": ("tokenizer", replaced(hub_tokenizer, "_token", int)),
     "entries of a header are believed": ("folder", replaced(safetensors_files, "_entry", lambda value, where: (
         value["dtype"], tuple(value["shape"]), *value["data_offsets"]))),
     "settings are taken as they are": ("folder", replaced(files.Settings, "_take", lambda self, name, default, *_: (
         self.values.get(name, default)))),
-    "deep JSON is parsed without a net": ("folder", replaced(files, "parse_json", lambda data, where: json.loads(data))),
+    "deep JSON is parsed without a net": ("folder", replaced(
+        files, "parse_json", lambda data, where: json.loads(data))),
     "a driver waits for ever": ("driver", replaced(Driver, "settle", lambda self: _wait_for_ever(self))),
     "frames of any length": ("frames", replaced(FrameReader, "feed", lambda self, data: _swallow(self, data))),
 }

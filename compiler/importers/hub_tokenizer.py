@@ -199,7 +199,8 @@ def _kinds(decoder: Any, depth: int = 8) -> list[str]:
     settings = cast("dict[str, Any]", decoder)
     if settings.get("type") == "Sequence":
         many = settings.get("decoders")
-        return [kind for one in cast("list[Any]", many) for kind in _kinds(one, depth - 1)] if isinstance(many, list) else []
+        each = cast("list[Any]", many) if isinstance(many, list) else []
+        return [kind for one in each for kind in _kinds(one, depth - 1)]
     return [str(settings.get("type"))]
 
 

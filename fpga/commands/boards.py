@@ -10,8 +10,8 @@ import typer
 from rich.table import Table as Grid
 
 from compiler.errors import InputError, one_line
-from compiler.typed import obj, of_type
 from compiler.image_file import check_writable, write_atomically
+from compiler.typed import obj, of_type
 from fpga.board import board, board_names
 from sim.bench_tables import Table, between_markers, markdown
 from sim.commands.common import Json, out, print_json
@@ -41,7 +41,8 @@ def boards_command(
     rows = [result(load_build(path), means) for path in reports] if reports else [facts(name) for name in board_names()]
     # A column a board: there are more facts than boards.
     table: Table = [["", *(one_line(row["board"]) for row in rows)], *(
-        [fact, *(one_line(str("" if row[fact] is None else row[fact])) for row in rows)] for fact in rows[0] if fact != "board")]
+        [fact, *(one_line(str("" if row[fact] is None else row[fact])) for row in rows)]
+        for fact in rows[0] if fact != "board")]
     if as_json:
         print_json({"boards": rows})
     else:

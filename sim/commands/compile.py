@@ -43,7 +43,8 @@ def compile_command(
     table = Table("memory", "used", "free", box=None, pad_edge=False)
     for name, room in {**content["memory"], **{f"{k} program": v for k, v in content["program"].items()}}.items():
         table.add_row(name, str(room["used"]), str(room["free"]))
-    common.out.print(f"{output}: {one_line(str(content['provenance'].get('name')))} for {preset}, context {image.context}")
+    name = one_line(str(content["provenance"].get("name")))
+    common.out.print(f"{output}: {name} for {preset}, context {image.context}")
     common.out.print(table)
     first, last = image.cycles[1, 0], image.cycles[1, -1]
     common.out.print(f"cycles a token: {first} at position 0, {last} at position {image.context - 1}")

@@ -1,4 +1,4 @@
-"""What fuzzing found (`python -m verification.fuzz`): each input once crashed a reader, and is now refused in one line."""
+"""What fuzzing found (`python -m verification.fuzz`): inputs that crashed readers are refused in one line."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ IMAGES: dict[str, tuple[Callable[[Description], None], str]] = {
     "more seeds than sequences": (put("registers", "seeds", value=[1, 2, 3]), "3 seeds for 2 sequences"),
     "a register with escapes in its name": (put("registers", "\x1b[2J", value=1), r"'\\x1b\[2J', which is unknown"),
     "a config with a size beyond all": (put("config", "bank_rows", value=10**400), "bank_rows is a number of many"),
-    "a config with banks beyond all": (lambda d: d["config"].update(name="huge", bank_rows=1 << 20, lanes=64, taps=64), "no machine that"),
+    "a config with banks beyond all": (
+        lambda d: d["config"].update(name="huge", bank_rows=1 << 20, lanes=64, taps=64), "no machine that"),
     "a config with a name that is a list": (put("config", "name", value=[]), "name is"),
     "a config with a long name": (put("config", "x" * 5000, value=1), "unknown"),
     "a width that is negative": (put("config", "position_bits", value=-1), "position_bits is -1"),
@@ -92,7 +93,8 @@ IMAGES: dict[str, tuple[Callable[[Description], None], str]] = {
     "chunks that go back": (put("model", "hidden_chunks", value=[12, 4, 12]), "hidden_chunks is"),
     "a logit's scale of zero": (put("model", "logit_scale", value=0), "logit_scale is 0"),
     "labels for ever": (put("labels", "layers", value=1 << 60), "layers is"),
-    "a label that clears the screen": (put("labels", "queues", "matrix", 0, value=[["\x1b[2J", 1, 0, 0, 0]]), "an entry is"),
+    "a label that clears the screen": (
+        put("labels", "queues", "matrix", 0, value=[["\x1b[2J", 1, 0, 0, 0]]), "an entry is"),
 }
 
 
@@ -149,10 +151,12 @@ def in_json(name: str, *path: Any, value: Any) -> Files:
 
 LINEAR = {"type": "linear", "factor": 10**400}
 FOLDERS: dict[str, tuple[Files, str]] = {
-    "a token that is infinite": (in_json("tokenizer.json", "model", "vocab", "the", value=float("inf")), "a token is inf"),
+    "a token that is infinite": (
+        in_json("tokenizer.json", "model", "vocab", "the", value=float("inf")), "a token is inf"),
     "a token that is negative": (in_json("tokenizer.json", "model", "vocab", "the", value=-1), "a token is -1"),
     "a token that is added twice": (in_json("tokenizer.json", "post_processor", "special_tokens", value={}), "damaged"),
-    "decoders that are a number": (in_json("tokenizer.json", "decoder", value={"type": "Sequence", "decoders": 1}), "none"),
+    "decoders that are a number": (
+        in_json("tokenizer.json", "decoder", value={"type": "Sequence", "decoders": 1}), "none"),
     "a begin token that is negative": (in_json("config.json", "bos_token_id", value=-5), "begin with token -5"),
     "a factor of many digits": (in_json("config.json", "rope_scaling", value=LINEAR), "factor is inf"),
     "a size of many digits": (in_json("config.json", "hidden_size", value="9" * 9999), "hidden_size is '9999"),
@@ -203,7 +207,8 @@ def test_weights_that_overflow() -> None:
 
 REPORTS: dict[str, tuple[str, Any]] = {
     "no capacity": ("capacity", 5), "a clock in words": ("core_mhz", "fast"), "an endless Fmax": ("fmax_mhz", 10**400),
-    "tools that are a list": ("tools", [1]), "LUTs that are NaN": ("lut", float("nan")), "a board that is a list": ("board", [])}
+    "tools that are a list": ("tools", [1]),
+    "LUTs that are NaN": ("lut", float("nan")), "a board that is a list": ("board", [])}
 
 
 @pytest.mark.parametrize("name", REPORTS)

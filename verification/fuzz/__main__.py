@@ -41,7 +41,8 @@ class Outcome:
             self.findings[one.key] = first, count + 1
 
 
-def run(targets: Sequence[Target], seed: int, inputs: int | None, minutes: float | None, console: Console) -> list[Outcome]:
+def run(targets: Sequence[Target], seed: int, inputs: int | None, minutes: float | None,
+        console: Console) -> list[Outcome]:
     """All targets, each with so many inputs, or for its share of so many minutes."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked
     outcomes: list[Outcome] = []

@@ -178,7 +178,8 @@ def _other_settings(rng: random.Random, settings: tuple[Setting, ...]) -> tuple[
     elif kind == 3:
         made = [replace(one, length=corner(rng), array=True)]
     elif kind == 4:
-        made = [replace(one, kind=rng.choice((*_PACKED, STRING, ARRAY, 13, 255)), values=(1,), array=rng.random() < 0.3)]
+        made = [replace(one, kind=rng.choice((*_PACKED, STRING, ARRAY, 13, 255)), values=(1,),
+                        array=rng.random() < 0.3)]
     elif one.values:
         index = rng.randrange(len(one.values))
         value: Any = rng.choice(HOSTILE_TEXTS) if one.kind == STRING else corner(rng)

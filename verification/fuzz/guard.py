@@ -1,8 +1,8 @@
 """The guard around a reader: every way in which an input may do harm, as a finding with the case that repeats it.
 
-Cases run in forked workers, whose memory is limited and whose end does not end the run: a native crash and a native hang
-name their case, which is kept in shared memory. An audit hook sees files that are written elsewhere and programs that
-are started.
+Cases run in forked workers, whose memory is limited and whose end does not end the run: a native crash and a native
+hang name their case, which is kept in shared memory. An audit hook sees files that are written elsewhere and programs
+that are started.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _fast_folder() -> str | None:
 
 
 def fuzz(target: Target, seeds: Sequence[Files], seed: int, cases: range) -> Iterator[tuple[int, list[Finding]]]:
-    """Run cases, negative ones for the sound inputs; yields how many are done, with what was found since, after each batch."""
+    """Run cases, negative ones for the sound inputs; yields, after each batch, how many were run and what was found."""
     at = cases.start
     while at < cases.stop:
         done, found = _batch(target, seeds, seed, range(at, min(at + BATCH, cases.stop)))

@@ -8,6 +8,7 @@ import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,8 @@ SHAPE: Final = Shape(dim=8, hidden=12, layers=1, heads=2, kv_heads=1, head_dim=4
 PIECES: Final = (b"<unk>", b"<s>", b"</s>", b" ", b"1", b"2", b" 1", b" 12", b"<0x0A>", b"2 ")
 DEEP: Final = 16
 """One input in so many is also simulated, profiled and run: that takes as long as many loads."""
-_DTYPES: Final = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64, np.float32, np.float64, np.bool_)
+_DTYPES: Final = (
+    np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint64, np.float32, np.float64, np.bool_)
 
 
 def seeds() -> Sequence[Files]:
@@ -124,7 +126,7 @@ def use(image: Image, *, deep: bool) -> None:
         tokenizer.decode(tokenizer.encode(" 1 2"))
     if image.labels is not None:
         for queue in QUEUES:
-            for _ in zip(image.labels.events(queue.name, 1, classify=True), range(1000)):
+            for _ in islice(image.labels.events(queue.name, 1, classify=True), 1000):
                 pass
     if not deep:
         return

@@ -46,8 +46,8 @@ def read(folder: Path) -> None:
 
 def checkpoints() -> Sequence[Files]:
     tokens = seeds.pieces_tokenizer(seeds.SHAPE.vocab).file()
-    return [{"model.bin": seeds.checkpoint(random_float_model(seeds.SHAPE, tied=tied), tied=tied), "tokenizer.bin": tokens}
-            for tied in (True, False)]
+    return [{"model.bin": seeds.checkpoint(random_float_model(seeds.SHAPE, tied=tied), tied=tied),
+             "tokenizer.bin": tokens} for tied in (True, False)]
 
 
 def damage_checkpoint(rng: random.Random, files: Files) -> Files:

@@ -13,8 +13,9 @@ CORNERS: Final = (0, 1, 2, 3, 7, 8, 9, 127, 128, 255, 256, 4095, 65535, 65536, (
 """Whole numbers at which readers go wrong; their negatives too."""
 
 HOSTILE_TEXTS: Final = (
-    "", " ", "0", "-1", "1e999", "NaN", "null", "a\nb", "\r\x1b[2J\x1b]0;owned\x07", "[red]", "[/]", "[/bold]", "[link=x]",
-    "\x00", "\x7f\x80\x9b", "\u202e\u2066", "\ud800", "\ufeff", "../../x", "/etc/passwd", "%s%n{0}{x.y}", "x" * 5000, "\u2581", "é" * 9)
+    "", " ", "0", "-1", "1e999", "NaN", "null", "a\nb", "\r\x1b[2J\x1b]0;owned\x07", "[red]", "[/]", "[/bold]",
+    "[link=x]", "\x00", "\x7f\x80\x9b", "\u202e\u2066", "\ud800", "\ufeff", "../../x", "/etc/passwd", "%s%n{0}{x.y}",
+    "x" * 5000, "\u2581", "é" * 9)
 """Control characters, rich markup, paths, formats, half of a surrogate pair, one that is long."""
 
 NESTED: Final = 60
@@ -34,7 +35,7 @@ def other_value(rng: random.Random, value: Any) -> Any:
         nested = [nested]
     choices: list[Callable[[], Any]] = [
         lambda: corner(rng), lambda: rng.choice(HOSTILE_TEXTS), lambda: None, lambda: rng.choice((True, False)),
-        lambda: [], dict, lambda: [value], lambda: {"x": value}, lambda: str(value), lambda: float("nan"),
+        list, dict, lambda: [value], lambda: {"x": value}, lambda: str(value), lambda: float("nan"),
         lambda: rng.choice((float("inf"), -float("inf"), 1e308, 5e-324, -0.0, 0.5, 1e39)), lambda: nested,
         lambda: 10**rng.choice((30, 400, 4000)), lambda: [corner(rng)] * rng.randint(1, 9)]
     if isinstance(value, int | float) and not isinstance(value, bool):

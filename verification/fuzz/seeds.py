@@ -31,7 +31,8 @@ LLAMA3: Final = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=16)
 def checkpoint(model: FloatModel, *, tied: bool) -> bytes:
     """A llama2.c checkpoint."""
     s = model.shape
-    header = struct.pack("<7i", s.dim, s.hidden, s.layers, s.heads, s.kv_heads, s.vocab if tied else -s.vocab, s.context)
+    vocab = s.vocab if tied else -s.vocab
+    header = struct.pack("<7i", s.dim, s.hidden, s.layers, s.heads, s.kv_heads, vocab, s.context)
     names = ["embed", "attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3", "final_norm"]
     rope = np.zeros(s.context * s.head_dim, "<f4").tobytes()
     parts = [np.ascontiguousarray(getattr(model, name), "<f4").tobytes() for name in names] + [rope]
