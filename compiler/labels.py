@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from compiler.typed import integer, obj, of_type, shown
+from compiler.typed import integer, integers, obj, of_type, shown
 from rtl.isa import QUEUES
 
 SECTIONS = 3
@@ -89,6 +89,7 @@ def _section(entries: Any, what: str) -> tuple[Label, ...]:
         name, *numbers = entry
         if not of_type(name, str, f"{what}: a name").isprintable() or len(numbers) != 4:
             raise ValueError(f"{what}: an entry is {shown(entry)}")
-        found.append(Label(name, *(None if number is None and at >= 2 else integer(number, what, 0, MOST_EVENTS)
-                                   for at, number in enumerate(numbers))))
+        fixed, scaled = integers(numbers[:2], what, 0, MOST_EVENTS)
+        lanes, taps = (None if one is None else integer(one, what, 0, MOST_EVENTS) for one in numbers[2:])
+        found.append(Label(name, fixed, scaled, lanes, taps))
     return tuple(found)
