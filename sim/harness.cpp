@@ -4,7 +4,8 @@
 // loop stops by itself when the answer is complete.
 //
 // Compiled once for each design. The design's header is always "Vcore.h"; of its ports the loop uses clk, rst, rx_* and
-// tx_*. OPENLPU_PROBES(X) lists further outputs that the host wants to read by name, as X(port).
+// tx_*. OPENLPU_PROBES(X) lists further outputs that the host wants to read by name, as X(port); OPENLPU_INPUTS(X) inputs
+// that it sets.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,6 +24,9 @@
 
 #ifndef OPENLPU_PROBES
 #define OPENLPU_PROBES(X)
+#endif
+#ifndef OPENLPU_INPUTS
+#define OPENLPU_INPUTS(X)
 #endif
 
 #if defined(_WIN32)
@@ -184,6 +188,19 @@ EXPORT uint64_t openlpu_probe(void* handle, const char* name, uint8_t* out, uint
         return size;                                               \
     }
     OPENLPU_PROBES(OPENLPU_COPY)
+    return 0;
+}
+
+// Sets an input from the next clock on; returns 0 for one not asked for.
+EXPORT int openlpu_set(void* handle, const char* name, uint64_t value) {
+    Vcore& top = *static_cast<Core*>(handle)->model;
+    (void)top, (void)name, (void)value;  // unused where there are no inputs
+#define OPENLPU_SET(port)                                          \
+    if (std::strcmp(name, #port) == 0) {                           \
+        top.port = value;                                          \
+        return 1;                                                  \
+    }
+    OPENLPU_INPUTS(OPENLPU_SET)
     return 0;
 }
 

@@ -33,8 +33,8 @@ OPTIMISE = ("-O2",)  # 15 % faster than -O1 for two seconds more of building; -O
 
 
 def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Sequence[str] = (),
-          harness: Path = HARNESS, ports: Sequence[str] = PORTS, flags: Sequence[str] = VERILATOR_FLAGS,
-          optimise: Sequence[str] = OPTIMISE) -> Path:
+          inputs: Sequence[str] = (), harness: Path = HARNESS, ports: Sequence[str] = PORTS,
+          flags: Sequence[str] = VERILATOR_FLAGS, optimise: Sequence[str] = OPTIMISE) -> Path:
     """The shared library of a design, from the cache where it was built before.
 
     Parameters
@@ -43,6 +43,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     top : its top module, with these ``ports``; others are left alone.
     trace : make it able to write VCD files, at a fifth of the speed.
     probes : names of further outputs that `VerilatedCore.probe` shall read.
+    inputs : names of further inputs, of 64 bits at most, that `VerilatedCore.set` shall set; 0 until then.
     harness : the C++ file that drives the ports.
     flags, optimise : of Verilator and of the C++ compiler.
 
@@ -59,16 +60,17 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []),
                *(["verilated_cov"] if counts else []))
     driver = harness.read_text()
-    probes = sorted(set(probes))
+    probes, inputs = sorted(set(probes)), sorted(set(inputs))
 
     def fill(folder: Path) -> None:
         generated = cxx.generate(verilog, top, folder / "cpp", prefix=PREFIX, flags=flags)
-        if missing := [name for name in (*ports, *probes) if name not in generated.ports]:
+        if missing := [name for name in (*ports, *probes, *inputs) if name not in generated.ports]:
             has = ", ".join(sorted(generated.ports)) or "none"
             raise BuildFailed(f"module {top} has no port {', '.join(missing)}; it has {has}")
-        macro = f"-DOPENLPU_PROBES(X)={' '.join(f'X({name})' for name in probes)}"
+        macros = [f"-DOPENLPU_{kind}(X)={' '.join(f'X({name})' for name in names)}"
+                  for kind, names in (("PROBES", probes), ("INPUTS", inputs))]
         objects = [
-            *cxx.compile_objects(generated, extra=[harness], defines=[*defines, macro], optimise=optimise),
+            *cxx.compile_objects(generated, extra=[harness], defines=[*defines, *macros], optimise=optimise),
             *cxx.library_objects(library),
         ]
         link = [*compiler.command, *compiler.flags, "-shared", "-pthread", *map(str, objects), "-o", "core.so"]
@@ -77,7 +79,8 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
             shutil.copy(generated.folder / cxx.DESIGN, folder)
         shutil.rmtree(generated.folder)  # megabytes that nobody reads again
 
-    key = digest(verilog, top, driver, verilator.version, compiler.identity, *flags, *defines, *optimise, *probes)
+    key = digest(verilog, top, driver, verilator.version, compiler.identity, *flags, *defines, *optimise, *probes,
+                 *(f"input {name}" for name in inputs))
     return cached("core", key, fill) / "core.so"
 
 
@@ -204,6 +207,11 @@ class VerilatedCore:
             raise KeyError(f"{port} is not among the probes that the core was built with")
         return int.from_bytes(buffer.raw[:size], "little")
 
+    def set(self, port: str, value: int) -> None:
+        """Set an input that was named in `build`'s ``inputs``, from the next clock on."""
+        if not self._library.openlpu_set(self._open(), port.encode(), value):
+            raise KeyError(f"{port} is not among the inputs that the core was built with")
+
     def watch(self, port: str) -> None:
         """From now on keep the port's value of every cycle in which it is not zero, for `watched`."""
         self._watched_bytes = self._library.openlpu_watch(self._open(), port.encode())
@@ -295,6 +303,7 @@ def _load(path: Path) -> ctypes.CDLL:
         ("exchange", number, [handle, text, number, number, number, ctypes.POINTER(number)]),
         ("fetch", number, [handle, text, number]),
         ("probe", number, [handle, text, text, number]),
+        ("set", ctypes.c_int, [handle, text, number]),
         ("watch", number, [handle, text]),
         ("seen", number, [handle, text, number]),
         ("trace", ctypes.c_int, [handle, text]),

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rtl.config import Config
-from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Factor1, Factor2, Reduce, ScalarFunction, Source, Store
+from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Factor1, Factor2, Mask, Reduce, ScalarFunction, Source, Store
+from rtl.ports import index_bits
 from rtl.timing import timing
 from sim.cycle.program import IllegalProgram, Run, Walk, Word, walk
 
@@ -167,6 +168,9 @@ def _passes(cfg: Config, run: Run) -> list[Pass]:
     scalars = tuple((base["scalar"] + group) % cfg.scalars for group in registers)
     bank_store = mode.store in (Store.KEYS, Store.VALUES)
     passes: list[Pass] = []
+    if f["mask"] in (Mask.POSITION.value, Mask.CHOSEN.value) and run.rounds > 1 << index_bits(cfg):
+        raise IllegalProgram(run.cycle, f"{{}} masks {run.rounds} passes by their number; {cfg.name} counts "
+                             f"{1 << index_bits(cfg)}", run.word)
     for number in range(run.rounds):
         cycle = run.cycle + number * (f["pace"] + 1)
         index = number // 2 if rotate else number

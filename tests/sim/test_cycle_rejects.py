@@ -249,6 +249,7 @@ def test_accumulator_overflow_names_the_step():
     ("repeat must be 0", {"scalar": "RUN function=CONST repeat=1"}),
     ("repeat must be 0", {"scalar": "RUN function=CONST repeat_value=1"}),
     ("rotate come in pairs", {"vector": "RUN source=MEM rotate=1 repeat=2 factor1=SIGNED"}),
+    ("masks 5 passes by their number; square counts 4", {"vector": "RUN repeat=4 mask=POSITION"}),
     ("factor1 must be SIGNED", {"vector": "RUN source=MEM rotate=1 repeat=1"}),
     ("factor1 must be SIGNED", {"vector": "RUN source=MEM rotate=1 repeat=1 factor1=UNSIGNED"}),
     ("source must be MEM", {"vector": "RUN rotate=1 repeat=1"}),

@@ -1,0 +1,116 @@
+"""Mutants: a design with a thousand seeded faults, each of which a number at an extra input switches on.
+
+Yosys' `mutate` makes them: an input of a cell that is stuck, inverted, or inverted while another bit is 0 or 1. All are
+in one netlist, so that it is built once. The netlist is flat; a cell's name tells the unit that it was in.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fpga.build import SYNTHESISER
+from fpga.tools import find_program
+from fpga.tools import run as run_program
+from rtl.verilog import TOP
+from sim.toolchain import cache_root, cached, digest
+from sim.verilate import build
+
+SELECT = "mutant"
+"""The input. 0 is the design as it was; mutant n of a list, counted from 0, is n + 1."""
+SELECT_BITS = 16
+POOL = 20_000
+"""Candidates, evenly sampled by yosys, of which each unit's are drawn."""
+ELABORATE = """\
+read_verilog design.v
+hierarchy -check -top {top}
+proc -norom
+opt_expr
+opt_clean
+memory_collect
+opt_clean
+flatten
+opt_clean
+"""
+LEFT_OUT = ("$meminit", "$scopeinfo", "$print", "$check")
+"""Cells that are no hardware."""
+OPTIMISE = ("-O1",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A fault. unit : the module it is in, numbers as *. command : of yosys, without the input that switches it on."""
+
+    unit: str
+    command: str
+
+    @property
+    def what(self) -> str:
+        """In short: mode, cell, port and bit."""
+        found = dict(re.findall(r"-(mode|cell|port|portbit|ctrlbit|wire) (\S+)", self.command))
+        wire = f", from {found['wire']}" if "wire" in found else ""
+        return f"{found['mode']} {found['cell']} {found['port']}[{found['portbit']}]{wire}"
+
+
+def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
+    """By unit, in a random order of the seed.
+
+    Raises
+    ------
+    ToolMissing, BuildFailed : yosys is not there, or rejects the design.
+    """
+    script = ELABORATE.format(top=TOP) + f"mutate -list {POOL} -seed {seed} -o list.txt\n"
+    folder = _yosys(verilog, script)
+    found = defaultdict[str, list[Mutant]](list)
+    for line in dict.fromkeys((folder / "list.txt").read_text().splitlines()):
+        command = line.partition(" -src ")[0]
+        cell = re.search(r"-cell (\S+)", command)
+        if cell is not None and not any(f".{kind}$" in cell[1] or f"{kind}$" in cell[1] for kind in LEFT_OUT):
+            unit = unit_of(cell[1])
+            found[unit].append(Mutant(unit=unit, command=command))
+    for mutants in found.values():
+        random.Random(seed).shuffle(mutants)
+    return dict(sorted(found.items()))
+
+
+def unit_of(cell: str) -> str:
+    """The module that a cell was in before all was flat."""
+    path = re.sub(r"^\$flatten", "", cell).replace("\\", "")
+    parts = path.split(".$")[0].split(".") if ".$" in path else path.split(".")[:-1]
+    return re.sub(r"\d+", "*", ".".join(parts)) or TOP
+
+
+def choose(pool: Mapping[str, Sequence[Mutant]], each: int) -> list[Mutant]:
+    """So many of each unit, or all that there are."""
+    return [mutant for mutants in pool.values() for mutant in mutants[:each]]
+
+
+def netlist(verilog: str, mutants: Sequence[Mutant]) -> str:
+    """Verilog of the design with all of the mutants, and the input."""
+    assert len(mutants) < 1 << SELECT_BITS
+    lines = [f"{mutant.command.replace('mutate', f'mutate -ctrl {SELECT} {SELECT_BITS} {number}', 1)}\n"
+             for number, mutant in enumerate(mutants, 1)]
+    script = ELABORATE.format(top=TOP) + "".join(lines) + "opt_clean\nwrite_verilog -noattr mutated.v\n"
+    return (_yosys(verilog, script) / "mutated.v").read_text()
+
+
+def library(verilog: str, mutants: Sequence[Mutant]) -> Path:
+    """The compiled design with all of the mutants."""
+    return build(netlist(verilog, mutants), inputs=[SELECT], optimise=OPTIMISE)
+
+
+def _yosys(verilog: str, script: str) -> Path:
+    """The folder in which yosys has run, once for each design and script."""
+    yosys = find_program(SYNTHESISER)
+
+    def fill(folder: Path) -> None:
+        (folder / "design.v").write_text(verilog)
+        (folder / "mutate.ys").write_text(script)
+        run_program(yosys, ("-q", "-s", "mutate.ys"), what="mutation", folder=folder, log=folder / "log",
+                    failed_log=cache_root() / "logs" / "mutate.log")
+
+    return cached("mutants", digest(verilog, script, yosys.version), fill)

@@ -1,0 +1,86 @@
+"""Mutation: faults are switched on one at a time, transcripts tell machines apart, and most faults are found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rtl.config import preset
+from rtl.protocol import Request
+from sim.rtl_device import build_core
+from sim.verilate import VerilatedCore
+from verification import mutation
+from verification.mutants import Mutant, unit_of
+from verification.mutation import NothingToSay, main, mutate
+from verification.settings import new_seed
+from verification.transcript import Transcript, play, recording
+
+
+@pytest.mark.parametrize(("cell", "unit"), [
+    (r"$flatten\core.\vector.\reduce.$neg$design.v:19582$10666", "core.vector.reduce"),
+    (r"$flatten\core.\banks.\bank_1.$procmux$15758", "core.banks.bank_*"),
+    ("core.control.table.rows", "core.control.table"), ("$procdff$12", "openlpu")])
+def test_a_cells_name_tells_its_unit(cell: str, unit: str) -> None:
+    assert unit_of(cell) == unit
+
+
+def test_a_fault_is_told_in_short() -> None:
+    fault = Mutant(unit="core.act", command="mutate -mode cnot1 -module openlpu -cell c -port A -portbit 3 -ctrlbit 1 "
+                                            "-wire core.act.x -wirebit 3")
+    assert fault.what == "cnot1 c A[3], from core.act.x"
+
+
+@pytest.fixture(scope="module")
+def talk() -> Transcript:
+    """A few requests to tiny, with a slow host in between."""
+    with recording() as made:
+        from sim import verilate
+        with verilate.VerilatedCore(build_core(preset("tiny"))) as core:
+            core.transact(bytes([Request.STOP, 0x55]), 2)
+            core.stall(rx=0.5, seed=3)
+            core.transact(bytes([Request.RESET]), 1)
+    (one,) = made
+    return one
+
+
+def test_a_transcript_is_heard_again_by_the_same_machine_and_not_by_another(talk: Transcript) -> None:
+    with VerilatedCore(talk.library, reset_cycles=0) as core:
+        assert play(talk.calls, core) is None
+    last = max(number for number, call in enumerate(talk.calls) if call.what == "fetch")
+    wrong = replace(talk.calls[last], answer=b"?")
+    with VerilatedCore(talk.library, reset_cycles=0) as core:
+        assert play([*talk.calls[:last], wrong], core) == last
+
+
+def test_a_machine_that_hangs_is_found(talk: Transcript) -> None:
+    with VerilatedCore(talk.library, reset_cycles=0) as core:
+        waiting = next(call for call in talk.calls if call.what == "clock")
+        assert play([replace(waiting, given=(b"", 5, 1 << 40), cycles=10)], core) == 0
+        assert core.cycles < 10_000
+
+
+@pytest.mark.slow
+def test_most_faults_of_any_seed_are_found_and_the_machine_without_one_is_as_recorded(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--each", "2", "--models", "2", "--programs", "2", "--seed", str(new_seed() % 1000), "--json"]
+    made: list[mutation.Score] = []
+
+    def keep(*given: object, **named: object) -> list[mutation.Score]:
+        made.extend(mutate(*given, **named))  # type: ignore[arg-type]
+        return made
+    monkeypatch.setattr(mutation, "mutate", keep)
+    main(arguments)
+    assert '"units"' in capsys.readouterr().out
+    assert {"core.vector", "core.matrix.mesh", "core.scalar_sequencer", "core.host"} <= {one.unit for one in made}
+    killed = sum(one.killed for one in made)
+    assert killed > sum(len(one.survivors) for one in made)
+
+
+def test_without_tests_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutation, "record", lambda *given, **named: [])
+    monkeypatch.setattr(mutation, "candidates", lambda *given: {})
+    monkeypatch.setattr(mutation, "library", lambda *given: Path())
+    with pytest.raises(NothingToSay, match="does not answer"):
+        mutate("tiny", 1, 1, models=1, programs=1, console=None)  # type: ignore[arg-type]
