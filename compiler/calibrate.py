@@ -168,6 +168,9 @@ def calibrate(model: FloatModel, *, sequences: int = SEQUENCES, length: int = LE
 
     Raises `InputError` where the model's own arithmetic overflows: finite weights can still be no trained ones.
     """
+    if not 0 <= model.traits.norm_epsilon < ACTIVATION_LIMIT:
+        raise InputError(f"an epsilon of {model.traits.norm_epsilon:g} in the norms is impossible; models have about "
+                         "1e-5")
     with np.errstate(all="ignore"):
         found = _calibrate(model, sequences, length, seed)
     tensors = [found.final_x, *(tensor for layer in found.layers for tensor in vars(layer).values())]

@@ -203,6 +203,9 @@ def test_a_hostile_gguf_file(name: str, tmp_path: Path) -> None:
 def test_weights_that_overflow() -> None:
     model = random_float_model(SHAPE)
     refused(lambda: quantise(replace(model, w1=model.w1 * np.float32(1e38))), "activations overflow float32")
+    for epsilon in (1e39, -1.0, float("nan")):
+        traits = replace(model.traits, norm_epsilon=epsilon)
+        refused(lambda traits=traits: quantise(replace(model, traits=traits)), "in the norms is impossible")
 
 
 REPORTS: dict[str, tuple[str, Any]] = {
