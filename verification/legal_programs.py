@@ -61,8 +61,8 @@ class Maker:
 
     Members
     -------
-    insns : the words so far, by queue. tight : how often a word stands one cycle after one at which it was illegal,
-        by what the check said first. drawn, refused : units drawn, and those that no wait made legal.
+    insns : the words so far, by queue. tight : units that stand one cycle after one at which they would be
+        illegal. drawn, refused : units drawn, and those that no wait made legal.
     """
 
     def __init__(self, made: Machine, rng: random.Random) -> None:
