@@ -156,22 +156,14 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "__init__", init)
 
 
-def _reduce(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(golden, "reduce_maxabs", golden.reduce_max)
+def _sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = golden.reduce_sum
+    monkeypatch.setattr(golden, "reduce_sum", lambda values: right(values) + 1)
 
 
-def _combine(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = golden.combine
-    monkeypatch.setattr(golden, "combine", lambda a, b, *, adjust: right(a, b, adjust=adjust + 1))
-
-
-def _expert(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Execution._choose
-
-    def choose(self: Execution, choice: Any) -> None:
-        right(self, choice)
-        choice.index = max(0, choice.index - 1)
-    monkeypatch.setattr(Execution, "_choose", choose)
+def _negate(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = golden.negate
+    monkeypatch.setattr(golden, "negate", lambda reduce: right(reduce)._replace(mantissa=right(reduce).mantissa ^ 1))
 
 
 def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +175,7 @@ def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CycleSimulator, "advance", advance)
 
 
-BUGS = (_scaled, _short, _mask, _tie, _noise, _gather, _rope, _keys, _reduce, _combine, _expert, _cycles)
+BUGS = (_scaled, _short, _mask, _tie, _noise, _gather, _rope, _keys, _sum, _negate, _cycles)
 
 
 @pytest.mark.slow
