@@ -88,8 +88,10 @@ def pool() -> list[tuple[Trial, list[Any]]]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_random_programs_run_alike(name: str) -> None:
     seed, tally = new_seed(), Tally(preset=name)
-    for number in range(4):
+    for number in range(30):
         attempt(name, seed, number, tally)
+        if tally.programs == 2:
+            break
     assert not tally.failed, "\n".join(tally.failed)
     assert tally.programs and tally.instructions > 20 and tally.tight
 
