@@ -84,7 +84,7 @@ class Words:
         outer = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}[queue.name]
         names = outer if op is Op.LOOP_OUTER else [item.name for item in queue.own if item.strided]
         level = "outer" if op is Op.LOOP_OUTER else "inner"
-        strides = {name: self.rng.choice((0, 0, 1, 2)) % (1 << stride_bits(self.cfg, queue, level, name))
+        strides = {name: self.rng.choice((0, 0, 0, 1, 1, 2, -1)) % (1 << stride_bits(self.cfg, queue, level, name))
                    for name in names}
         repeat = self.rng.choice((0, 1, 1, 2))
         if idle:
@@ -123,7 +123,9 @@ class Words:
         if space is not None and self.known.get(space) and rng.random() < 0.9:
             return rng.choice(self.known[space]) % (1 << bits)
         if item.strided or item.name in ("row_step", "act_step", "group_step"):
-            return rng.randrange(min(1 << bits, 12))
+            # Also steps back, and the last of each kind.
+            number = rng.randrange(12) if rng.random() < 0.8 else -rng.randint(1, 3)
+            return number % (1 << bits)
         if item.name == "outer":
             return rng.choice((0, 0, 1, 2)) % (1 << bits)
         if item.name == "outer_value":
@@ -138,8 +140,11 @@ class Words:
         made, rng, cfg = self.made, self.rng, self.cfg
         fields["choice"] = 0 if fields["gather"] else min(fields["choice"], cfg.choices)
         near = not (fields["gather"] or fields["choice"]) and rng.random() < 0.4  # what K and V stores wrote
-        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.caches // 4)
+        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.weights // 4)
         fields["act"] = rng.randrange(max(1, len(made.gathered) // 2) if fields["gather"] else cfg.act_words)
+        if rng.random() < 0.5:  # what ACT stores wrote, or write
+            word = rng.choice(made.vectors) * cfg.lanes // cfg.taps
+            fields["act"] = max(0, word - rng.randrange(4)) if not fields["gather"] or word in made.gathered else 0
         fields["group_step"] = fields["group_step"] if cfg.groups > 1 else 0
         fields["act"] %= 1 << MATRIX.by_name["act"].bits(cfg)
 
@@ -149,6 +154,8 @@ class Words:
         fields["chunk"] %= cfg.chunks
         fields["choice"] = min(fields["choice"], cfg.choices) if fields["reduce"] is Reduce.ARGMAX else 0
         fields["param"] = rng.randrange(min(cfg.param_rows, 64))
+        if not fields["rope"] and rng.random() < 0.2:
+            fields["param"] = cfg.param_rows - 1 - rng.randrange(8)
         if fields["addend"] is Addend.NOISE and rng.random() < 0.5:
             fields["addend"] = Addend.ZERO  # rows are few
         if fields["rotate"] and (rng.random() < 0.5 or not self.known.get(Space.MEMORY)):

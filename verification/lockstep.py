@@ -27,16 +27,17 @@ from rich.table import Table
 
 from compiler.image import Image
 from compiler.image_file import write_atomically
-from rtl.config import PRESETS, Config, preset
+from rtl.config import PRESETS, Config
 from rtl.isa import QUEUES, SCALAR, VECTOR, Insn, Op, Queue, disassemble, encode
 from rtl.protocol import Space
 from sim.cycle import CycleSimulator
 from sim.cycle.program import IllegalProgram
 from sim.rtl_device import RtlDevice
-from verification.legal_machine import CACHE_ROWS, Machine, machine
+from verification.legal_machine import Machine, cache_rows, machine
 from verification.legal_programs import Maker, insns_of
-from verification.lockstep_points import control_points, points_of
+from verification.lockstep_points import control_points, known_points, points_of, result_points
 from verification.plan import all_points
+from verification.random_configs import RANDOM, config_of
 
 KEPT = ("wait", "wait_value", "end_inner", "end_outer")
 """What is left of a word that is made into a NOP."""
@@ -69,35 +70,45 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A program and its tokens. caches : first bank row of K and V stores."""
+    """A program and its tokens. weights, caches : bank rows that are loaded, and the first of K and V stores."""
 
     image: Image
     script: tuple[Token, ...]
+    weights: int
     caches: int
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """What ran on a preset. cut : programs that the simulator refused at some position, and that ended before it."""
+    """What ran on a machine.
+
+    cut : programs that the simulator refused at some position, and that ended before it. impossible : that found no
+    place for what every program needs. drawn, refused : words and loops, and those that no wait made legal. tight :
+    that stand one cycle after one at which they were illegal.
+    """
 
     preset: str
+    config: Config
     programs: int = 0
     tokens: int = 0
     instructions: int = 0
     cut: int = 0
-    impossible: int = 0  # no place was found for what every program needs
+    impossible: int = 0
+    drawn: int = 0
+    refused: int = 0
     tight: int = 0
     failed: list[str] = field(default_factory=list[str])
     points: Counter[str] = field(default_factory=Counter[str])
 
 
 def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
-    """A program of the preset. Raises IllegalProgram where the random words leave no place for what it needs."""
+    """A program of the machine, a preset or `random-N`. Raises IllegalProgram where the random words leave no place for
+    what it needs."""
     rng = random.Random(f"{seed}-{name}-{number}")
-    made = machine(preset(name), rng)
+    made = machine(config_of(name), rng)
     maker = Maker(made, rng)
     image = maker.program()
-    return Trial(image=image, script=tuple(script(made, rng)), caches=made.caches), maker
+    return Trial(image=image, script=tuple(script(made, rng)), weights=made.weights, caches=made.caches), maker
 
 
 def script(made: Machine, rng: random.Random) -> Iterator[Token]:
@@ -140,24 +151,26 @@ def run(trial: Trial, tally: Tally | None = None, *, make: Make = CycleSimulator
                 tally.tokens += 1
                 tally.instructions += sum(map(len, timeline.runs.values()))
                 points_of(image, timeline, simulator.positions, tally.points)
+                result_points(simulator.worked, tally.points)
         return _memories(trial, simulator, rtl)
 
 
 def _memories(trial: Trial, simulator: CycleSimulator, rtl: Rtl) -> str | None:
     cfg, state = trial.image.config, simulator.state
-    rows = min(cfg.bank_rows, trial.caches + CACHE_ROWS + 3 * (trial.image.context // min(cfg.lanes, cfg.taps) + 1))
-    banks = rtl.read(Space.BANK, 0, rows * cfg.lanes).reshape(rows, cfg.lanes, cfg.taps)
-    pairs: tuple[tuple[str, Any, Any], ...] = (
-        ("vector memory row", state.memory,
+    parts = [range(trial.weights), range(trial.caches, min(cfg.bank_rows, trial.caches + cache_rows(trial.image)))]
+    pairs: list[tuple[str, int, Any, Any]] = [
+        ("vector memory row", 0, state.memory,
          rtl.read(Space.VECTOR, 0, cfg.vector_rows * cfg.lanes).reshape(-1, cfg.lanes)),
-        ("activation row", state.act.reshape(-1, cfg.act_width),
+        ("activation row", 0, state.act.reshape(-1, cfg.act_width),
          rtl.read(Space.ACT, 0, cfg.act_rows * cfg.act_width).reshape(-1, cfg.act_width)),
-        ("bank row", state.banks[:, :rows].transpose(1, 0, 2), banks))
-    for what, expected, found in pairs:
+        *(("bank row", rows.start, state.banks[:, rows].transpose(1, 0, 2),
+           rtl.read(Space.BANK, rows.start * cfg.lanes, len(rows) * cfg.lanes).reshape(-1, cfg.lanes, cfg.taps))
+          for rows in parts)]
+    for what, first, expected, found in pairs:
         wrong = np.flatnonzero((expected != found).reshape(len(found), -1).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
-            return f"{what} {row}: {expected[row].tolist()} in the simulator, {found[row].tolist()} in the RTL"
+            return f"{what} {first + row}: {expected[row].tolist()} in the simulator, {found[row].tolist()} in the RTL"
     return None
 
 
@@ -247,6 +260,9 @@ def attempt(name: str, seed: int, number: int, tally: Tally, *, make: Make = Cyc
         return
     tally.programs += 1
     tally.tight += maker.tight
+    tally.drawn += maker.drawn
+    tally.refused += maker.refused
+    tally.points.update({f"tight {reason}": times for reason, times in maker.reasons.items()})
     control_points(maker.insns, tally.points)
     if difference is not None:
         def differs(other: Trial) -> bool:
@@ -263,7 +279,7 @@ def attempt(name: str, seed: int, number: int, tally: Tally, *, make: Make = Cyc
 def lockstep(names: Sequence[str], seed: int, first: int, *, programs: int | None, minutes: float,
              progress: Progress) -> list[Tally]:
     """Programs of the presets in turn, so many each or for so long."""
-    tallies, start, number = [Tally(preset=name) for name in names], time.monotonic(), first
+    tallies, start, number = [Tally(preset=name, config=config_of(name)) for name in names], time.monotonic(), first
     task = progress.add_task("programs", total=None if programs is None else programs * len(names))
     while programs is None or number < first + programs:
         for tally in tallies:
@@ -277,25 +293,39 @@ def lockstep(names: Sequence[str], seed: int, first: int, *, programs: int | Non
 
 def report(tallies: Sequence[Tally], console: Console) -> None:
     """A line a preset; failures; and what no program has reached."""
-    table = Table("preset", "programs", "tokens", "instructions", "tight", "cut short", "impossible", "wrong", box=None,
-                  pad_edge=False)
+    counts = ("programs", "tokens", "instructions", "drawn", "refused", "tight", "cut", "impossible")
+    table = Table("machine", *counts, "wrong", box=None, pad_edge=False)
     for one in tallies:
-        table.add_row(one.preset, *map(str, (one.programs, one.tokens, one.instructions, one.tight, one.cut,
-                                             one.impossible, len(one.failed))))
+        table.add_row(one.preset, *(str(getattr(one, count)) for count in counts), str(len(one.failed)))
     console.print(table)
     for one in tallies:
         for text in one.failed:
             console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
     reached = sum((one.points for one in tallies), Counter[str]())
-    if missing := [point for point in all_points() if not reached[point]]:
-        console.print(f"never reached: {', '.join(missing)}", highlight=False, soft_wrap=True)
+    known = dict.fromkeys(point for one in tallies for point in known_points(one.config))
+    for what, points in (("the plan", all_points()), ("corners", list(known))):
+        missing = [point for point in points if not reached[point]]
+        told = f"; not reached: {', '.join(missing)}" if missing else ""
+        console.print(f"{what}: {len(points) - len(missing)} of {len(points)} points reached{told}", highlight=False,
+                      soft_wrap=True)
+
+
+def _name(text: str) -> str:
+    try:
+        config_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit code 1 where anything differed."""
     parser = argparse.ArgumentParser(prog="python -m verification.lockstep",
                                      description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--preset", choices=tuple(PRESETS), action="append", help="several are possible; without, all")
+    parser.add_argument("--preset", type=_name, action="append",
+                        help=f"{', '.join(PRESETS)}, or {RANDOM}N, a machine of random sizes; several are possible; "
+                             "without, all presets")
+    parser.add_argument("--configs", type=int, default=0, help="also so many machines of random sizes, from the seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first program")
     parser.add_argument("--programs", type=int, help="of each preset; without, as many as there is time for")
@@ -307,7 +337,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--minutes and --programs must be more than 0")
     start, console = time.monotonic(), Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        tallies = lockstep(args.preset or list(PRESETS), args.seed, args.first, programs=args.programs,
+        names = args.preset or ([] if args.configs else list(PRESETS))
+        names += [f"{RANDOM}{args.seed * 1000 + number}" for number in range(args.configs)]
+        tallies = lockstep(names, args.seed, args.first, programs=args.programs,
                            minutes=args.minutes, progress=progress)
     points = sum((one.points for one in tallies), Counter[str]())
     if args.coverage:
@@ -315,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong, instructions = sum(len(one.failed) for one in tallies), sum(one.instructions for one in tallies)
     if args.json:
         print(json.dumps({"seed": args.seed, "first": args.first, "instructions": instructions, "wrong": wrong,
-                          "presets": [vars(one) for one in tallies]}))
+                          "presets": [{**vars(one), "config": repr(one.config)} for one in tallies]}))
     else:
         report(tallies, Console())
         print(f"seed {args.seed}: {instructions} instructions, {wrong} programs differ; "

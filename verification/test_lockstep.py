@@ -87,7 +87,7 @@ def pool() -> list[tuple[Trial, list[Any]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_random_programs_run_alike(name: str) -> None:
-    seed, tally = new_seed(), Tally(preset=name)
+    seed, tally = new_seed(), Tally(preset=name, config=PRESETS[name])
     for number in range(4):
         attempt(name, seed, number, tally)
     assert not tally.failed, "\n".join(tally.failed)
@@ -229,7 +229,7 @@ def test_programs_repeat() -> None:
 
 @pytest.mark.slow
 def test_the_programs_of_a_seed_reach_every_point_of_the_plan(pool: list[tuple[Trial, list[Any]]]) -> None:
-    tally = Tally(preset="tiny")
+    tally = Tally(preset="tiny", config=PRESETS["tiny"])
     for trial, answers in pool:
         run(trial, tally, open_rtl=playing(answers))
     missing = [point for point in all_points() if not tally.points[point] and ".op=" not in point]
