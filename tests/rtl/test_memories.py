@@ -13,7 +13,7 @@ from rtl.ports import host_read_cycles, host_words
 from rtl.protocol import Space, word_bytes
 from tests.rtl.bench import SMALL, pack, run, small, unpack
 
-WIDE = {"square": (4, 4), "tall": (8, 2), "flat": (2, 8), "bytes": (2, 4)}
+WIDE = {"square": (4, 4), "tall": (8, 2), "flat": (2, 8), "spread": (4, 4), "bytes": (2, 4)}
 
 
 def shaped(name: str) -> Config:
@@ -22,7 +22,7 @@ def shaped(name: str) -> Config:
     own = {"small_control": True, "linear_values": True, "values": 4, "noise_rate": 0, "experts": 0,
            "choices": 0} if name == "bytes" else {}
     return small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1 if lanes == 2 else 2, bank_rows=16, vector_rows=16,
-                 act_rows=16, param_rows=16, bank_register=name != "flat", spread=name == "tall",
+                 act_rows=16, param_rows=16, bank_register=name not in ("flat", "spread"), spread=name in ("tall", "spread"),
                  **own)
 
 
