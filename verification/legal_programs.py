@@ -24,6 +24,7 @@ from rtl.isa import (
     VECTOR,
     Addend,
     EncodingError,
+    Factor2,
     Function,
     Insn,
     Mask,
@@ -223,19 +224,31 @@ class Maker:
         whole: dict[str, Any] = {"function": Function.IDENTITY, "write": 1, "store": Store.NONE, "rotate": 0,
                                  "repeat": 0, "mask": Mask.NONE,
                                  "repeat_value": 0, "reduce": Reduce.NONE}
-        for slot, s0 in ((slot, s0) for slot in self.words.known.get(Space.ACC, [])[:4] for s0 in (0, 8)):
+        for slot, s0 in ((slot, s0) for slot in self._some(Space.ACC, 4) for s0 in (0, 8)):
             dst = next(rows)
             self._place(VECTOR, lambda slot=slot, s0=s0, dst=dst: [Insn(VECTOR, {
                 "op": Op.RUN, "source": Source.ACC, "slot": slot, "s0": s0, "write": 1, "dst": dst,
                 "pace": self.cfg.beats - 1})])
-        for reduce in self.words.known.get(Space.REDUCE, [])[:4]:
-            scalar = self.rng.randrange(self.cfg.scalars)
+        reduces = self._some(Space.REDUCE, min(4, self.cfg.scalars))
+        kept = self.rng.sample(range(self.cfg.scalars), len(reduces))
+        for reduce, scalar in zip(reduces, kept, strict=True):
             self._place(SCALAR, lambda reduce=reduce, scalar=scalar: [Insn(SCALAR, {
                 "op": Op.RUN, "function": ScalarFunction.NEGATE, "reduce": reduce, "dst": scalar})])
-        for scalar in self.words.known.get(Space.SCALAR, [])[:6]:
-            dst = next(rows)
+        for scalar in dict.fromkeys([*self._some(Space.SCALAR, 3), *kept]):
+            if scalar not in self.words.known.get(Space.SCALAR, []):
+                continue
+            dst, product = next(rows), next(rows)
             self._place(VECTOR, lambda scalar=scalar, dst=dst: [self.words.run(
                 VECTOR, addend=Addend.SCALAR, scalar=scalar, dst=dst, **whole)])
+            source = self.rng.choice(self.words.known.get(Space.MEMORY, [dst]))
+            self._place(VECTOR, lambda scalar=scalar, dst=product, source=source: [Insn(VECTOR, {
+                "op": Op.RUN, "source": Source.MEM, "src": source, "factor2": Factor2.SCALAR, "scalar": scalar,
+                "write": 1, "dst": dst, "pace": self.cfg.beats - 1})])
+
+    def _some(self, space: Space, most: int) -> list[int]:
+        """Cells that the program writes."""
+        known = self.words.known.get(space, [])
+        return self.rng.sample(known, min(most, len(known)))
 
 
 def _kind(problem: str) -> str:

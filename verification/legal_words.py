@@ -138,7 +138,11 @@ class Words:
 
     def _shape_matrix(self, fields: dict[str, Any]) -> None:
         made, rng, cfg = self.made, self.rng, self.cfg
-        fields["choice"] = 0 if fields["gather"] else min(fields["choice"], cfg.choices)
+        indices = self.known.get(Space.INDEX)
+        fields["choice"] = 0
+        if indices and not fields["gather"] and rng.random() < 0.5:
+            fields["sequence"], choice = divmod(rng.choice(indices), cfg.choices)
+            fields["choice"] = choice + 1
         near = not (fields["gather"] or fields["choice"]) and rng.random() < 0.4  # what K and V stores wrote
         fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.weights // 4)
         fields["act"] = rng.randrange(max(1, len(made.gathered) // 2) if fields["gather"] else cfg.act_words)
@@ -186,6 +190,8 @@ class Words:
                        "addend": _other(fields["addend"], Addend.SCALAR, Addend.ZERO)}
         if not self.known.get(Space.INDEX):
             fields["mask"] = _other(fields["mask"], Mask.CHOSEN, Mask.TAIL)
+            if self.cfg.choices and fields["reduce"] is Reduce.ARGMAX and not fields["rotate"]:
+                fields |= {"choice": self.rng.randint(1, self.cfg.choices), "first": 1}
 
     def argmax(self, sequence: int) -> Insn:
         source = self.rng.choice((Source.ACC, Source.MEM))

@@ -1,21 +1,20 @@
 """Random legal programs in lock step on the RTL and the cycle simulator: `python -m verification.lockstep --minutes 5`.
 
-Each program (verification/legal_programs.py) runs for some tokens on both; winners and cycles must agree after every
-token, and in the end all memory that a host can read, into which the program has moved registers. What differs is
-shrunk to a short program and printed with the command that repeats it. Exit code 1 if anything differed.
+Each program (verification/legal_programs.py) runs for some tokens on both; after every token winners, cycles and the
+memory that it writes must agree, into which it has moved registers, and in the end all memory that a host can read.
+What differs is shrunk to a short program and printed with the command that repeats it. Exit code 1 if any differed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,21 +27,17 @@ from rich.table import Table
 from compiler.image import Image
 from compiler.image_file import write_atomically
 from rtl.config import PRESETS, Config
-from rtl.isa import QUEUES, SCALAR, VECTOR, Insn, Op, Queue, disassemble, encode
 from rtl.protocol import Space
 from sim.cycle import CycleSimulator
 from sim.cycle.program import IllegalProgram
 from sim.rtl_device import RtlDevice
-from verification.legal_machine import Machine, cache_rows, machine
-from verification.legal_programs import Maker, insns_of
+from verification.legal_machine import CACHE_ROWS, Machine, cache_rows
 from verification.lockstep_points import control_points, known_points, points_of, result_points
+from verification.lockstep_shrink import listing, shrink
+from verification.lockstep_trial import Trial, trial_of
 from verification.plan import all_points
 from verification.random_configs import RANDOM, config_of
 
-KEPT = ("wait", "wait_value", "end_inner", "end_outer")
-"""What is left of a word that is made into a NOP."""
-LONG = 0.1
-"""Share of programs that run on to further positions."""
 Make = Callable[[Image], CycleSimulator]
 
 
@@ -57,25 +52,6 @@ class Rtl(Protocol):
 
 
 Open = Callable[[Image], AbstractContextManager[Rtl]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Token:
-    """What is asked for: a token of each sequence. restart : sequences that begin anew."""
-
-    tokens: tuple[int, ...]
-    classify: bool
-    restart: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A program and its tokens. weights, caches : bank rows that are loaded, and the first of K and V stores."""
-
-    image: Image
-    script: tuple[Token, ...]
-    weights: int
-    caches: int
 
 
 @dataclass(kw_only=True)
@@ -101,28 +77,6 @@ class Tally:
     points: Counter[str] = field(default_factory=Counter[str])
 
 
-def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
-    """A program of the machine, a preset or `random-N`. Raises IllegalProgram where the random words leave no place for
-    what it needs."""
-    rng = random.Random(f"{seed}-{name}-{number}")
-    made = machine(config_of(name), rng)
-    maker = Maker(made, rng)
-    image = maker.program()
-    return Trial(image=image, script=tuple(script(made, rng)), weights=made.weights, caches=made.caches), maker
-
-
-def script(made: Machine, rng: random.Random) -> Iterator[Token]:
-    """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context."""
-    cfg = made.image.config
-    last = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1))
-    if rng.random() < LONG:
-        last = rng.choice((cfg.bucket_positions + 1, made.image.context - 1))
-    for _ in range(min(last, made.image.context - 1, 300) + 1):
-        restart = tuple(s for s in range(cfg.sequences) if rng.random() < 0.05) if cfg.sequences > 1 else ()
-        tokens = tuple(rng.choice((rng.randrange(made.tokens), 0, made.tokens - 1)) for _ in range(cfg.sequences))
-        yield Token(tokens=tokens, classify=rng.random() < 0.7, restart=restart)
-
-
 def run(trial: Trial, tally: Tally | None = None, *, make: Make = CycleSimulator,
         open_rtl: Open = RtlDevice) -> str | None:
     """What differs, in words; None if nothing does. Raises IllegalProgram where the first token is refused.
@@ -146,104 +100,37 @@ def run(trial: Trial, tally: Tally | None = None, *, make: Make = CycleSimulator
             found = rtl.step(one.tokens, one.classify, one.restart)
             if found != tuple(expected):
                 return f"token {number}: winners and cycles {tuple(expected)} in the simulator, {found} in the RTL"
-            if tally:
-                timeline = simulator.timeline(max(simulator.positions) - 1, classify=one.classify)
+            if tally and simulator.worked:
+                timeline, plan = simulator.worked
                 tally.tokens += 1
                 tally.instructions += sum(map(len, timeline.runs.values()))
                 points_of(image, timeline, simulator.positions, tally.points)
-                result_points(simulator.worked, tally.points)
-        return _memories(trial, simulator, rtl)
+                result_points(plan, tally.points)
+            if (difference := _memories(trial.made, simulator, rtl, whole=False)) is not None:
+                return f"token {number}: {difference}"
+        return _memories(trial.made, simulator, rtl, whole=True)
 
 
-def _memories(trial: Trial, simulator: CycleSimulator, rtl: Rtl) -> str | None:
-    cfg, state = trial.image.config, simulator.state
-    parts = [range(trial.weights), range(trial.caches, min(cfg.bank_rows, trial.caches + cache_rows(trial.image)))]
+def _memories(made: Machine, simulator: CycleSimulator, rtl: Rtl, *, whole: bool) -> str | None:
+    """What differs of the memories that a host can read. whole : also where the program should not write."""
+    cfg, state = made.image.config, simulator.state
+    rows = range(cfg.vector_rows) if whole else made.memory
+    vectors = range(cfg.act_vectors) if whole else made.vectors
+    caches = range(made.caches, min(cfg.bank_rows, made.caches + cache_rows(made.image)))
     pairs: list[tuple[str, int, Any, Any]] = [
-        ("vector memory row", 0, state.memory,
-         rtl.read(Space.VECTOR, 0, cfg.vector_rows * cfg.lanes).reshape(-1, cfg.lanes)),
-        ("activation row", 0, state.act.reshape(-1, cfg.act_width),
-         rtl.read(Space.ACT, 0, cfg.act_rows * cfg.act_width).reshape(-1, cfg.act_width)),
-        *(("bank row", rows.start, state.banks[:, rows].transpose(1, 0, 2),
-           rtl.read(Space.BANK, rows.start * cfg.lanes, len(rows) * cfg.lanes).reshape(-1, cfg.lanes, cfg.taps))
-          for rows in parts)]
+        ("vector memory row", rows.start, state.memory[rows],
+         rtl.read(Space.VECTOR, rows.start * cfg.lanes, len(rows) * cfg.lanes).reshape(-1, cfg.lanes)),
+        ("activation vector", vectors.start, state.vectors[vectors],
+         rtl.read(Space.ACT, vectors.start * cfg.lanes, len(vectors) * cfg.lanes).reshape(-1, cfg.lanes)),
+        *(("bank row", part.start, state.banks[:, part].transpose(1, 0, 2),
+           rtl.read(Space.BANK, part.start * cfg.lanes, len(part) * cfg.lanes).reshape(-1, cfg.lanes, cfg.taps))
+          for part in ((range(made.weights), caches) if whole else (caches[:CACHE_ROWS],)))]
     for what, first, expected, found in pairs:
         wrong = np.flatnonzero((expected != found).reshape(len(found), -1).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
             return f"{what} {first + row}: {expected[row].tolist()} in the simulator, {found[row].tolist()} in the RTL"
     return None
-
-
-# ------------------------------------------------------------------------------------------------------------ shrinking
-
-
-BLOCKS = (16, 8, 4, 2, 1, 1, 1)
-"""Words that are taken out together, at first many; the last first, because others read what they write."""
-
-
-def shrink(trial: Trial, differs: Callable[[Trial], bool]) -> Trial:
-    """A smaller trial that differs too: fewer tokens, words that do nothing, fields that are 0."""
-    for count in range(1, len(trial.script)):
-        shorter = replace(trial, script=trial.script[:count])
-        if differs(shorter):
-            trial = shorter
-            break
-    for size in BLOCKS:
-        for queue in reversed(QUEUES):
-            for start in reversed(range(0, len(trial.image.programs[queue.name]), size)):
-                trial = _if(differs, trial, _without(trial, queue, range(start, start + size)))
-    for queue in QUEUES:
-        for index, word in enumerate(insns_of(trial.image)[queue.name]):
-            for name in word.fields:
-                if name not in ("op", "wait") and word["op"] is Op.RUN and word.number(name):
-                    trial = _if(differs, trial, _zeroed(trial, queue, index, name))
-    return trial
-
-
-def _if(differs: Callable[[Trial], bool], trial: Trial, smaller: Trial) -> Trial:
-    """The smaller one if it still differs, and is smaller."""
-    return smaller if smaller.image.programs != trial.image.programs and differs(smaller) else trial
-
-
-def _without(trial: Trial, queue: Queue, indices: range) -> Trial:
-    """Words made into NOPs that wait as long; words that end a queue stay."""
-    words = insns_of(trial.image)[queue.name]
-    for index in indices:
-        if index < len(words) and words[index]["op"] in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER):
-            kept = {name: value for name, value in words[index].fields.items() if name in KEPT}
-            most = (1 << queue.by_name["wait"].bits(trial.image.config)) - 1
-            wait = min(most, words[index].number("wait") + _cycles(trial.image.config, words[index]) - 1)
-            words[index] = Insn(queue, {**kept, "wait": wait})
-    return _with(trial, queue, words)
-
-
-def _cycles(cfg: Config, word: Insn) -> int:
-    """That a word takes, without what dynamic values add."""
-    if word["op"] is not Op.RUN or word.queue is SCALAR:
-        return 1
-    if word.queue is VECTOR:
-        return word.number("repeat") * (word.number("pace") + 1) + cfg.beats
-    return (word.number("repeat") + 1) * (word.number("outer") + 1)
-
-
-def _zeroed(trial: Trial, queue: Queue, index: int, name: str) -> Trial:
-    words = insns_of(trial.image)[queue.name]
-    rest = {other: value for other, value in words[index].fields.items() if other != name}
-    return _with(trial, queue, [*words[:index], Insn(queue, rest), *words[index + 1:]])
-
-
-def _with(trial: Trial, queue: Queue, words: Sequence[Insn]) -> Trial:
-    encoded = [encode(trial.image.config, word) for word in words]
-    return replace(trial, image=replace(trial.image, programs={**trial.image.programs, queue.name: encoded}))
-
-
-def listing(trial: Trial) -> str:
-    """The program and its tokens for people; what does nothing is left out."""
-    lines: list[str] = []
-    for queue, words in insns_of(trial.image).items():
-        lines += [f"{queue} {index:3}: {disassemble(word)}" for index, word in enumerate(words)
-                  if word["op"] is not Op.NOP or word.number("wait")]
-    return "\n".join([*lines, *(str(one) for one in trial.script)])
 
 
 # -------------------------------------------------------------------------------------------------------------- command

@@ -52,7 +52,7 @@ class CycleSimulator:
     -------
     positions: of each sequence's next token; position: the first one's.
     state: every memory and register, see `sim.cycle.execute.State`.
-    worked: the last token's plan, with what each of its jobs made.
+    worked: the last token's timeline and plan, with what each job of that made; None before the first.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class CycleSimulator:
         self._prepared: dict[tuple[int, bool], _Prepared] = {}
         self._checked: set[tuple[tuple[int, ...], bool]] = set()
         self._loaded: Loaded | None = None
-        self.worked: Plan = []
+        self.worked: tuple[Timeline, Plan] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -113,7 +113,7 @@ class CycleSimulator:
         for noise in self.state.noise:
             noise.begin()
         Execution(self.state, positions=self.positions, tokens=every).run(prepared.plan)
-        self.worked = prepared.plan
+        self.worked = prepared.timeline, prepared.plan
         self.positions = [position + 1 for position in self.positions]
         found = tuple(self.state.found[:count])
         return Steps(found if classify else tuple(tokens), prepared.timeline.cycles)
