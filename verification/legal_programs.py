@@ -39,9 +39,10 @@ from rtl.isa import (
 )
 from sim.cycle.access import Space, collect
 from sim.cycle.check import Loaded, check_position, check_timeline
+from sim.cycle.loaded import store_rows
 from sim.cycle.moved import check_moved
 from sim.cycle.program import IllegalProgram, Word, decode_program
-from sim.cycle.timeline import Timeline, expand
+from sim.cycle.timeline import Pass, Timeline, expand
 from verification.legal_machine import Machine
 from verification.legal_words import Words
 
@@ -82,11 +83,10 @@ class Maker:
         self.reasons: Counter[str] = Counter()
         self._why = ""  # what was wrong with the last program that was not legal
         self._decoded: dict[tuple[int, int], tuple[Insn, Word]] = {}
-        cache = np.zeros(self.cfg.bank_rows, bool)
-        cache[made.caches:] = True
         cells = self.cfg.act_rows * self.cfg.act_width // min(self.cfg.lanes, self.cfg.taps)
         self._loaded = Loaded(
-            bank_rows=made.weights, param_rows=self.cfg.param_rows, act=np.ones(cells, bool), cache=cache)
+            bank_rows=made.weights, param_rows=self.cfg.param_rows, act=np.ones(cells, bool),
+            cache=np.zeros(self.cfg.bank_rows, bool))
         self.words = Words(made, rng)
         self._drain = {queue.name: self._pause(queue, DRAIN, Op.END) for queue in QUEUES}
         self._furthest = SCALAR  # the queue that ends last so far
@@ -178,13 +178,16 @@ class Maker:
         try:
             words = {queue.name: [self._word(queue, *item) for item in enumerate(insns[queue.name])]
                      for queue in QUEUES}
-            for values in self.made.rows:
+            loaded = self._loaded
+            for number, values in enumerate(self.made.rows):
                 timeline = expand(cfg, words, values, classify=classify)
                 accesses = collect(cfg, timeline)
-                check_timeline(cfg, timeline, accesses, self._loaded, classify=classify and whole)
+                if not number:
+                    loaded = self._with_caches(words["vector"], accesses.stores)
+                check_timeline(cfg, timeline, accesses, loaded, classify=classify and whole)
                 for position in (0, cfg.lanes + 1):
                     positions = [position] * cfg.sequences
-                    check_position(cfg, timeline, accesses, self._loaded, positions=positions,
+                    check_position(cfg, timeline, accesses, loaded, positions=positions,
                                    key_step=registers.key_step, rope_step=registers.rope_step)
                     for token in (0, self.made.tokens - 1):
                         check_moved(cfg, timeline, accesses, positions=positions, tokens=[token] * cfg.sequences,
@@ -198,6 +201,17 @@ class Maker:
         except (IllegalProgram, EncodingError) as error:
             return str(error)
         return None
+
+    def _with_caches(self, words: Sequence[Word], stores: Sequence[Pass]) -> Loaded:
+        """As the simulator counts it: caches are where the stores of a token without classifier lead."""
+        prompt = next((word.index for word in words if word.op is Op.END_PROMPT), len(words))
+        cache = np.zeros(self.cfg.bank_rows, bool)
+        for one in stores:
+            if one.word.index < prompt:
+                rows = store_rows(self.made.image, one)
+                cache[rows[rows < self.cfg.bank_rows]] = True
+        last = int(np.flatnonzero(cache)[-1]) + 1 if cache.any() else 0
+        return replace(self._loaded, bank_rows=max(self.made.weights, last), cache=cache)
 
     def _furthest_moved(self, timeline: Timeline) -> None:
         """Raises IllegalProgram where a token's column or an expert's rows are not loaded."""
@@ -224,7 +238,7 @@ class Maker:
         whole: dict[str, Any] = {"function": Function.IDENTITY, "write": 1, "store": Store.NONE, "rotate": 0,
                                  "repeat": 0, "mask": Mask.NONE,
                                  "repeat_value": 0, "reduce": Reduce.NONE}
-        for slot, s0 in ((slot, s0) for slot in self._some(Space.ACC, 4) for s0 in (0, 8)):
+        for slot, s0 in ((slot, s0) for slot in self._some(Space.ACC, 3) for s0 in (0, 8)):
             dst = next(rows)
             self._place(VECTOR, lambda slot=slot, s0=s0, dst=dst: [Insn(VECTOR, {
                 "op": Op.RUN, "source": Source.ACC, "slot": slot, "s0": s0, "write": 1, "dst": dst,
@@ -234,7 +248,7 @@ class Maker:
         for reduce, scalar in zip(reduces, kept, strict=True):
             self._place(SCALAR, lambda reduce=reduce, scalar=scalar: [Insn(SCALAR, {
                 "op": Op.RUN, "function": ScalarFunction.NEGATE, "reduce": reduce, "dst": scalar})])
-        for scalar in dict.fromkeys([*self._some(Space.SCALAR, 3), *kept]):
+        for scalar in dict.fromkeys([*self._some(Space.SCALAR, 5), *kept]):
             if scalar not in self.words.known.get(Space.SCALAR, []):
                 continue
             dst, product = next(rows), next(rows)

@@ -134,7 +134,7 @@ class Words:
         high = low + (1 << bits) - 1 if bits else 0
         # Shifts that leave something, and corners.
         small = rng.randint(max(low, -2), min(high, 9))
-        return rng.choice((small, small, rng.randint(low, high), low, high))
+        return rng.choice((small, small, small, small, rng.randint(low, high), 0, low, high))
 
     def _shape_matrix(self, fields: dict[str, Any]) -> None:
         made, rng, cfg = self.made, self.rng, self.cfg

@@ -90,14 +90,16 @@ def pool() -> list[tuple[Trial, list[Any]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRESETS)
-def test_random_programs_run_alike(name: str) -> None:
-    seed, tally = new_seed(), Tally(preset=name, config=PRESETS[name])
-    for number in range(3 if name == "tiny" else 1):
+@pytest.mark.parametrize("other", [False, True], ids=["tiny", "other"])
+def test_random_programs_run_alike(*, other: bool) -> None:
+    """On tiny, and on another preset, which the seed chooses."""
+    seed = new_seed()
+    name = random.Random(seed).choice([name for name in PRESETS if name != "tiny"]) if other else "tiny"
+    tally = Tally(preset=name, config=PRESETS[name])
+    for number in range(2 if other else 4):
         attempt(name, seed, number, tally)
     assert not tally.failed, "\n".join(tally.failed)
-    assert tally.programs + tally.impossible
-    assert name != "tiny" or (tally.instructions > 20 and tally.tight)
+    assert tally.programs and tally.instructions > 20 and tally.tight
 
 
 # --------------------------------------------------------------------------------------------------------- seeded bugs
