@@ -67,8 +67,17 @@ def _settled(part: SectionSchedule, queue: str) -> int:
                for touch in placed.operation.accesses(bucket).writes if touch.space is not Space.NOISE)
 
 
+def _check_strides(config: Config, loop: Insn) -> None:
+    """Raises CompileError where a layer is further from the next than the loop over the layers can step."""
+    for item in loop.queue.own:
+        most = (1 << stride_bits(config, loop.queue, "outer", item.name)) - 1
+        if item.strided and loop.number(item.name) > most:
+            raise CompileError(f"a layer takes {loop.number(item.name)} rows ({loop.queue.name} {item.name}); the loop "
+                               f"over the layers of {config.name} steps at most {most}")
+
+
 def assemble(schedule: Schedule, layout: Layout) -> Program:
-    """The program of a schedule."""
+    """The program of a schedule. Raises CompileError where the loop over the layers cannot step as far as it must."""
     config, layers = layout.geometry.config, layout.geometry.shape.layers
     t = timing(config)
     sections, start, period, after = schedule.sections, schedule.body_start, schedule.period, schedule.epilogue_start
@@ -83,6 +92,7 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
         first, fetch = int(body.queues[name][0].issue[0]), config.fetch(name)
         loop_wait = start + first - int(prologue.end(name)[0]) - fetch
         loop = _control(queue, Op.LOOP_OUTER, repeat=layers - 1, **(strides[name] if layers > 1 else {}))
+        _check_strides(config, loop)
         head = _words(schedule, prologue, name, fetch)
         if head:
             head = _with_wait(head, Wait(int(prologue.queues[name][0].issue[0])))
@@ -106,15 +116,6 @@ def assemble(schedule: Schedule, layout: Layout) -> Program:
     return Program(words, ends + t.token_overhead)
 
 
-def _check_strides(config: Config, loop: Insn) -> None:
-    """Raises CompileError where a layer is further from the next than the loop over the layers can step."""
-    for item in loop.queue.own:
-        most = (1 << stride_bits(config, loop.queue, "outer", item.name)) - 1
-        if item.strided and loop.number(item.name) > most:
-            raise CompileError(f"a layer takes {loop.number(item.name)} rows ({loop.queue.name} {item.name}); the loop "
-                               f"over the layers of {config.name} steps at most {most}")
-
-
 def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
     """Encoded words. Raises CompileError where a queue is longer than its memory."""
     config = layout.geometry.config
@@ -122,8 +123,6 @@ def encode_program(program: Program, layout: Layout) -> dict[str, list[int]]:
     for queue in QUEUES:
         encoded: list[int] = []
         for word in program.words[queue.name]:
-            if word.insn["op"] is Op.LOOP_OUTER:
-                _check_strides(config, word.insn)
             wait = word.wait
             most = (1 << queue.by_name["wait"].bits(config)) - 1
             while wait.cycles > most:  # too long for one word: a NOP takes its wait and one cycle more, or `fetch`

@@ -56,8 +56,8 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
     except NoValueLeft:
         raise InputError(f"the program does not fit {config.name}: it needs more than its {config.values} dynamic "
                          "values; a shorter context needs fewer") from None
-    program = assemble(plan, layout)
     try:
+        program = assemble(plan, layout)
         words = encode_program(program, layout)
     except CompileError as error:
         raise InputError(f"the program does not fit {config.name}: {error}") from None

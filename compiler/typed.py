@@ -51,14 +51,14 @@ def obj(value: Any, what: str) -> dict[str, Any]:
 
 
 def of_type(value: Any, kind: Any, what: str) -> Any:
-    """The value as an annotation has it: int, float (finite), bool, str, None, unions, tuples (from lists), mappings of
-    texts. Raises ValueError."""
+    """The value as an annotation has it: int, float (finite, or a whole number), bool, str, None, unions, tuples (from
+    lists), mappings of texts. Raises ValueError."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is int:
         return integer(value, what)
     if kind is float:
         if isinstance(value, int) and not isinstance(value, bool):
-            return float(integer(value, what))
+            return integer(value, what)
         if isinstance(value, float) and math.isfinite(value):
             return value
     elif kind in (bool, str) and isinstance(value, kind):

@@ -80,11 +80,11 @@ def load_explanations(path: Path = HOLES) -> list[Explanation]:
     """Raises InputError for a file that is none."""
     try:
         entries: Any = tomllib.loads(path.read_text(encoding="utf-8")).get("hole", [])
-        found = [Explanation(**{name: tuple(value) if isinstance(value, list) else value
-                                for name, value in entry.items()})
+        found = [Explanation(presets=tuple(entry["presets"]), kinds=tuple(entry["kinds"]), module=entry["module"],
+                             code=entry["code"], reason=entry["reason"])
                  for entry in entries if entry.keys() == KEYS and set(entry["kinds"]) <= set(KINDS)]
-        for one in found:
-            re.compile(one.module), re.compile(one.code)
+        for pattern in (pattern for one in found for pattern in (one.module, one.code)):
+            re.compile(pattern)
     except (OSError, ValueError, TypeError, AttributeError, re.error) as error:
         raise InputError(f"{path}: not a list of explained holes: {error}") from None
     if len(found) != len(entries):

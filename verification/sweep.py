@@ -105,12 +105,14 @@ def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:
     except InputError as error:
         unexpected = [] if REFUSED in str(error) else [f"refused: {error}"]
         return Outcome(trial=trial, model=words, refused=str(error), wrong=unexpected)
+    except Exception as error:  # another process must be able to tell it
+        return Outcome(trial=trial, model=words, wrong=[f"{type(error).__name__}: {error}"])
     if cfg.noise_rate and trial.number % 2:  # every other model draws its tokens
         image = with_sampling(image, UNITS_OF_A_LOGIT * model.logit_scale, trial.number)
         words += ", sampled"
     try:
         found = run(image, devices, noise=trial.number)
-    except Exception as error:  # another process must be able to tell it
+    except Exception as error:
         return Outcome(trial=trial, model=words, sequences=sequences, wrong=[f"{type(error).__name__}: {error}"])
     wrong = [f"{one.device}: {what}" for one in found for what in differences(one)]
     return Outcome(trial=trial, model=words, sequences=sequences, steps=image.context, wrong=wrong,

@@ -164,6 +164,16 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "__init__", init)
 
 
+def _sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = golden.reduce_sum
+    monkeypatch.setattr(golden, "reduce_sum", lambda values: right(values) + 1)
+
+
+def _negate(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = golden.negate
+    monkeypatch.setattr(golden, "negate", lambda reduce: right(reduce)._replace(mantissa=right(reduce).mantissa ^ 1))
+
+
 def _reduce(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golden, "reduce_maxabs", golden.reduce_max)
 
@@ -191,7 +201,7 @@ def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CycleSimulator, "advance", advance)
 
 
-BUGS = (_scaled, _short, _mask, _tie, _noise, _gather, _rope, _keys, _reduce, _combine, _expert, _cycles)
+BUGS = (_scaled, _short, _mask, _tie, _noise, _gather, _rope, _keys, _reduce, _combine, _expert, _sum, _negate, _cycles)
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_outer_loop_moves_parameters_bank_rows_and_constants_only():
     scalar = "LOOP_OUTER repeat=1 constant=7\nRUN function=CONST constant=1 end_outer=1"
     made = simulator(matrix="RUN clear=1", vector=vector, scalar=scalar)
     line = made.timeline(0, classify=False)
-    assert [(one.param, one.dst, one.bank) for one in line.passes] == [(2, 3, 3), (2, 42, 42), (7, 3, 13), (2, 42, 52)]
+    assert [(one.param, one.dst, one.bank) for one in line.passes] == [(2, 3, 3), (2, 42, 42), (7, 3, 13), (2, 52, 52)]
     assert [one.constant for one in line.operations] == [1, 8]
 
 
