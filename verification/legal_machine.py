@@ -13,8 +13,11 @@ from rtl.config import Config
 from rtl.isa import QUEUES
 from rtl.noise import MANTISSA_BITS, SHIFT_BITS
 
-WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS = 96, 16, 24
-"""Rows of banks that are loaded; where K and V stores begin; rows of vector memory that programs use, at most."""
+WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS, STORED = 96, 16, 24, 24
+"""Rows of banks that are loaded; in which K and V stores begin; rows of vector memory and vectors of activation memory
+that programs write, at most."""
+MOST_STEP = 3
+"""Of key_step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,10 @@ class Machine:
     Members
     -------
     rows: (n, values) the different rows of dynamic values. tokens: how many token numbers are used.
-    vectors, gathered: vectors of activation memory that ACT stores use, and words that a gather uses; they are apart.
-    memory: rows of vector memory. caches: first bank row of K and V stores; all below are weights.
+    vectors: of activation memory that ACT stores use, at its beginning, middle or end. gathered: words that a gather
+        may read.
+    memory: rows of vector memory. caches: first bank row of K and V stores, behind the weights or at the end; all below
+        `weights` is loaded.
     """
 
     image: Image
@@ -34,6 +39,7 @@ class Machine:
     vectors: range
     gathered: range
     memory: range
+    weights: int
     caches: int
 
 
@@ -63,7 +69,7 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     shift = rng.choice((0, 1, 2))
     half = cfg.act_words // 2
     registers = Registers(
-        key_step=rng.choice((1, 2, 3)), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
+        key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
         expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
         temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
@@ -76,8 +82,18 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
         registers=registers, context=context, cycles=cycles, useful_macs=cycles, sequences=cfg.sequences)
     width = min(MEMORY_ROWS, cfg.vector_rows)
     first = rng.choice((0, cfg.vector_rows - width))
+    stored = min(STORED, cfg.act_vectors)
+    vector = rng.choice((0, half * cfg.taps // cfg.lanes, cfg.act_vectors))
+    vector = min(vector, cfg.act_vectors - stored)
     return Machine(
         image=image, rows=tuple(dict.fromkeys(tuple(row) for row in table[:4])),
         tokens=max(1, min(1 << cfg.token_bits, weights // 2 * cfg.taps >> shift)),
-        vectors=range(half * cfg.taps // cfg.lanes, cfg.act_vectors), gathered=range(half),
-        memory=range(first, first + width), caches=weights)
+        vectors=range(vector, vector + stored), gathered=range(half),
+        memory=range(first, first + width), weights=weights,
+        caches=rng.choice((weights, max(weights, cfg.bank_rows - cache_rows(image)))))
+
+
+def cache_rows(image: Image) -> int:
+    """Bank rows that K and V stores of such programs can reach, from the first on."""
+    cfg = image.config
+    return CACHE_ROWS + MOST_STEP * (image.context // min(cfg.lanes, cfg.taps) + 1) + 2 * CACHE_ROWS

@@ -8,6 +8,8 @@ hazard, a full port or a value that is not there yet.
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +24,7 @@ from rtl.isa import (
     VECTOR,
     Addend,
     EncodingError,
+    Factor2,
     Function,
     Insn,
     Mask,
@@ -36,8 +39,10 @@ from rtl.isa import (
 )
 from sim.cycle.access import Space, collect
 from sim.cycle.check import Loaded, check_position, check_timeline
+from sim.cycle.loaded import store_rows
+from sim.cycle.moved import check_moved
 from sim.cycle.program import IllegalProgram, Word, decode_program
-from sim.cycle.timeline import expand
+from sim.cycle.timeline import Pass, Timeline, expand
 from verification.legal_machine import Machine
 from verification.legal_words import Words
 
@@ -49,6 +54,11 @@ UNITS = (3, 9)
 """Units of each half of a program, for each queue."""
 DRAIN = 600
 """Cycles, at least, that are left for everything to land while a program is made."""
+REASONS = (
+    rf"reads ({'|'.join(space.value for space in Space)}) \d+,? (while|which was never)",
+    r"(write out of order|both write):? (.*)s$", "dynamic value", "row of noise", "one port", "adds to", "lands after",
+    "moves on")
+"""Why a word cannot come a cycle earlier."""
 END = {queue.name: Insn(queue, {"op": Op.END}) for queue in QUEUES}
 
 
@@ -61,20 +71,22 @@ class Maker:
 
     Members
     -------
-    insns : the words so far, by queue. tight : units that stand one cycle after one at which they would be
-        illegal. drawn, refused : units drawn, and those that no wait made legal.
+    insns : the words so far, by queue. tight : how often a word stands one cycle after one at which it was illegal;
+        reasons : the same by what the check said of that cycle. drawn, refused : units drawn, and those that no wait
+        made legal.
     """
 
     def __init__(self, made: Machine, rng: random.Random) -> None:
         self.made, self.cfg, self.rng = made, made.image.config, rng
         self.insns: dict[str, list[Insn]] = {queue.name: [] for queue in QUEUES}
         self.tight, self.drawn, self.refused = 0, 0, 0
+        self.reasons: Counter[str] = Counter()
+        self._why = ""  # what was wrong with the last program that was not legal
         self._decoded: dict[tuple[int, int], tuple[Insn, Word]] = {}
-        cache = np.zeros(self.cfg.bank_rows, bool)
-        cache[made.caches:] = True
         cells = self.cfg.act_rows * self.cfg.act_width // min(self.cfg.lanes, self.cfg.taps)
         self._loaded = Loaded(
-            bank_rows=made.caches, param_rows=self.cfg.param_rows, act=np.ones(cells, bool), cache=cache)
+            bank_rows=made.weights, param_rows=self.cfg.param_rows, act=np.ones(cells, bool),
+            cache=np.zeros(self.cfg.bank_rows, bool))
         self.words = Words(made, rng)
         self._drain = {queue.name: self._pause(queue, DRAIN, Op.END) for queue in QUEUES}
         self._furthest = SCALAR  # the queue that ends last so far
@@ -117,7 +129,9 @@ class Maker:
                 earlier = wait
                 while earlier - 1 > before and self._legal(queue, unit, earlier - 1):
                     earlier -= 1
-                self.tight += earlier > 0
+                if earlier:
+                    self.tight += 1
+                    self.reasons[_kind(self._why)] += 1
                 self.insns[queue.name] += _waiting(unit, earlier)
                 return True
         return False
@@ -154,7 +168,9 @@ class Maker:
         for other in QUEUES:
             drains = other in (queue, self._furthest)
             trial[other.name] = [*trial[other.name], *(self._drain[other.name] if drains else [END[other.name]])]
-        return self._problem(trial, classify=True, whole=False) is None
+        problem = self._problem(trial, classify=True, whole=False)
+        self._why = problem or self._why
+        return problem is None
 
     def _problem(self, insns: dict[str, list[Insn]], *, classify: bool, whole: bool = True) -> str | None:
         """Why programs are not legal, at the positions 0 and one other. whole: with ARGMAX, where a token has one."""
@@ -162,13 +178,22 @@ class Maker:
         try:
             words = {queue.name: [self._word(queue, *item) for item in enumerate(insns[queue.name])]
                      for queue in QUEUES}
-            for values in self.made.rows:
+            loaded = self._loaded
+            for number, values in enumerate(self.made.rows):
                 timeline = expand(cfg, words, values, classify=classify)
                 accesses = collect(cfg, timeline)
-                check_timeline(cfg, timeline, accesses, self._loaded, classify=classify and whole)
+                if not number:
+                    loaded = self._with_caches(words["vector"], accesses.stores)
+                check_timeline(cfg, timeline, accesses, loaded, classify=classify and whole)
                 for position in (0, cfg.lanes + 1):
-                    check_position(cfg, timeline, accesses, self._loaded, positions=[position] * cfg.sequences,
+                    positions = [position] * cfg.sequences
+                    check_position(cfg, timeline, accesses, loaded, positions=positions,
                                    key_step=registers.key_step, rope_step=registers.rope_step)
+                    for token in (0, self.made.tokens - 1):
+                        check_moved(cfg, timeline, accesses, positions=positions, tokens=[token] * cfg.sequences,
+                                    key_step=registers.key_step, embed_shift=registers.embed_shift,
+                                    expert_rows=registers.expert_rows)
+                self._furthest_moved(timeline)
                 self.words.known = {
                     space: sorted(set(touches.cell.tolist())) for space, touches in accesses.writes.items()}
                 ends = {name: runs[-1].cycle if runs else 0 for name, runs in timeline.runs.items()}
@@ -176,6 +201,29 @@ class Maker:
         except (IllegalProgram, EncodingError) as error:
             return str(error)
         return None
+
+    def _with_caches(self, words: Sequence[Word], stores: Sequence[Pass]) -> Loaded:
+        """As the simulator counts it: caches are where the stores of a token without classifier lead."""
+        prompt = next((word.index for word in words if word.op is Op.END_PROMPT), len(words))
+        cache = np.zeros(self.cfg.bank_rows, bool)
+        for one in stores:
+            if one.word.index < prompt:
+                rows = store_rows(self.made.image, one)
+                cache[rows[rows < self.cfg.bank_rows]] = True
+        last = int(np.flatnonzero(cache)[-1]) + 1 if cache.any() else 0
+        return replace(self._loaded, bank_rows=max(self.made.weights, last), cache=cache)
+
+    def _furthest_moved(self, timeline: Timeline) -> None:
+        """Raises IllegalProgram where a token's column or an expert's rows are not loaded."""
+        cfg, registers = self.cfg, self.made.image.registers
+        last = (self.made.tokens - 1 << registers.embed_shift) // cfg.taps
+        for output in timeline.outputs:
+            if output.gather or output.choice:
+                row = int(output.rows.max()) + (last if output.gather else (cfg.experts - 1) * registers.expert_rows)
+                act = int(output.acts.max()) + (cfg.taps - 1 if output.gather else 0)
+                if row >= self.made.weights or act >= cfg.act_words:
+                    raise IllegalProgram(output.cycle, f"{{}} may read bank row {row}, activation word {act}",
+                                         output.word)
 
     def _word(self, queue: Queue, index: int, insn: Insn) -> Word:
         key = id(insn), index
@@ -190,19 +238,39 @@ class Maker:
         whole: dict[str, Any] = {"function": Function.IDENTITY, "write": 1, "store": Store.NONE, "rotate": 0,
                                  "repeat": 0, "mask": Mask.NONE,
                                  "repeat_value": 0, "reduce": Reduce.NONE}
-        for slot, s0 in ((slot, s0) for slot in self.words.known.get(Space.ACC, [])[:4] for s0 in (0, 8)):
+        for slot, s0 in ((slot, s0) for slot in self._some(Space.ACC, 3) for s0 in (0, 8)):
             dst = next(rows)
             self._place(VECTOR, lambda slot=slot, s0=s0, dst=dst: [Insn(VECTOR, {
                 "op": Op.RUN, "source": Source.ACC, "slot": slot, "s0": s0, "write": 1, "dst": dst,
                 "pace": self.cfg.beats - 1})])
-        for reduce in self.words.known.get(Space.REDUCE, [])[:4]:
-            scalar = self.rng.randrange(self.cfg.scalars)
+        reduces = self._some(Space.REDUCE, min(4, self.cfg.scalars))
+        kept = self.rng.sample(range(self.cfg.scalars), len(reduces))
+        for reduce, scalar in zip(reduces, kept, strict=True):
             self._place(SCALAR, lambda reduce=reduce, scalar=scalar: [Insn(SCALAR, {
                 "op": Op.RUN, "function": ScalarFunction.NEGATE, "reduce": reduce, "dst": scalar})])
-        for scalar in self.words.known.get(Space.SCALAR, [])[:6]:
-            dst = next(rows)
+        for scalar in dict.fromkeys([*self._some(Space.SCALAR, 5), *kept]):
+            if scalar not in self.words.known.get(Space.SCALAR, []):
+                continue
+            dst, product = next(rows), next(rows)
             self._place(VECTOR, lambda scalar=scalar, dst=dst: [self.words.run(
                 VECTOR, addend=Addend.SCALAR, scalar=scalar, dst=dst, **whole)])
+            source = self.rng.choice(self.words.known.get(Space.MEMORY, [dst]))
+            self._place(VECTOR, lambda scalar=scalar, dst=product, source=source: [Insn(VECTOR, {
+                "op": Op.RUN, "source": Source.MEM, "src": source, "factor2": Factor2.SCALAR, "scalar": scalar,
+                "write": 1, "dst": dst, "pace": self.cfg.beats - 1})])
+
+    def _some(self, space: Space, most: int) -> list[int]:
+        """Cells that the program writes."""
+        known = self.words.known.get(space, [])
+        return self.rng.sample(known, min(most, len(known)))
+
+
+def _kind(problem: str) -> str:
+    """What a check said, without its words and numbers."""
+    for pattern in REASONS:
+        if found := re.search(pattern, problem):
+            return " ".join(found.groups() or [pattern])
+    return "other"
 
 
 def _waiting(unit: Sequence[Insn], wait: int) -> list[Insn]:

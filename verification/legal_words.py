@@ -84,7 +84,7 @@ class Words:
         outer = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}[queue.name]
         names = outer if op is Op.LOOP_OUTER else [item.name for item in queue.own if item.strided]
         level = "outer" if op is Op.LOOP_OUTER else "inner"
-        strides = {name: self.rng.choice((0, 0, 1, 2)) % (1 << stride_bits(self.cfg, queue, level, name))
+        strides = {name: self.rng.choice((0, 0, 0, 1, 1, 2, -1)) % (1 << stride_bits(self.cfg, queue, level, name))
                    for name in names}
         repeat = self.rng.choice((0, 1, 1, 2))
         if idle:
@@ -123,7 +123,9 @@ class Words:
         if space is not None and self.known.get(space) and rng.random() < 0.9:
             return rng.choice(self.known[space]) % (1 << bits)
         if item.strided or item.name in ("row_step", "act_step", "group_step"):
-            return rng.randrange(min(1 << bits, 12))
+            # Also steps back, and the last of each kind.
+            number = rng.randrange(12) if rng.random() < 0.8 else -rng.randint(1, 3)
+            return number % (1 << bits)
         if item.name == "outer":
             return rng.choice((0, 0, 1, 2)) % (1 << bits)
         if item.name == "outer_value":
@@ -132,14 +134,21 @@ class Words:
         high = low + (1 << bits) - 1 if bits else 0
         # Shifts that leave something, and corners.
         small = rng.randint(max(low, -2), min(high, 9))
-        return rng.choice((small, small, rng.randint(low, high), low, high))
+        return rng.choice((small, small, small, small, rng.randint(low, high), 0, low, high))
 
     def _shape_matrix(self, fields: dict[str, Any]) -> None:
         made, rng, cfg = self.made, self.rng, self.cfg
-        fields["choice"] = 0 if fields["gather"] else min(fields["choice"], cfg.choices)
+        indices = self.known.get(Space.INDEX)
+        fields["choice"] = 0
+        if indices and not fields["gather"] and rng.random() < 0.5:
+            fields["sequence"], choice = divmod(rng.choice(indices), cfg.choices)
+            fields["choice"] = choice + 1
         near = not (fields["gather"] or fields["choice"]) and rng.random() < 0.4  # what K and V stores wrote
-        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.caches // 4)
+        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.weights // 4)
         fields["act"] = rng.randrange(max(1, len(made.gathered) // 2) if fields["gather"] else cfg.act_words)
+        if rng.random() < 0.5:  # what ACT stores wrote, or write
+            word = rng.choice(made.vectors) * cfg.lanes // cfg.taps
+            fields["act"] = max(0, word - rng.randrange(4)) if not fields["gather"] or word in made.gathered else 0
         fields["group_step"] = fields["group_step"] if cfg.groups > 1 else 0
         fields["act"] %= 1 << MATRIX.by_name["act"].bits(cfg)
 
@@ -149,6 +158,8 @@ class Words:
         fields["chunk"] %= cfg.chunks
         fields["choice"] = min(fields["choice"], cfg.choices) if fields["reduce"] is Reduce.ARGMAX else 0
         fields["param"] = rng.randrange(min(cfg.param_rows, 64))
+        if not fields["rope"] and rng.random() < 0.2:
+            fields["param"] = cfg.param_rows - 1 - rng.randrange(8)
         if fields["addend"] is Addend.NOISE and rng.random() < 0.5:
             fields["addend"] = Addend.ZERO  # rows are few
         if fields["rotate"] and (rng.random() < 0.5 or not self.known.get(Space.MEMORY)):
@@ -179,6 +190,8 @@ class Words:
                        "addend": _other(fields["addend"], Addend.SCALAR, Addend.ZERO)}
         if not self.known.get(Space.INDEX):
             fields["mask"] = _other(fields["mask"], Mask.CHOSEN, Mask.TAIL)
+            if self.cfg.choices and fields["reduce"] is Reduce.ARGMAX and not fields["rotate"]:
+                fields |= {"choice": self.rng.randint(1, self.cfg.choices), "first": 1}
 
     def argmax(self, sequence: int) -> Insn:
         source = self.rng.choice((Source.ACC, Source.MEM))

@@ -1,21 +1,20 @@
 """Random legal programs in lock step on the RTL and the cycle simulator: `python -m verification.lockstep --minutes 5`.
 
-Each program (verification/legal_programs.py) runs for some tokens on both; winners and cycles must agree after every
-token, and in the end all memory that a host can read, into which the program has moved registers. What differs is
-shrunk to a short program and printed with the command that repeats it. Exit code 1 if anything differed.
+Each program (verification/legal_programs.py) runs for some tokens on both; after every token winners, cycles and the
+memory that it writes must agree, into which it has moved registers, and in the end all memory that a host can read.
+What differs is shrunk to a short program and printed with the command that repeats it. Exit code 1 if any differed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,21 +26,18 @@ from rich.table import Table
 
 from compiler.image import Image
 from compiler.image_file import write_atomically
-from rtl.config import PRESETS, Config, preset
-from rtl.isa import QUEUES, SCALAR, VECTOR, Insn, Op, Queue, disassemble, encode
+from rtl.config import PRESETS, Config
 from rtl.protocol import Space
 from sim.cycle import CycleSimulator
 from sim.cycle.program import IllegalProgram
 from sim.rtl_device import RtlDevice
-from verification.legal_machine import CACHE_ROWS, Machine, machine
-from verification.legal_programs import Maker, insns_of
-from verification.lockstep_points import control_points, points_of
+from verification.legal_machine import CACHE_ROWS, Machine, cache_rows
+from verification.lockstep_points import control_points, known_points, points_of, result_points
+from verification.lockstep_shrink import listing, shrink
+from verification.lockstep_trial import Trial, trial_of
 from verification.plan import all_points
+from verification.random_configs import RANDOM, config_of
 
-KEPT = ("wait", "wait_value", "end_inner", "end_outer")
-"""What is left of a word that is made into a NOP."""
-LONG = 0.1
-"""Share of programs that run on to further positions."""
 Make = Callable[[Image], CycleSimulator]
 
 
@@ -58,58 +54,27 @@ class Rtl(Protocol):
 Open = Callable[[Image], AbstractContextManager[Rtl]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Token:
-    """What is asked for: a token of each sequence. restart : sequences that begin anew."""
-
-    tokens: tuple[int, ...]
-    classify: bool
-    restart: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A program and its tokens. caches : first bank row of K and V stores."""
-
-    image: Image
-    script: tuple[Token, ...]
-    caches: int
-
-
 @dataclass(kw_only=True)
 class Tally:
-    """What ran on a preset. cut : programs that the simulator refused at some position, and that ended before it."""
+    """What ran on a machine.
+
+    cut : programs that the simulator refused at some position, and that ended before it. impossible : that found no
+    place for what every program needs. drawn, refused : words and loops, and those that no wait made legal. tight :
+    that stand one cycle after one at which they were illegal.
+    """
 
     preset: str
+    config: Config
     programs: int = 0
     tokens: int = 0
     instructions: int = 0
     cut: int = 0
-    impossible: int = 0  # no place was found for what every program needs
+    impossible: int = 0
+    drawn: int = 0
+    refused: int = 0
     tight: int = 0
     failed: list[str] = field(default_factory=list[str])
     points: Counter[str] = field(default_factory=Counter[str])
-
-
-def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
-    """A program of the preset. Raises IllegalProgram where the random words leave no place for what it needs."""
-    rng = random.Random(f"{seed}-{name}-{number}")
-    made = machine(preset(name), rng)
-    maker = Maker(made, rng)
-    image = maker.program()
-    return Trial(image=image, script=tuple(script(made, rng)), caches=made.caches), maker
-
-
-def script(made: Machine, rng: random.Random) -> Iterator[Token]:
-    """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context."""
-    cfg = made.image.config
-    last = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1))
-    if rng.random() < LONG:
-        last = rng.choice((cfg.bucket_positions + 1, made.image.context - 1))
-    for _ in range(min(last, made.image.context - 1, 300) + 1):
-        restart = tuple(s for s in range(cfg.sequences) if rng.random() < 0.05) if cfg.sequences > 1 else ()
-        tokens = tuple(rng.choice((rng.randrange(made.tokens), 0, made.tokens - 1)) for _ in range(cfg.sequences))
-        yield Token(tokens=tokens, classify=rng.random() < 0.7, restart=restart)
 
 
 def run(trial: Trial, tally: Tally | None = None, *, make: Make = CycleSimulator,
@@ -135,102 +100,37 @@ def run(trial: Trial, tally: Tally | None = None, *, make: Make = CycleSimulator
             found = rtl.step(one.tokens, one.classify, one.restart)
             if found != tuple(expected):
                 return f"token {number}: winners and cycles {tuple(expected)} in the simulator, {found} in the RTL"
-            if tally:
-                timeline = simulator.timeline(max(simulator.positions) - 1, classify=one.classify)
+            if tally and simulator.worked:
+                timeline, plan = simulator.worked
                 tally.tokens += 1
                 tally.instructions += sum(map(len, timeline.runs.values()))
                 points_of(image, timeline, simulator.positions, tally.points)
-        return _memories(trial, simulator, rtl)
+                result_points(plan, tally.points)
+            if (difference := _memories(trial.made, simulator, rtl, whole=False)) is not None:
+                return f"token {number}: {difference}"
+        return _memories(trial.made, simulator, rtl, whole=True)
 
 
-def _memories(trial: Trial, simulator: CycleSimulator, rtl: Rtl) -> str | None:
-    cfg, state = trial.image.config, simulator.state
-    rows = min(cfg.bank_rows, trial.caches + CACHE_ROWS + 3 * (trial.image.context // min(cfg.lanes, cfg.taps) + 1))
-    banks = rtl.read(Space.BANK, 0, rows * cfg.lanes).reshape(rows, cfg.lanes, cfg.taps)
-    pairs: tuple[tuple[str, Any, Any], ...] = (
-        ("vector memory row", state.memory,
-         rtl.read(Space.VECTOR, 0, cfg.vector_rows * cfg.lanes).reshape(-1, cfg.lanes)),
-        ("activation row", state.act.reshape(-1, cfg.act_width),
-         rtl.read(Space.ACT, 0, cfg.act_rows * cfg.act_width).reshape(-1, cfg.act_width)),
-        ("bank row", state.banks[:, :rows].transpose(1, 0, 2), banks))
-    for what, expected, found in pairs:
+def _memories(made: Machine, simulator: CycleSimulator, rtl: Rtl, *, whole: bool) -> str | None:
+    """What differs of the memories that a host can read. whole : also where the program should not write."""
+    cfg, state = made.image.config, simulator.state
+    rows = range(cfg.vector_rows) if whole else made.memory
+    vectors = range(cfg.act_vectors) if whole else made.vectors
+    caches = range(made.caches, min(cfg.bank_rows, made.caches + cache_rows(made.image)))
+    pairs: list[tuple[str, int, Any, Any]] = [
+        ("vector memory row", rows.start, state.memory[rows],
+         rtl.read(Space.VECTOR, rows.start * cfg.lanes, len(rows) * cfg.lanes).reshape(-1, cfg.lanes)),
+        ("activation vector", vectors.start, state.vectors[vectors],
+         rtl.read(Space.ACT, vectors.start * cfg.lanes, len(vectors) * cfg.lanes).reshape(-1, cfg.lanes)),
+        *(("bank row", part.start, state.banks[:, part].transpose(1, 0, 2),
+           rtl.read(Space.BANK, part.start * cfg.lanes, len(part) * cfg.lanes).reshape(-1, cfg.lanes, cfg.taps))
+          for part in ((range(made.weights), caches) if whole else (caches[:CACHE_ROWS],)))]
+    for what, first, expected, found in pairs:
         wrong = np.flatnonzero((expected != found).reshape(len(found), -1).any(axis=1))
         if len(wrong):
             row = int(wrong[0])
-            return f"{what} {row}: {expected[row].tolist()} in the simulator, {found[row].tolist()} in the RTL"
+            return f"{what} {first + row}: {expected[row].tolist()} in the simulator, {found[row].tolist()} in the RTL"
     return None
-
-
-# ------------------------------------------------------------------------------------------------------------ shrinking
-
-
-BLOCKS = (16, 8, 4, 2, 1, 1, 1)
-"""Words that are taken out together, at first many; the last first, because others read what they write."""
-
-
-def shrink(trial: Trial, differs: Callable[[Trial], bool]) -> Trial:
-    """A smaller trial that differs too: fewer tokens, words that do nothing, fields that are 0."""
-    for count in range(1, len(trial.script)):
-        shorter = replace(trial, script=trial.script[:count])
-        if differs(shorter):
-            trial = shorter
-            break
-    for size in BLOCKS:
-        for queue in reversed(QUEUES):
-            for start in reversed(range(0, len(trial.image.programs[queue.name]), size)):
-                trial = _if(differs, trial, _without(trial, queue, range(start, start + size)))
-    for queue in QUEUES:
-        for index, word in enumerate(insns_of(trial.image)[queue.name]):
-            for name in word.fields:
-                if name not in ("op", "wait") and word["op"] is Op.RUN and word.number(name):
-                    trial = _if(differs, trial, _zeroed(trial, queue, index, name))
-    return trial
-
-
-def _if(differs: Callable[[Trial], bool], trial: Trial, smaller: Trial) -> Trial:
-    """The smaller one if it still differs, and is smaller."""
-    return smaller if smaller.image.programs != trial.image.programs and differs(smaller) else trial
-
-
-def _without(trial: Trial, queue: Queue, indices: range) -> Trial:
-    """Words made into NOPs that wait as long; words that end a queue stay."""
-    words = insns_of(trial.image)[queue.name]
-    for index in indices:
-        if index < len(words) and words[index]["op"] in (Op.RUN, Op.LOOP_INNER, Op.LOOP_OUTER):
-            kept = {name: value for name, value in words[index].fields.items() if name in KEPT}
-            most = (1 << queue.by_name["wait"].bits(trial.image.config)) - 1
-            wait = min(most, words[index].number("wait") + _cycles(trial.image.config, words[index]) - 1)
-            words[index] = Insn(queue, {**kept, "wait": wait})
-    return _with(trial, queue, words)
-
-
-def _cycles(cfg: Config, word: Insn) -> int:
-    """That a word takes, without what dynamic values add."""
-    if word["op"] is not Op.RUN or word.queue is SCALAR:
-        return 1
-    if word.queue is VECTOR:
-        return word.number("repeat") * (word.number("pace") + 1) + cfg.beats
-    return (word.number("repeat") + 1) * (word.number("outer") + 1)
-
-
-def _zeroed(trial: Trial, queue: Queue, index: int, name: str) -> Trial:
-    words = insns_of(trial.image)[queue.name]
-    rest = {other: value for other, value in words[index].fields.items() if other != name}
-    return _with(trial, queue, [*words[:index], Insn(queue, rest), *words[index + 1:]])
-
-
-def _with(trial: Trial, queue: Queue, words: Sequence[Insn]) -> Trial:
-    encoded = [encode(trial.image.config, word) for word in words]
-    return replace(trial, image=replace(trial.image, programs={**trial.image.programs, queue.name: encoded}))
-
-
-def listing(trial: Trial) -> str:
-    """The program and its tokens for people; what does nothing is left out."""
-    lines: list[str] = []
-    for queue, words in insns_of(trial.image).items():
-        lines += [f"{queue} {index:3}: {disassemble(word)}" for index, word in enumerate(words)
-                  if word["op"] is not Op.NOP or word.number("wait")]
-    return "\n".join([*lines, *(str(one) for one in trial.script)])
 
 
 # -------------------------------------------------------------------------------------------------------------- command
@@ -247,6 +147,9 @@ def attempt(name: str, seed: int, number: int, tally: Tally, *, make: Make = Cyc
         return
     tally.programs += 1
     tally.tight += maker.tight
+    tally.drawn += maker.drawn
+    tally.refused += maker.refused
+    tally.points.update({f"tight {reason}": times for reason, times in maker.reasons.items()})
     control_points(maker.insns, tally.points)
     if difference is not None:
         def differs(other: Trial) -> bool:
@@ -263,7 +166,7 @@ def attempt(name: str, seed: int, number: int, tally: Tally, *, make: Make = Cyc
 def lockstep(names: Sequence[str], seed: int, first: int, *, programs: int | None, minutes: float,
              progress: Progress) -> list[Tally]:
     """Programs of the presets in turn, so many each or for so long."""
-    tallies, start, number = [Tally(preset=name) for name in names], time.monotonic(), first
+    tallies, start, number = [Tally(preset=name, config=config_of(name)) for name in names], time.monotonic(), first
     task = progress.add_task("programs", total=None if programs is None else programs * len(names))
     while programs is None or number < first + programs:
         for tally in tallies:
@@ -277,25 +180,39 @@ def lockstep(names: Sequence[str], seed: int, first: int, *, programs: int | Non
 
 def report(tallies: Sequence[Tally], console: Console) -> None:
     """A line a preset; failures; and what no program has reached."""
-    table = Table("preset", "programs", "tokens", "instructions", "tight", "cut short", "impossible", "wrong", box=None,
-                  pad_edge=False)
+    counts = ("programs", "tokens", "instructions", "drawn", "refused", "tight", "cut", "impossible")
+    table = Table("machine", *counts, "wrong", box=None, pad_edge=False)
     for one in tallies:
-        table.add_row(one.preset, *map(str, (one.programs, one.tokens, one.instructions, one.tight, one.cut,
-                                             one.impossible, len(one.failed))))
+        table.add_row(one.preset, *(str(getattr(one, count)) for count in counts), str(len(one.failed)))
     console.print(table)
     for one in tallies:
         for text in one.failed:
             console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
     reached = sum((one.points for one in tallies), Counter[str]())
-    if missing := [point for point in all_points() if not reached[point]]:
-        console.print(f"never reached: {', '.join(missing)}", highlight=False, soft_wrap=True)
+    known = dict.fromkeys(point for one in tallies for point in known_points(one.config))
+    for what, points in (("the plan", all_points()), ("corners", list(known))):
+        missing = [point for point in points if not reached[point]]
+        told = f"; not reached: {', '.join(missing)}" if missing else ""
+        console.print(f"{what}: {len(points) - len(missing)} of {len(points)} points reached{told}", highlight=False,
+                      soft_wrap=True)
+
+
+def _name(text: str) -> str:
+    try:
+        config_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit code 1 where anything differed."""
     parser = argparse.ArgumentParser(prog="python -m verification.lockstep",
                                      description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--preset", choices=tuple(PRESETS), action="append", help="several are possible; without, all")
+    parser.add_argument("--preset", type=_name, action="append",
+                        help=f"{', '.join(PRESETS)}, or {RANDOM}N, a machine of random sizes; several are possible; "
+                             "without, all presets")
+    parser.add_argument("--configs", type=int, default=0, help="also so many machines of random sizes, from the seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first program")
     parser.add_argument("--programs", type=int, help="of each preset; without, as many as there is time for")
@@ -307,7 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--minutes and --programs must be more than 0")
     start, console = time.monotonic(), Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        tallies = lockstep(args.preset or list(PRESETS), args.seed, args.first, programs=args.programs,
+        names = args.preset or ([] if args.configs else list(PRESETS))
+        names += [f"{RANDOM}{args.seed * 1000 + number}" for number in range(args.configs)]
+        tallies = lockstep(names, args.seed, args.first, programs=args.programs,
                            minutes=args.minutes, progress=progress)
     points = sum((one.points for one in tallies), Counter[str]())
     if args.coverage:
@@ -315,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong, instructions = sum(len(one.failed) for one in tallies), sum(one.instructions for one in tallies)
     if args.json:
         print(json.dumps({"seed": args.seed, "first": args.first, "instructions": instructions, "wrong": wrong,
-                          "presets": [vars(one) for one in tallies]}))
+                          "presets": [{**vars(one), "config": repr(one.config)} for one in tallies]}))
     else:
         report(tallies, Console())
         print(f"seed {args.seed}: {instructions} instructions, {wrong} programs differ; "

@@ -91,6 +91,8 @@ CHECKS = (
     Check(name="random models", unit="models", each=1, share=3, commands=endless("verification.sweep", "--rounds", 1)),
     Check(name="random programs", unit="programs", each=5, share=3,
           commands=endless("verification.lockstep", "--programs", 1)),
+    Check(name="machines of random sizes", unit="machines", each=1, share=2,
+          commands=endless("verification.lockstep", "--configs", 1, "--programs", "4")),
     Check(name="faults on the line", unit="faults", each=25, share=1,
           commands=endless("fpga.link.soak", "--faults", 25)),
     Check(name="hostile input", unit="inputs", each=FUZZED * len(TARGETS), share=2,

@@ -91,12 +91,14 @@ class _Commits:
         self.cfg, times = cfg, timing(cfg)
         self.act: defaultdict[int, list[int]] = defaultdict(list)
         self.bank: list[int] = []
+        self.any_act: set[int] = set()
         for one in timeline.passes:
             if one.held:
                 continue
             if one.mode.store is Store.ACT:
                 for cell in act_pieces(cfg, one.dst, cfg.lanes):
                     self.act[cell].append(one.cycle + times.act_visible)
+                self.any_act.add(one.cycle + times.act_visible)
             elif one.mode.store is not Store.NONE:
                 self.bank.append(one.cycle + times.bank_visible)
 
@@ -106,7 +108,9 @@ class _Commits:
         last = first + len(output.rows) - 1
         # A store can reach any row of the caches, and there are few of them: cut wherever one lands.
         cuts = {cycle - first for cycle in self.bank if first < cycle <= last}
-        if not output.gather:
+        if output.gather:  # which words it reads is the token's matter
+            cuts |= {cycle - first for cycle in self.any_act if first < cycle <= last}
+        else:
             for step, words in enumerate(output.acts.tolist()):
                 for word in set(words):
                     for cell in act_pieces(self.cfg, word, self.cfg.taps):

@@ -5,7 +5,7 @@ The rules are those of rtl/isa.py. A token starts in cycle 0; word 0 of each que
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -189,6 +189,7 @@ def walk(
     values: dynamic values of the position's bucket. classify: whether END_PROMPT is a NOP.
     values_ready: first cycle in which a word that uses one of them may be the current one.
     """
+    masks = {item.name: (1 << item.bits(cfg)) - 1 for item in words[0].queue.own if item.strided} if words else {}
     runs: list[Run] = []
     outer: _Loop | None = None
     inner: _Loop | None = None
@@ -228,7 +229,7 @@ def walk(
             inner = _Loop(word, index, rounds, dict.fromkeys(_strided(word.queue), 0))
             continue
         if op is Op.RUN:
-            run = replace(_run(cfg, word, start, rounds, values, inner, outer),
+            run = replace(_run(cfg, word, start, rounds, values, inner, outer, masks),
                           controls=controls, values_from=values_from)
             runs.append(run)
             controls, values_from = 0, 0
@@ -255,20 +256,19 @@ def walk(
 
 
 def _run(cfg: Config, word: Word, cycle: int, rounds: int, values: Sequence[int],
-         inner: _Loop | None, outer: _Loop | None) -> Run:
-    """A RUN word with its addresses."""
+         inner: _Loop | None, outer: _Loop | None, masks: Mapping[str, int]) -> Run:
+    """A RUN word with its addresses. masks: of the strided fields' widths."""
     f = word.fields
     if "pace" in f and rounds > 1 and f["pace"] + 1 < cfg.beats:
         raise IllegalProgram(cycle, f"{{}} begins a pass every {f['pace'] + 1} cycles; each takes {cfg.beats}", word)
     if f.get("rotate") and rounds % 2:
         raise IllegalProgram(cycle, f"{{}} has {rounds} passes; those of rotate come in pairs", word)
     address: dict[str, int] = {}
-    by_name = word.queue.by_name
-    for name in _strided(word.queue) + (["bank"] if "rope" in f else []):
+    for name in [*masks, "bank"] if "rope" in f else masks:
         stride = "dst" if name == "bank" else name
         total = f[stride] + (inner.offsets[stride] if inner else 0)
         if outer and name in _OUTER[word.queue.name] and not (name == "param" and f["rope"]):
             total += outer.offsets[stride]
-        address[name] = total & (1 << by_name[stride].bits(cfg)) - 1
+        address[name] = total & masks[stride]
     outputs = f["outer"] + values[f["outer_value"]] + 1 if "outer" in f else 1
     return Run(word, cycle, rounds, outputs, 0, 0, address)

@@ -12,6 +12,7 @@ from sim.cycle.access import Accesses, Space, collect
 from sim.cycle.check import OVERLAP, Loaded, check_position, check_timeline
 from sim.cycle.execute import Execution, State
 from sim.cycle.loaded import check_shapes, loaded_memories
+from sim.cycle.moved import check_moved
 from sim.cycle.plan import Plan, make_plan
 from sim.cycle.program import Word, decode_program
 from sim.cycle.timeline import Timeline, expand
@@ -51,6 +52,7 @@ class CycleSimulator:
     -------
     positions: of each sequence's next token; position: the first one's.
     state: every memory and register, see `sim.cycle.execute.State`.
+    worked: the last token's timeline and plan, with what each job of that made; None before the first.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class CycleSimulator:
         self._prepared: dict[tuple[int, bool], _Prepared] = {}
         self._checked: set[tuple[tuple[int, ...], bool]] = set()
         self._loaded: Loaded | None = None
+        self.worked: tuple[Timeline, Plan] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -105,10 +108,12 @@ class CycleSimulator:
             if position >= self.image.context:
                 raise ValueError(f"position {position} is past the context of {self.image.context}")
         prepared = self._prepare(tuple(self.positions), classify=classify)
+        every = [*tokens, *[0] * (self.config.sequences - count)]
+        self._check_tokens(prepared, every)
         for noise in self.state.noise:
             noise.begin()
-        every = [*tokens, *[0] * (self.config.sequences - count)]
         Execution(self.state, positions=self.positions, tokens=every).run(prepared.plan)
+        self.worked = prepared.timeline, prepared.plan
         self.positions = [position + 1 for position in self.positions]
         found = tuple(self.state.found[:count])
         return Steps(found if classify else tuple(tokens), prepared.timeline.cycles)
@@ -126,6 +131,11 @@ class CycleSimulator:
                            key_step=registers.key_step, rope_step=registers.rope_step)
             self._checked.add((positions, classify))
         return prepared
+
+    def _check_tokens(self, prepared: _Prepared, tokens: Sequence[int]) -> None:
+        registers = self.image.registers
+        check_moved(self.config, prepared.timeline, prepared.accesses, positions=self.positions, tokens=tokens,
+                    key_step=registers.key_step, embed_shift=registers.embed_shift, expert_rows=registers.expert_rows)
 
     def _expand(self, bucket: int, *, classify: bool) -> tuple[Timeline, Accesses]:
         values = [int(value) for value in self.image.values[bucket]]

@@ -22,8 +22,8 @@ def shaped(name: str) -> Config:
     own = {"small_control": True, "linear_values": True, "values": 4, "noise_rate": 0, "experts": 0,
            "choices": 0} if name == "bytes" else {}
     return small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1 if lanes == 2 else 2, bank_rows=16, vector_rows=16,
-                 act_rows=16, param_rows=16, bank_register=name not in ("flat", "spread"), spread=name in ("tall", "spread"),
-                 **own)
+                 act_rows=16, param_rows=16, bank_register=name not in ("flat", "spread"),
+                 spread=name in ("tall", "spread"), **own)
 
 
 def read_cycles(cfg: Config) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +40,9 @@ class Unchecked(CycleSimulator):
             timeline, accesses = self._expand(key[0], classify=classify)
             self._prepared[key] = _Prepared(timeline, accesses, make_plan(self.config, timeline))
         return self._prepared[key]
+
+    def _check_tokens(self, prepared: _Prepared, tokens: Sequence[int]) -> None:
+        pass
 
 
 class Truth:

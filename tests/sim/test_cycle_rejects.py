@@ -40,6 +40,18 @@ HAZARDS = {
     "activation": (
         lambda gap: {"vector": f"{X} store=ACT dst=4", "matrix": f"{ACC}\nRUN wait={20 + gap - 3} act=4 clear=1"},
         ACT - MATRIX_READ, "activation cell 4"),
+    "activation of a gather, which token 3 moves": (
+        lambda gap: {"vector": f"{X} store=ACT dst=4",
+                     "matrix": f"{ACC}\nRUN wait={20 + gap - 3} act=1 gather=1 clear=1"},
+        ACT - MATRIX_READ, "activation cell 4"),
+    "activation of a gather's second step": (
+        lambda gap: {"vector": f"{X} store=ACT dst=4",
+                     "matrix": f"{ACC}\nRUN wait={20 + gap - 4} gather=1 clear=1 repeat=3"},
+        ACT - MATRIX_READ, "activation cell 4"),
+    "bank row of a gather": (
+        lambda gap: {"vector": f"{STORE} store=KEYS dst=50",
+                     "matrix": f"{ACC}\nRUN wait={20 + gap - 3} row=50 gather=1 clear=1"},
+        t("bank_visible") - MATRIX_READ, "bank row 50"),
     "reduce": (
         lambda gap: {"vector": f"{X} reduce=SUM first=1", "scalar": f"RUN wait={20 + gap - 1} function=RECIP"},
         REDUCE - t("scalar_read"), "reduce register 0"),
@@ -70,6 +82,21 @@ def test_read_before_the_write_is_visible(name: str):
     assert cell in str(error)
     assert len(error.words) == 2
     assert error.cycle is not None and f"cycle {error.cycle}:" in str(error)
+
+
+def test_any_experts_rows_may_be_read():
+    """The store lands in a row of expert 1; that the router chose expert 0 does not make it legal."""
+    cfg, gap = replace(SQUARE, experts=2, choices=1), t("bank_visible") - MATRIX_READ
+
+    def made(gap: int) -> CycleSimulator:
+        matrix = f"{ACC}\nRUN wait={59 + gap - 3} row=20 choice=1 clear=1"
+        vector = "RUN wait=19 reduce=ARGMAX first=1 choice=1 mask=TAIL tail=1\nRUN wait=38 store=VALUES dst=50"
+        given = image(cfg, matrix=matrix, vector=vector)
+        return CycleSimulator(replace(given, registers=replace(given.registers, expert_rows=30)))
+
+    made(gap).step(3, classify=False)
+    with pytest.raises(IllegalProgram, match="bank row 50 while"):
+        made(gap - 1).step(3, classify=False)
 
 
 def test_messages_name_cycle_queue_word_and_assembly():

@@ -81,6 +81,27 @@ def test_matrix_reads_activations_as_they_are_in_its_cycle():
     assert (made.state.accumulators[0] == made.image.banks[8].astype(int) @ changed).all()
 
 
+def test_a_gather_reads_activations_as_they_are_in_its_cycle():
+    """Token 3 reads words 3 to 18: word 4 before it changes, or word 18 after."""
+    write = 10 + t("act_visible")
+
+    def acc(first: int, stored: int) -> CycleSimulator:
+        matrix = f"RUN clear=1 slot=1\nRUN wait={first - 2 - t('matrix_read')} repeat=15 gather=1 slot=0 clear=1 row=8"
+        return run(matrix=matrix, vector=f"RUN wait=9 source=ACC slot=1 store=ACT dst={stored} s0=4 s3=3")
+
+    rows = list(range(8, 24))
+    made = acc(8, 4)
+    assert 8 < write < 8 + 15
+    assert (made.state.accumulators[0] == product(made, rows, [list(range(3, 19))])).all()
+    words = made.image.act.reshape(-1, 4).astype(int).copy()
+    made = acc(8, 18)
+    changed = made.state.act.reshape(-1, 4)[18].astype(int)
+    assert (changed != words[18]).any()
+    words[18] = changed
+    assert (made.state.accumulators[0] == sum(
+        made.image.banks[row].astype(int) @ words[3 + step] for step, row in enumerate(rows))).all()
+
+
 def with_x(vector: str, cfg: Config = SQUARE, **more: Any) -> CycleSimulator:
     """A program after accumulator 0 went to vector memory row 0 as x, 12 bits or so, in cycle 20."""
     start = f"RUN wait=19 s0=3 write=1\nNOP wait={MEMORY}\n"

@@ -1,0 +1,55 @@
+"""A program with the tokens that it runs for, both from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from compiler.image import Image
+from verification.legal_machine import Machine, machine
+from verification.legal_programs import Maker
+from verification.random_configs import config_of
+
+LONG = 0.1
+"""Share of programs that run on to further positions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """What is asked for: a token of each sequence. restart : sequences that begin anew."""
+
+    tokens: tuple[int, ...]
+    classify: bool
+    restart: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A program and its tokens. made : what the program was made for."""
+
+    image: Image
+    script: tuple[Token, ...]
+    made: Machine
+
+
+def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
+    """A program of the machine, a preset or `random-N`. Raises IllegalProgram where the random words leave no place for
+    what it needs."""
+    rng = random.Random(f"{seed}-{name}-{number}")
+    made = machine(config_of(name), rng)
+    maker = Maker(made, rng)
+    image = maker.program()
+    return Trial(image=image, script=tuple(script(made, rng)), made=made), maker
+
+
+def script(made: Machine, rng: random.Random) -> Iterator[Token]:
+    """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context."""
+    cfg = made.image.config
+    last = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1))
+    if rng.random() < LONG:
+        last = rng.choice((cfg.bucket_positions + 1, made.image.context - 1))
+    for _ in range(min(last, made.image.context - 1, 300) + 1):
+        restart = tuple(s for s in range(cfg.sequences) if rng.random() < 0.05) if cfg.sequences > 1 else ()
+        tokens = tuple(rng.choice((rng.randrange(made.tokens), 0, made.tokens - 1)) for _ in range(cfg.sequences))
+        yield Token(tokens=tokens, classify=rng.random() < 0.7, restart=restart)
