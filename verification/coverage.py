@@ -38,6 +38,7 @@ from verification.coverage_points import (
     Point,
     load_explanations,
     read_counts,
+    share,
     stale,
 )
 
@@ -91,10 +92,6 @@ def measure(name: str, seed: int, models: int, programs: int, console: Console) 
                 failed.append(f"python {' '.join(arguments)}: exit code {found.returncode}\n{said}")
             collect(Path(place), name, counts)
     return Measured(preset=name, verilog=design_of(name).splitlines(), counts=counts), failed
-
-
-def share(reached: int, there: int) -> str:
-    return f"{100 * reached / there:.1f} %" if there else ""
 
 
 def report(measured: Sequence[Measured], explanations: Sequence[Explanation], console: Console) -> None:

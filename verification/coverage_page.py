@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 
-from verification.coverage_points import KINDS, Explanation, Measured, Point
+from verification.coverage_points import KINDS, Explanation, Measured, Point, share
 
 AROUND = 2
 """Lines of Verilog shown before and after a hole."""
@@ -25,7 +25,7 @@ def page(measured: Sequence[Measured], explanations: Sequence[Explanation]) -> s
 def _preset(one: Measured, explanations: Sequence[Explanation]) -> str:
     head = "".join(f"<th>{kind}" for kind in KINDS)
     totals = {**one.table(), "all": {kind: one.total(kind) for kind in KINDS}}
-    rows = "".join(f"<tr><td>{escape(module)}" + "".join(f"<td>{_share(*kinds[kind])}" for kind in KINDS)
+    rows = "".join(f"<tr><td>{escape(module)}" + "".join(f"<td>{share(*kinds[kind])}" for kind in KINDS)
                    for module, kinds in totals.items())
     return (f"<h1>{escape(one.preset)}</h1><table><tr><th>module{head}{rows}</table>"
             + "".join(_module(one, explanations, module, points) for module, points in _by_module(one).items()))
@@ -55,7 +55,3 @@ def _hole(one: Measured, explanations: Sequence[Explanation], line: int, points:
     missed = ", ".join(f"{point.kind} {point.what}" for point in points)
     return (f"<p>line {line}: {escape(missed)} <span class=why>{escape('; '.join(sorted(reasons)))}</span>"
             f"<pre>{code}</pre>")
-
-
-def _share(reached: int, there: int) -> str:
-    return f"{100 * reached / there:.1f} %" if there else ""

@@ -132,3 +132,8 @@ def stale(explanations: Sequence[Explanation], measured: Sequence[Measured]) -> 
     presets = {one.preset for one in measured}
     return [one for one in explanations if (not one.presets or presets & set(one.presets)) and not any(
         one.covers(design.preset, point, design.code(point)) for design in measured for point in design.holes(KINDS))]
+
+
+def share(reached: int, there: int) -> str:
+    """For people; nothing where there is nothing to reach."""
+    return f"{100 * reached / there:.1f} %" if there else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 from rtl.isa import (
@@ -26,6 +25,7 @@ from rtl.isa import (
 )
 from sim.cycle.access import Space
 from verification.legal_machine import CACHE_ROWS, Machine, is_count
+from verification.random_programs import OUTER_STRIDES, ended
 
 _SPACES = {("vector", "slot"): Space.ACC, ("vector", "src"): Space.MEMORY, ("vector", "scalar"): Space.SCALAR,
            ("vector", "out_scalar"): Space.SCALAR, ("scalar", "reduce"): Space.REDUCE, ("scalar", "a"): Space.SCALAR,
@@ -57,18 +57,18 @@ class Words:
             return [self.run(queue)]
         if kind < 0.63:
             nop = Insn(queue, {"op": Op.NOP, "wait": self.rng.choice((0, 1, 2))})
-            return [self._loop(queue, Op.LOOP_OUTER, idle=True), *_ended([nop], end_outer=1)]
+            return [self._loop(queue, Op.LOOP_OUTER, idle=True), *ended([nop], end_outer=1)]
         if kind < 0.66 and inner:
             nop = Insn(queue, {"op": Op.NOP, "wait": self.rng.choice((0, 1, 2))})
-            return [self._loop(queue, Op.LOOP_INNER, idle=True), *_ended([nop], end_inner=1)]
+            return [self._loop(queue, Op.LOOP_INNER, idle=True), *ended([nop], end_inner=1)]
         if kind < 0.8 and inner:
             return self._inner(queue)
         body = [self._some(queue), *(self._inner(queue) if inner and self.rng.random() < 0.5 else [self._some(queue)])]
-        return [self._loop(queue, Op.LOOP_OUTER), *_ended(body, end_outer=1)]
+        return [self._loop(queue, Op.LOOP_OUTER), *ended(body, end_outer=1)]
 
     def _inner(self, queue: Queue) -> list[Insn]:
         body = [self._some(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
-        return [self._loop(queue, Op.LOOP_INNER), *_ended(body, end_inner=1)]
+        return [self._loop(queue, Op.LOOP_INNER), *ended(body, end_inner=1)]
 
     def _some(self, queue: Queue) -> Insn:
         """A word of a loop's body: RUN, now and then NOP, with a wait."""
@@ -81,8 +81,7 @@ class Words:
 
     def _loop(self, queue: Queue, op: Op, *, idle: bool = False) -> Insn:
         """idle: of a body that does nothing, so that it may do it often."""
-        outer = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}[queue.name]
-        names = outer if op is Op.LOOP_OUTER else [item.name for item in queue.own if item.strided]
+        names = OUTER_STRIDES[queue.name] if op is Op.LOOP_OUTER else [item.name for item in queue.own if item.strided]
         level = "outer" if op is Op.LOOP_OUTER else "inner"
         strides = {name: self.rng.choice((0, 0, 0, 1, 1, 2, -1)) % (1 << stride_bits(self.cfg, queue, level, name))
                    for name in names}
@@ -201,7 +200,3 @@ class Words:
 
 def _other(value: Any, unwanted: Any, instead: Any) -> Any:
     return instead if value is unwanted else value
-
-
-def _ended(words: Sequence[Insn], **ends: int) -> list[Insn]:
-    return [*words[:-1], Insn(words[-1].queue, {**words[-1].fields, **ends})]

@@ -136,12 +136,11 @@ def _memories(made: Machine, simulator: CycleSimulator, rtl: Rtl, *, whole: bool
 # -------------------------------------------------------------------------------------------------------------- command
 
 
-def attempt(name: str, seed: int, number: int, tally: Tally, *, make: Make = CycleSimulator,
-            open_rtl: Open = RtlDevice) -> None:
+def attempt(name: str, seed: int, number: int, tally: Tally) -> None:
     """Make and run one program, into the tally."""
     try:
         trial, maker = trial_of(name, seed, number)
-        difference = run(trial, tally, make=make, open_rtl=open_rtl)
+        difference = run(trial, tally)
     except IllegalProgram:
         tally.impossible += 1
         return
@@ -154,13 +153,12 @@ def attempt(name: str, seed: int, number: int, tally: Tally, *, make: Make = Cyc
     if difference is not None:
         def differs(other: Trial) -> bool:
             try:
-                return run(other, make=make, open_rtl=open_rtl) is not None
+                return run(other) is not None
             except IllegalProgram:
                 return False
         small = shrink(trial, differs)
-        told = run(small, make=make, open_rtl=open_rtl)
         command = f"python -m verification.lockstep --preset {name} --seed {seed} --first {number} --programs 1"
-        tally.failed.append(f"{command}\n{difference}\nshrunk: {told}\n{listing(small)}")
+        tally.failed.append(f"{command}\n{difference}\nshrunk: {run(small)}\n{listing(small)}")
 
 
 def lockstep(names: Sequence[str], seed: int, first: int, *, programs: int | None, minutes: float,

@@ -69,9 +69,8 @@ def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
     for line in dict.fromkeys((folder / "list.txt").read_text().splitlines()):
         command = line.partition(" -src ")[0]
         cell = re.search(r"-cell (\S+)", command)
-        if cell is not None and not any(f".{kind}$" in cell[1] or f"{kind}$" in cell[1] for kind in LEFT_OUT):
-            unit = unit_of(cell[1])
-            found[unit].append(Mutant(unit=unit, command=command))
+        if cell is not None and not any(f"{kind}$" in cell[1] for kind in LEFT_OUT):
+            found[unit_of(cell[1])].append(Mutant(unit=unit_of(cell[1]), command=command))
     for mutants in found.values():
         random.Random(seed).shuffle(mutants)
     return dict(sorted(found.items()))

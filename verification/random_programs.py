@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from rtl.config import Config
@@ -12,6 +13,7 @@ from sim.cycle.program import IllegalProgram, decode_program
 from sim.cycle.timeline import Timeline, expand
 
 OUTER_STRIDES = {"matrix": ("row",), "vector": ("param", "dst"), "scalar": ("constant",)}
+"""Fields that a LOOP_OUTER word of each queue may have."""
 SMALL_ADDRESS = 7  # of a field at most, so that loops and steps stay within every memory
 SMALL_STRIDE = 3
 
@@ -86,8 +88,8 @@ class ProgramMaker:
     def _inner(self, queue: Queue, **ends: int) -> list[Insn]:
         body = [self._plain(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
         if self.cfg.small_control and queue.name == "scalar":  # without inner loops
-            return _ended(body, **ends)
-        return [self._loop(queue, Op.LOOP_INNER), *_ended(body, end_inner=1, **ends)]
+            return ended(body, **ends)
+        return [self._loop(queue, Op.LOOP_INNER), *ended(body, end_inner=1, **ends)]
 
     def _part(self, queue: Queue) -> list[Insn]:
         """A word, an inner loop, or an outer loop of one of several shapes."""
@@ -95,14 +97,15 @@ class ProgramMaker:
         bodies = (
             lambda: [self._plain(queue)],
             lambda: self._inner(queue),
-            lambda: [outer, *_ended([self._plain(queue), self._plain(queue)], end_outer=1)],
+            lambda: [outer, *ended([self._plain(queue), self._plain(queue)], end_outer=1)],
             lambda: [outer, *self._inner(queue, end_outer=1)],
             lambda: [outer, self._plain(queue), *self._inner(queue), *self._inner(queue, end_outer=1)],
-            lambda: [outer, *self._inner(queue), *_ended([self._plain(queue)], end_outer=1)])
+            lambda: [outer, *self._inner(queue), *ended([self._plain(queue)], end_outer=1)])
         return self.rng.choice(bodies)()
 
 
-def _ended(words: list[Insn], **ends: int) -> list[Insn]:
+def ended(words: Sequence[Insn], **ends: int) -> list[Insn]:
+    """The words, the last of them with the bits that end loops."""
     return [*words[:-1], Insn(words[-1].queue, {**words[-1].fields, **ends})]
 
 

@@ -64,7 +64,7 @@ def test_a_machine_that_hangs_is_found(talk: Transcript) -> None:
 @pytest.mark.slow
 def test_most_faults_of_any_seed_are_found_and_the_machine_without_one_is_as_recorded(
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--each", "2", "--models", "2", "--programs", "2", "--seed", str(new_seed() % 1000), "--json"]
+    arguments = ["--each", "2", "--models", "6", "--programs", "8", "--seed", str(new_seed() % 1000), "--json"]
     made: list[mutation.Score] = []
 
     def keep(*given: object, **named: object) -> list[mutation.Score]:

@@ -89,7 +89,7 @@ CHECKS = (
     Check(name="boards have the memories and sites that we think", unit="boards", each=1, share=2, commands=boards,
           whole=len(board_names())),
     Check(name="random models", unit="models", each=1, share=3, commands=endless("verification.sweep", "--rounds", 1)),
-    Check(name="random programs", unit="programs", each=5, share=3,
+    Check(name="random programs", unit="programs", each=len(PRESETS), share=3,
           commands=endless("verification.lockstep", "--programs", 1)),
     Check(name="machines of random sizes", unit="machines", each=1, share=2,
           commands=endless("verification.lockstep", "--configs", 1, "--programs", "4")),
