@@ -77,6 +77,8 @@ class Config:
     serial_vector: one lane does the vector unit's work, lane after lane; a pass takes `beats` cycles.
     noise_rate: numbers a cycle that each sequence's noise generator makes for sampling, see rtl/noise.py; 0: the
         machine has none, and its tokens are always the likeliest ones.
+    top_k: passes can hide lanes below a threshold, and the scalar unit can search for one: so a program draws from the
+        likeliest tokens alone.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
     """
@@ -128,6 +130,7 @@ class Config:
     lut_memories: tuple[str, ...] = ()
     serial_vector: bool = False
     noise_rate: int = 0
+    top_k: bool = False
     external_banks: bool = False
 
     def __post_init__(self) -> None:
@@ -160,13 +163,14 @@ class Config:
         need(not self.small_scalar or (self.scalar_fetch == 4 and not self.scalar_register and self.constants <= 64),
              "small_scalar needs scalar_fetch 4 and at most 64 constants, and has no scalar_register")
         need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
-        around = set(self.vector_cuts) - {"select", "scale", "align", "round", "multiply", "settle", "add"}
+        around = set(self.vector_cuts) - {"select", "scale", "round", "multiply", "add"}
         need(not self.serial_vector or around == {"clamp", "function", "narrow"},
-             "a serial vector unit has a register after 'clamp', 'function', 'narrow', not 'shift' or 'output'")
+             "vector_cuts of a serial vector unit have 'clamp', 'function', 'narrow', and none of 'shift', 'align', "
+             "'settle', 'look_up', 'output'")
         need(not self.serial_vector or (self.acc_register and not self.spread and not self.direct_tables),
              "a serial vector unit takes all accumulators at once (acc_register), without spread and direct_tables")
-        need(not self.small_control or (self.linear_values and not self.lut_memories),
-             "small_control needs linear_values and programs in block RAM")
+        need(self.small_control == self.linear_values, "small_control and linear_values need each other")
+        need(not self.small_control or not self.lut_memories, "small_control has no lut_memories")
         need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 4),
              "matrix_fetch must be 1 or 2, scalar_fetch 1 or 4")
         need(self.small_control or self.matrix_fetch == self.scalar_fetch == 1,
@@ -177,6 +181,7 @@ class Config:
              f"noise_rate is {self.noise_rate}; it must be 0, 1, 2, 4 or 8, and at most lanes")
         need(not self.noise_rate or not (self.serial_vector or self.small_control),
              "a serial vector unit takes no noise, and small_control loads no seeds: noise_rate must be 0")
+        need(not self.top_k or self.noise_rate > 0, "top_k is for machines that draw tokens: it needs noise_rate")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
@@ -261,7 +266,7 @@ class Config:
 _PRESETS = (
     Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, tile_lanes=1, tile_taps=1, acc_bits=22, slots=4,
            vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, experts=8, choices=2,
-           position_bits=6, token_bits=8, noise_rate=1),
+           position_bits=6, token_bits=8, noise_rate=1, top_k=True),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256, param_rows=1536,
            constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7, token_bits=9,
@@ -283,17 +288,18 @@ _PRESETS = (
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,
            vector_rows=256, act_rows=256, param_rows=1024, constants=32, position_bits=8, token_bits=9,
            matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8,
-           lut_memories=("matrix_program", "scalar_program"), noise_rate=2),
+           lut_memories=("matrix_program", "scalar_program"), noise_rate=2, top_k=True),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            experts=8, choices=2, position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
-           noise_rate=4),
+           noise_rate=4, top_k=True),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
            vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
            vector_words=1024, values=32, sequences=2, experts=64, choices=2, position_bits=10,
-           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8),
+           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8,
+           top_k=True),
 )
 
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}

@@ -11,7 +11,7 @@ from rtl.config import LUT_MEMORIES, USUAL_CUTS, VECTOR_STEPS, Config, ConfigErr
 
 RANDOM = "random-"
 """Names of such machines begin so, and end in a number."""
-SERIAL_CUTS = ("select", "scale", "align", "round", "multiply", "settle")
+SERIAL_CUTS = ("select", "scale", "round", "multiply")
 """A serial vector unit may or may not have a register after these."""
 Rule = Callable[[random.Random, Mapping[str, Any]], Any]
 
@@ -58,6 +58,7 @@ RULES: dict[str, Rule] = {
     "lut_memories": lambda rng, so_far: () if so_far["small_control"] else rng.choice(((), LUT_MEMORIES)),
     "noise_rate": lambda rng, so_far: 0 if so_far["serial_vector"] else rng.choice(
         [n for n in (0, 1, 2, 4, 8) if n <= so_far["lanes"]]),
+    "top_k": lambda rng, so_far: so_far["noise_rate"] > 0 and rng.random() < 0.5,
     "external_banks": _of(False, False, True), "ecc": _of(False, False, True)}
 """How each field of Config is drawn, in order: later ones may look at those before."""
 
