@@ -156,13 +156,14 @@ class Config:
         need(not self.small_scalar or (self.scalar_fetch == 4 and not self.scalar_register and self.constants <= 64),
              "small_scalar needs scalar_fetch 4 and at most 64 constants, and has no scalar_register")
         need(not self.serial_vector or self.groups == 1, "a serial vector unit serves one lane group")
-        around = set(self.vector_cuts) - {"select", "scale", "align", "round", "multiply", "settle", "add"}
+        around = set(self.vector_cuts) - {"select", "scale", "round", "multiply", "add"}
         need(not self.serial_vector or around == {"clamp", "function", "narrow"},
-             "a serial vector unit has a register after 'clamp', 'function', 'narrow', not 'shift' or 'output'")
+             "vector_cuts of a serial vector unit have 'clamp', 'function', 'narrow', and none of 'shift', 'align', "
+             "'settle', 'look_up', 'output'")
         need(not self.serial_vector or (self.acc_register and not self.spread and not self.direct_tables),
              "a serial vector unit takes all accumulators at once (acc_register), without spread and direct_tables")
-        need(not self.small_control or (self.linear_values and not self.lut_memories),
-             "small_control needs linear_values and programs in block RAM")
+        need(self.small_control == self.linear_values, "small_control and linear_values need each other")
+        need(not self.small_control or not self.lut_memories, "small_control has no lut_memories")
         need(self.matrix_fetch in (1, 2) and self.scalar_fetch in (1, 4),
              "matrix_fetch must be 1 or 2, scalar_fetch 1 or 4")
         need(self.small_control or self.matrix_fetch == self.scalar_fetch == 1,

@@ -11,7 +11,7 @@ from rtl.config import LUT_MEMORIES, USUAL_CUTS, VECTOR_STEPS, Config, ConfigErr
 
 RANDOM = "random-"
 """Names of such machines begin so, and end in a number."""
-SERIAL_CUTS = ("select", "scale", "align", "round", "multiply", "settle")
+SERIAL_CUTS = ("select", "scale", "round", "multiply")
 """A serial vector unit may or may not have a register after these."""
 Rule = Callable[[random.Random, Mapping[str, Any]], Any]
 

@@ -18,6 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -161,12 +163,33 @@ def report(outcomes: Sequence[Outcome], console: Console) -> None:
                           style="red", highlight=False, soft_wrap=True)
 
 
-def sweep(trials: Sequence[Trial], devices: Sequence[str], jobs: int) -> list[Outcome]:
-    """All trials, in their order, over so many processes; progress on a terminal."""
+def logged(path: Path, devices: Sequence[str]) -> Iterator[Outcome]:
+    """The outcomes in a log that were right, on these devices; a line that was cut off is none."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            made: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue
+        if made.pop("devices") == list(devices) and not made["wrong"]:
+            yield Outcome(**{**made, "trial": Trial(**made["trial"])})
+
+
+def sweep(trials: Sequence[Trial], devices: Sequence[str], jobs: int, log: Path | None = None) -> list[Outcome]:
+    """All trials, in their order, over so many processes; progress on a terminal. log: file to go on from and into."""
     console = Console(stderr=True)
-    with ProcessPoolExecutor(jobs) as pool:
-        made = pool.map(attempt, trials, [devices] * len(trials))
-        return list(track(made, "sweeping", total=len(trials), console=console, disable=not console.is_terminal))
+    known = {one.trial: one for one in logged(log, devices)} if log else {}
+    left = [trial for trial in trials if trial not in known]
+    with ExitStack() as stack:
+        file = stack.enter_context(log.open("a")) if log else None
+        if file and file.tell():
+            file.write("\n")  # behind a line that was cut off
+        pool = stack.enter_context(ProcessPoolExecutor(jobs))
+        made = pool.map(attempt, left, [devices] * len(left))
+        for one in track(made, "sweeping", total=len(left), console=console, disable=not console.is_terminal):
+            known[one.trial] = one
+            if file:
+                print(json.dumps({"devices": list(devices), **asdict(one)}), file=file, flush=True)
+    return [known[trial] for trial in trials]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", choices=tuple(PRESETS), action="append", help="several are possible; without, all")
     parser.add_argument("--devices", default=",".join(DEVICES), help="golden and others, with commas between")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--log", type=Path, help="a JSON line for each trial as it ends; what is there is not run again")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     devices = args.devices.split(",")
@@ -186,10 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--devices {args.devices}: expected golden and then one of {', '.join(DEVICES[1:])} or both")
     if min(args.rounds, args.jobs) < 1:
         parser.error("--rounds and --jobs must be at least 1")
+    if args.log and not args.log.absolute().parent.is_dir():
+        parser.error(f"--log {args.log}: there is no such folder")
     start = time.monotonic()
     trials = [Trial(seed=args.seed, number=number, preset=name) for number, name in product(
         range(args.first, args.first + args.rounds), args.preset or PRESETS)]
-    outcomes = sweep(trials, devices, args.jobs)
+    outcomes = sweep(trials, devices, args.jobs, args.log)
     wrong = sum(bool(outcome.wrong) for outcome in outcomes)
     if args.json:
         print(json.dumps({"seed": args.seed, "models": args.rounds, "devices": devices, "wrong": wrong,

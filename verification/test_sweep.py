@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -88,13 +89,31 @@ def test_the_command_counts_and_fails(monkeypatch: pytest.MonkeyPatch, capsys: p
         return replace(image, cycles=image.cycles + 1)
 
     monkeypatch.setattr(sweep, "compile_model", late)
-    monkeypatch.setattr(sweep, "sweep", lambda trials, devices, jobs: [attempt(trial, devices) for trial in trials])
+    monkeypatch.setattr(sweep, "sweep", lambda trials, devices, *_: [attempt(trial, devices) for trial in trials])
     assert main(arguments) == 1
     assert "--seed 1 --first 1 --rounds 1 --preset tiny" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_log_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it says was right is not run again, all else is; a line that was cut off does no harm."""
+    log = tmp_path / "log"
+    arguments = ["--preset", "tiny", "--devices", "golden,cycle", "--json", "--log", str(log)]
+    assert main([*arguments, "--rounds", "2"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    lines = log.read_text().splitlines()
+    assert [json.loads(line)["trial"]["number"] for line in lines] == [0, 1]
+    log.write_text(f"{lines[0]}\n{lines[1][:40]}")
+    assert [one.trial.number for one in sweep.logged(log, ("golden", "cycle"))] == [0]
+    assert not list(sweep.logged(log, ("golden", "rtl")))
+    assert main([*arguments, "--rounds", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcomes"] == first["outcomes"]
+    assert log.read_text().splitlines() == [lines[0], lines[1][:40], lines[1]]
+    log.write_text(lines[0].replace('"wrong": []', '"wrong": ["all"]'))
+    assert not list(sweep.logged(log, ("golden", "cycle")))
+
+
 @pytest.mark.parametrize("arguments", [
-    ["--devices", "cycle,golden"], ["--devices", "golden"], ["--rounds", "0"], ["--preset", "huge"]])
+    ["--log", "no such/folder/log"], ["--devices", "cycle,golden"], ["--devices", "golden"], ["--rounds", "0"], ["--preset", "huge"]])
 def test_what_cannot_be_asked_for(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(arguments)

@@ -23,6 +23,21 @@ def test_sizes_that_cannot_be_built_are_named(field, value):
         dataclasses.replace(TINY, **{field: value})
 
 
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"vector_cuts": (*PRESETS["icebreaker"].vector_cuts, "align")}, "vector_cuts .* none of .*'align'"),
+    ({"vector_cuts": (*PRESETS["icebreaker"].vector_cuts, "settle")}, "vector_cuts .* none of .*'settle'"),
+    ({"linear_values": False}, "small_control and linear_values need each other"),
+    ({"lut_memories": ("memory",)}, "small_control has no lut_memories")])
+def test_small_units_refuse_what_they_would_build_wrong(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(PRESETS["icebreaker"], **changes)
+
+
+def test_linear_values_are_for_small_control():
+    with pytest.raises(ConfigError, match="small_control and linear_values need each other"):
+        dataclasses.replace(TINY, linear_values=True, values=4)
+
+
 def test_presets_by_name():
     assert all(preset(name) is config and config.name == name for name, config in PRESETS.items())
     with pytest.raises(ConfigError, match="unknown preset 'huge'; known presets: tiny, icebreaker"):
