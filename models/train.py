@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models import bpe, checkpoint, mixtral
+from models import bpe, checkpoint, hub_tokenizer, mixtral
 from models.grammar import Story, tell_many
 from models.muon import Muon
 from models.network import Network, export
@@ -153,7 +153,7 @@ class Run:
         """Write the checkpoint and the state."""
         if self.preset.experts:
             mixtral.save(self.out, self.average)
-            mixtral.save_tokenizer(self.out, self.tokenizer)
+            hub_tokenizer.save(self.out, self.tokenizer)
         else:
             checkpoint.save(self.out / "model.bin", self.preset.shape, export(self.average))
         state = {"net": self.net.state_dict(), "average": self.average.state_dict(), "steps": self.steps,
