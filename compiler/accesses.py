@@ -72,9 +72,10 @@ def vector_accesses(cfg: Config, counts: dict[str, Count], key_step: int, behind
     if insn["source"] is Source.ACC:
         slots = (insn.number("slot") + advance * insn.number("inc_slot")) % cfg.slots
         reads.append(Touch(Space.ACC, slots, issue + t.acc_read))
-    if insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM:
+    below = insn.number("below")
+    if insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM or below:
         reads.append(Touch(Space.VECTOR, insn.number("src") + advance * insn.number("inc_src"), issue + t.vector_read))
-    if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early"):
+    if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early") or below:
         scalars = _group_scalars(cfg, insn)
         reads.append(Touch(Space.SCALAR, np.tile(scalars, passes), np.repeat(issue + t.vector_read, len(scalars))))
     if insn["addend"] is Addend.NOISE:
@@ -120,7 +121,7 @@ def scalar_accesses(cfg: Config, insn: Insn, bucket: int) -> Accesses:
         reads += [Touch(Space.SCALAR, np.array([insn.number(name)]), at) for name in ("a", "b")]
     elif insn["function"] is not ScalarFunction.CONST:
         reads.append(Touch(Space.REDUCE, np.array([insn.number("reduce")]), at))
-    if insn["function"] is ScalarFunction.VALUE:
+    if insn["function"] in (ScalarFunction.VALUE, ScalarFunction.SEARCH):
         reads.append(Touch(Space.SCALAR, np.array([insn.number("a")]), at))
     write = Touch(Space.SCALAR, np.array([insn.number("dst")]), np.array([t.scalar_visible]))
     return Accesses(tuple(reads), (write,), cfg.fetch("scalar"), 0, NO_CYCLES)

@@ -15,18 +15,19 @@ from compiler.layout import Layout, check_fit, lay_out, misfits
 from compiler.name_events import labels
 from compiler.place import activations, banks, check_accumulators, constants, params
 from compiler.quantised import QuantisedModel
+from compiler.sampling import checked_top_k
 from compiler.search import find_schedule
 from compiler.tensors import tensor_map
 from compiler.verify import verify_program
 from rtl.config import Config, log2
 
 
-def largest_context(model: QuantisedModel, config: Config, sequences: int = 1) -> int:
+def largest_context(model: QuantisedModel, config: Config, sequences: int = 1, top_k: int = 0) -> int:
     """The longest context of the model that fits the machine. 0 when none does."""
     low, high = 0, min(model.shape.context, 1 << config.position_bits)
     while low < high:
         middle = (low + high + 1) // 2
-        if misfits(model, lay_out(model, config, middle, sequences)):
+        if misfits(model, lay_out(model, config, middle, sequences, top_k)):
             high = middle - 1
         else:
             low = middle
@@ -34,21 +35,23 @@ def largest_context(model: QuantisedModel, config: Config, sequences: int = 1) -
 
 
 def compile_model(model: QuantisedModel, config: Config, *, context: int | None = None, sequences: int = 1,
-                  tokenizer: bytes = b"", provenance: dict[str, Any] | None = None) -> Image:
+                  top_k: int = 0, tokenizer: bytes = b"", provenance: dict[str, Any] | None = None) -> Image:
     """Compile a model for a machine.
 
     context: positions to provide for; without it, as many as the model has and the machine holds.
     sequences: independent texts that one program works on in turn, so that one's waiting is the other's time.
+    top_k: a token is drawn from so many of the likeliest alone; 0: from all.
     Raises InputError when the model does not fit, saying by how much and where it would.
     """
     if not 1 <= sequences <= config.sequences:
         raise InputError(f"{sequences} sequences at once are not possible: {config.name} keeps {config.sequences}")
+    top_k = checked_top_k(top_k, model.shape.vocab, config)
     wanted = context
     if wanted is None:
-        wanted = largest_context(model, config, sequences) or model.shape.context
+        wanted = largest_context(model, config, sequences, top_k) or model.shape.context
     if not 1 <= wanted <= model.shape.context:
         raise InputError(f"context {wanted} is not possible: this model has positions for 1 to {model.shape.context}")
-    layout = check_fit(model, config, wanted, sequences)
+    layout = check_fit(model, config, wanted, sequences, top_k)
     check_accumulators(model, layout)
     buckets = layout.geometry.attention_blocks
     try:
@@ -74,7 +77,7 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
     return Image(
         config=config, programs=words, banks=banks(model, layout), act=activations(layout),
         params=params(model, layout), constants=constants(model, layout), values=values, context=wanted,
-        sequences=sequences,
+        sequences=sequences, top_k=top_k,
         cycles=program.cycles[:, bucket], useful_macs=macs,
         registers=Registers(key_step=layout.geometry.head_steps, rope_step=layout.geometry.rope_period,
                             embed_shift=log2(layout.geometry.embed_columns), expert_rows=layout.expert_rows),

@@ -217,12 +217,14 @@ def matters(insn: Insn, name: str) -> bool:
         return {"reduce": not constant and not combine, "constant": constant, "dst": True}[name]
     if insn.queue is MATRIX:
         return True
+    below = bool(insn.number("below"))
     return {
         "slot": insn["source"] is Source.ACC,
-        "src": insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM,
+        "src": insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM or below,
         "param": insn["factor1"] is not Factor1.ONE,
         "dst": bool(insn.number("write")) or insn["store"] is not Store.NONE,
-        "scalar": insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or bool(insn.number("early")),
+        "scalar": (insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or bool(insn.number("early"))
+                   or below),
         "target": insn["reduce"] in (Reduce.MAX, Reduce.MAXABS, Reduce.SUM)}[name]
 
 

@@ -55,6 +55,7 @@ class Image:
         banks: (bank_rows, lanes, taps) int8. act: (act_rows, act_width) int8. params: (param_rows, lanes) uint8.
         constants: (constants,) uint8. values: (buckets, config.values) uint16, column 0 all zero.
         registers: control registers.
+        top_k: tokens are drawn from so many of the likeliest; 0: from all.
         context: most positions of a sequence. sequences: that the program works on in turn.
         cycles: (2, context) int64, predicted cycles of a token of every sequence when the furthest of them is at each
             position; row 0 prompt tokens (no classifier), row 1 classified tokens.
@@ -83,3 +84,4 @@ class Image:
     tokenizer: bytes = b""
     model: QuantisedModel | None = None
     sequences: int = 1
+    top_k: int = 0

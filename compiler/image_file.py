@@ -26,6 +26,7 @@ from compiler.errors import InputError
 from compiler.float_model import SANE_LIMIT
 from compiler.image import Image, Registers
 from compiler.labels import labels_from_json, labels_to_json
+from compiler.lower import MOST_TOP_K
 from compiler.model_tensors import flatten_model, restore_model
 from compiler.typed import integer, integers, made, members, obj, shown
 from rtl.config import PRESETS, Config
@@ -129,7 +130,7 @@ def image_bytes(image: Image) -> bytes:
     description = {
         "version": FORMAT_VERSION, "tool": tool_version(), "preset": image.config.name,
         "config": asdict(image.config), "registers": asdict(image.registers), "context": image.context,
-        "sequences": image.sequences,
+        "sequences": image.sequences, "top_k": image.top_k,
         "tensors": image.tensors, "provenance": image.provenance, "model": model}
     if image.labels is not None:
         description["labels"] = labels_to_json(image.labels)
@@ -250,6 +251,7 @@ def _tensors(cfg: Config, content: Any) -> dict[str, Any]:
 def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
     context = integer(description["context"], f"the context for {cfg.name}", 1, cfg.buckets * cfg.bucket_positions)
     sequences = integer(description["sequences"], f"sequences for {cfg.name}", 1, cfg.sequences)
+    top_k = integer(description["top_k"], f"top-k for {cfg.name}", 0, MOST_TOP_K if cfg.top_k else 0)
 
     def take(name: str, dtype: type[np.generic], *shape: int) -> npt.NDArray[Any]:
         tensor = tensors[name]
@@ -279,7 +281,7 @@ def _image(cfg: Config, description: dict[str, Any], tensors: Tensors) -> Image:
         config=cfg, programs=programs, banks=banks, act=take("act", np.int8, cfg.act_rows, cfg.act_width),
         params=take("params", np.uint8, cfg.param_rows, cfg.lanes),
         constants=take("constants", np.uint8, cfg.constants), values=take("values", np.uint16, cfg.buckets, cfg.values),
-        registers=_registers(cfg, description["registers"]), context=context, sequences=sequences,
+        registers=_registers(cfg, description["registers"]), context=context, sequences=sequences, top_k=top_k,
         cycles=take("cycles", np.int64, *per_position), useful_macs=take("useful_macs", np.int64, *per_position),
         tensors=_tensors(cfg, description["tensors"]), labels=labels_from_json(description.get("labels")),
         provenance=obj(description["provenance"], "provenance"),

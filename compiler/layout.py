@@ -123,6 +123,8 @@ class Layout:
     experts: int = 0
     expert_rows: int = 0  # from an expert's matrices to the next one's; those in `matrices` are the first one's
     route: tuple[int, int] = (0, 0)  # scalar and reduce registers of the router
+    top_k: int = 0  # of the likeliest tokens, from which one is drawn; 0: of all
+    logits: int = 0  # vector row of the logits, where that needs them
 
     def of(self, sequence: int) -> Layout:
         """The layout with a sequence's own addresses."""
@@ -157,7 +159,8 @@ ROUTE_SCALARS, ROUTE_REDUCES = 4, 3
 top logit or the sum, and each factor."""
 
 
-def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int = 1) -> Layout:
+def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int = 1,
+            top_k: int = 0) -> Layout:
     """Place a model for so many sequences. Never fails for lack of room: `check_fit` says what does not fit, and by how
     much."""
     g = Geometry(shape=model.shape, config=config, context=context)
@@ -177,7 +180,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         private[name], pitch[name] = memory.take(region, size * sequences), size
 
     def over(memory: Memory, size: int, name: str) -> None:
-        """Where the memory is too small for all, the feed-forward part's lies over what attention has done with."""
+        """Where the memory is too small for all, what comes later lies over what attention has done with."""
         size = ceil_div(size, act_scale) * act_scale * sequences if memory is act else size * sequences
         if memory.used + size > memory.depth:
             memory.used = private[name]
@@ -280,6 +283,9 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         own("router", vector, "router", 2 * matrices["router"].blocks)
     own("silu", vector, "silu", g.hidden_blocks)
     own("hidden", vector, "hidden", g.hidden_blocks)
+    if top_k:
+        over(vector, matrices["classifier"].blocks, "scores")
+        own("logits", vector, "logits", matrices["classifier"].blocks)
     own("q_act", act, "q", q_vectors)
     own("attention_act", act, "attention", ceil_div(len(g.attention_map()), lanes))
     onehot_act = act.take("one-hot", ceil_div(ceil_div(taps * taps, lanes), act_scale) * act_scale)
@@ -295,7 +301,7 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         constant=constant, layer_rows=layer_rows, layer_params=layer_params, embed_row=embed_row,
         embed_param=embed_param, attention_param=attention_param, rope_param=rope_param, hidden_chunks=chunks,
         head_passes=head_passes, head_params=head_params, wave=wave, score_rows=score_rows, onehot_act=onehot_act,
-        experts=experts, expert_rows=expert_rows, route=route, **private)
+        experts=experts, expert_rows=expert_rows, route=route, top_k=top_k, **private)
 
 
 def head_blocks(g: Geometry, heads: int) -> tuple[tuple[int, int], ...]:
@@ -350,15 +356,15 @@ def misfits(model: QuantisedModel, layout: Layout) -> list[str]:
     return found
 
 
-def check_fit(model: QuantisedModel, config: Config, context: int, sequences: int = 1) -> Layout:
+def check_fit(model: QuantisedModel, config: Config, context: int, sequences: int = 1, top_k: int = 0) -> Layout:
     """The layout, if it fits. Raises InputError naming what does not, how many chips its weights and caches alone would
     fill, and the presets that would hold the model."""
-    layout = lay_out(model, config, context, sequences)
+    layout = lay_out(model, config, context, sequences, top_k)
     found = misfits(model, layout)
     if found:
         by_size = sorted(PRESETS.values(), key=lambda other: other.lanes * other.taps * other.bank_rows)
         holding = [other.name for other in by_size if other.name != config.name
-                   and not misfits(model, lay_out(model, other, context, sequences))]
+                   and not misfits(model, lay_out(model, other, context, sequences, top_k))]
         fit = (f"presets that hold it, the smallest first: {', '.join(holding)}" if holding
                else "no preset holds it")
         if (chips := -(-layout.bank.used // layout.bank.depth)) > 1:

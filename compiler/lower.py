@@ -13,13 +13,18 @@ from compiler.prepare import ROUTER_LIFT
 from compiler.quantise import NORM_ADJUST, SOFTMAX_ADJUST
 from compiler.quantised import QuantisedModel
 from compiler.style import Style
-from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
-from rtl.timing import timing
+from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
+from rtl.timing import NOISE_ROWS, timing
 
 CONST_BITS = 14
 """The mantissa of CONST is one with so many bits behind the point."""
 EXP2_TOP = 127
 """EXP2 of 0."""
+MOST_TOP_K = ((1 << 16) - 1) // EXP2_TOP
+"""Likeliest tokens that SEARCH's immediate counts, each as EXP2 of 0."""
+LOGIT_BITS = 16
+NOTHING_LEFT = 31
+"""A shift that makes 0 of all 16-bit numbers."""
 SHARE_BITS, SHARE_SHIFT = 14, 7
 """Bits behind the point of an expert's share, and the shift that makes them of a power times 1 over the sum."""
 
@@ -353,11 +358,41 @@ class _Lowering(Emitter):
         matrix, tail = self.layout.matrices["classifier"], self.g.shape.vocab % self.cfg.lanes
         self.inverse_rms(self.rms_attention)
         for _, block, slot in self.matmuls([(matrix, block) for block in range(matrix.blocks)], self.x8):
-            further: dict[str, Value] = {"addend": Addend.NOISE} if self.cfg.noise_rate else {}
-            if tail and block == matrix.blocks - 1:
-                further |= {"mask": Mask.TAIL, "tail": tail}
+            if self.layout.top_k:
+                further: dict[str, Value] = {"dst": self.layout.logits + block, "write": 1}
+            else:
+                further = {"reduce": Reduce.ARGMAX, "first": int(block == 0)}
+                further |= {"addend": Addend.NOISE} if self.cfg.noise_rate else {}
+                if tail and block == matrix.blocks - 1:
+                    further |= {"mask": Mask.TAIL, "tail": tail}
             self.requantise(matrix, block, slot, self.model.shifts.logit, "logit", factor2=Factor2.SCALAR,
-                            scalar=self.rms_attention, reduce=Reduce.ARGMAX, first=int(block == 0), **further)
+                            scalar=self.rms_attention, **further)
+        if self.layout.top_k:
+            self.draw()
+
+    def draw(self) -> None:
+        """A token of the likeliest: the least logit that may be drawn is found by successive approximation, a bit a
+        round, from how many logits are not less; then noise is added to those that are not less."""
+        threshold, count = self.head_scalar, self.head_target
+        self.vector("nothing", source=Source.MEM, src=self.layout.x, s1=NOTHING_LEFT, reduce=Reduce.SUM, target=count,
+                    first=1)
+        self.scalar("threshold", ScalarFunction.NEGATE, reduce=count, dst=threshold)
+        kept: dict[str, Value] = {"below": 1, "scalar": threshold}
+        for bit in reversed(range(LOGIT_BITS)):
+            self.logits(f"count[{bit}]", 1 << VECTOR.by_name["repeat"].bits(self.cfg), **kept, s1=NOTHING_LEFT,
+                        function=Function.EXP2, reduce=Reduce.SUM, target=count)
+            self.scalar(f"threshold[{bit}]", ScalarFunction.SEARCH, reduce=count, a=threshold, dst=threshold,
+                        bias=(1 << 16) - EXP2_TOP * self.layout.top_k, adjust=1)
+        self.logits("draw", NOISE_ROWS, **kept, addend=Addend.NOISE, reduce=Reduce.ARGMAX)
+
+    def logits(self, name: str, most: int, **fields: Value) -> None:
+        """Passes over all logits in vector memory, so many a word at most."""
+        rows, tail = self.layout.matrices["classifier"].blocks, self.g.shape.vocab % self.cfg.lanes
+        whole = rows - 1 if tail else rows
+        for row in [*range(0, whole, most), *([whole] if tail else [])]:
+            masked: dict[str, Value] = {"mask": Mask.TAIL, "tail": tail} if row == whole else {}
+            self.vector(f"{name}[{row}]", source=Source.MEM, src=self.layout.logits + row, inc_src=1,
+                        repeat=max(0, min(most, whole - row) - 1), first=int(row == 0), **masked, **fields)
 
 
 def lower(model: QuantisedModel, layout: Layout, style: Style) -> list[Operation]:

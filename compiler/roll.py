@@ -59,15 +59,16 @@ def used_strides(insn: Insn) -> frozenset[str]:
             case _:
                 return frozenset({"reduce", "dst"})
     used: set[str] = set()
+    below = insn.number("below")
     if insn["source"] is Source.ACC:
         used.add("slot")
-    if insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM:
+    if insn["source"] is Source.MEM or insn["factor2"] is Factor2.MEM or insn["addend"] is Addend.MEM or below:
         used.add("src")
     if insn["factor1"] is not Factor1.ONE:
         used.add("param")
     if insn.number("write") or insn["store"] is not Store.NONE:
         used.add("dst")
-    if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early"):
+    if insn["factor2"] is Factor2.SCALAR or insn["addend"] is Addend.SCALAR or insn.number("early") or below:
         used.add("scalar")
     if insn["reduce"] not in (Reduce.NONE, Reduce.ARGMAX):
         used.add("target")

@@ -1,6 +1,7 @@
 """Sampling: the registers that make a machine draw its tokens, from a temperature and a seed.
 
-Nothing is compiled anew: they are set as the image is loaded.
+Nothing is compiled anew: they are set as the image is loaded. From how many of the likeliest tokens it draws (top-k) is
+the program's matter: it is compiled for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import replace
 
 from compiler.errors import InputError
 from compiler.image import Image
-from rtl.config import PRESETS
+from compiler.lower import MOST_TOP_K
+from rtl.config import PRESETS, Config
 from rtl.noise import FRACTION_BITS, MANTISSA_BITS, SHIFT_BITS, least_noise
 
 SEEDS = 1 << 63
@@ -44,10 +46,22 @@ def with_sampling(image: Image, temperature: float, seed: int = 0) -> Image:
     if temperature == 0:
         return replace(image, registers=replace(image.registers, temperature=0, seeds=()))
     if not image.config.noise_rate:
-        able = ", ".join(name for name, config in PRESETS.items() if config.noise_rate)
-        raise InputError(f"{image.config.name} cannot sample, it has no noise generator; {able} can")
+        raise InputError(f"{image.config.name} cannot sample, it has no noise generator; {_able('noise_rate')} can")
     seeds = tuple(mixed(seed + sequence) for sequence in range(image.sequences))
     return replace(image, registers=replace(image.registers, temperature=_register(image, temperature), seeds=seeds))
+
+
+def checked_top_k(top_k: int, vocab: int, config: Config) -> int:
+    """The number of likeliest tokens to draw from; 0 where that is all of them. Raises InputError."""
+    if not 0 <= top_k <= MOST_TOP_K and top_k < vocab:
+        raise InputError(f"a top-k of {top_k} is impossible; it must be 1 to {MOST_TOP_K}, or 0 for all")
+    if top_k and not config.top_k:
+        raise InputError(f"{config.name} cannot draw from the likeliest tokens alone; {_able('top_k')} can")
+    return 0 if top_k >= vocab else top_k
+
+
+def _able(option: str) -> str:
+    return ", ".join(name for name, config in PRESETS.items() if getattr(config, option))
 
 
 def mantissa_and_shift(register: int) -> tuple[int, int]:

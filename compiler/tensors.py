@@ -39,5 +39,10 @@ def _own(layout: Layout) -> dict[str, Any]:
         "h": ("vector", layout.hidden, hidden), "h8": ("act", layout.hidden_act, hidden),
         "o8": ("act", layout.attention_act, g.attention_map())}
     named = {f"layer{last}.{name}": entry for name, entry in entries.items()} | {"final.x8": ("act", layout.x, x)}
+    for logits in (one for one in layout.vector.regions if one.name == "logits"):  # what they lie over is gone
+        vocab = layout.matrices["classifier"].outputs
+        named = {name: entry for name, entry in named.items() if entry[0] != "vector" or not (
+            logits.start - len(entry[2]) // g.config.lanes < entry[1] < logits.start + logits.size)}
+        named["logits"] = ("vector", layout.logits, vocab)
     return {name: {"space": space, "first": first, "index": index.tolist()}
             for name, (space, first, index) in named.items()}

@@ -77,6 +77,8 @@ class Config:
     serial_vector: one lane does the vector unit's work, lane after lane; a pass takes `beats` cycles.
     noise_rate: numbers a cycle that each sequence's noise generator makes for sampling, see rtl/noise.py; 0: the
         machine has none, and its tokens are always the likeliest ones.
+    top_k: passes can hide lanes below a threshold, and the scalar unit can search for one: so a program draws from the
+        likeliest tokens alone.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
     """
@@ -128,6 +130,7 @@ class Config:
     lut_memories: tuple[str, ...] = ()
     serial_vector: bool = False
     noise_rate: int = 0
+    top_k: bool = False
     external_banks: bool = False
 
     def __post_init__(self) -> None:
@@ -176,6 +179,7 @@ class Config:
              f"noise_rate is {self.noise_rate}; it must be 0, 1, 2, 4 or 8, and at most lanes")
         need(not self.noise_rate or not (self.serial_vector or self.small_control),
              "a serial vector unit takes no noise, and small_control loads no seeds: noise_rate must be 0")
+        need(not self.top_k or self.noise_rate > 0, "top_k is for machines that draw tokens: it needs noise_rate")
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
@@ -253,9 +257,15 @@ class Config:
 
 
 _PRESETS = (
+<<<<<<< HEAD
     Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, weight_planes=True, tile_lanes=1, tile_taps=1,
            acc_bits=22, slots=4, vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, experts=8, choices=2,
            position_bits=6, token_bits=8, noise_rate=1),
+=======
+    Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, tile_lanes=1, tile_taps=1, acc_bits=22, slots=4,
+           vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, experts=8, choices=2,
+           position_bits=6, token_bits=8, noise_rate=1, top_k=True),
+>>>>>>> main
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            weight_planes=True, tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256,
            param_rows=1536, constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7, token_bits=9,
@@ -277,17 +287,24 @@ _PRESETS = (
     Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, weight_planes=True, tile_lanes=4, tile_taps=8, slots=8,
            vector_rows=256, act_rows=256, param_rows=1024, constants=32, position_bits=8, token_bits=9,
            matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8,
-           lut_memories=("matrix_program", "scalar_program"), noise_rate=2),
+           lut_memories=("matrix_program", "scalar_program"), noise_rate=2, top_k=True),
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            experts=8, choices=2, position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
+<<<<<<< HEAD
            noise_rate=4),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, weight_planes=True, tile_lanes=8, tile_taps=8,
            acc_bits=32, slots=8, vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
+=======
+           noise_rate=4, top_k=True),
+    Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
+           vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
+>>>>>>> main
            vector_words=1024, values=32, sequences=2, experts=64, choices=2, position_bits=10,
-           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8),
+           token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8,
+           top_k=True),
 )
 
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}

@@ -110,6 +110,7 @@ class ScalarFunction(enum.Enum):
     COMBINE = 4
     CONST = 5
     VALUE = 6
+    SEARCH = 7
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,8 @@ VECTOR = Queue("vector", (
         "TAIL: lanes from `tail` on are masked; "
         "CHOSEN: the element that the sequence's first index register names is masked"), enum=Mask),
     Field("tail", lambda cfg: log2(cfg.lanes), "first masked lane for TAIL"),
+    Field("below", lambda cfg: int(cfg.top_k), (
+        "lanes whose element in vector memory (at src) is less than the scalar's mantissa are masked too")),
     Field("reduce", _bits(3), "reduction over the lanes", enum=Reduce),
     Field("first", _bits(1), "the first pass of this word starts the reduction afresh"),
     Field("target", _REDUCE, (
@@ -274,11 +277,11 @@ SCALAR = Queue("scalar", "One operation of the scalar unit a RUN word (repeat mu
     Field("function", _bits(3), "operation", enum=ScalarFunction),
     Field("reduce", _REDUCE, "reduce register read; + inner offset", strided=True),
     Field("dst", _SCALAR, "scalar register written; + inner offset", strided=True),
-    Field("a", _SCALAR, "COMBINE: mantissa and first exponent; VALUE: exponent"),
+    Field("a", _SCALAR, "COMBINE: mantissa and first exponent; VALUE: exponent; SEARCH: both"),
     Field("b", _SCALAR, "COMBINE: exponent subtracted"),
     Field("constant", _index(lambda cfg: cfg.constants), (
         "CONST: constant memory address; + inner and outer offset"), strided=True),
-    Field("bias", _bits(16), "added to the reduce register for RSQRT and RECIP"),
+    Field("bias", _bits(16), "added to the reduce register for RSQRT, RECIP and SEARCH"),
     Field("adjust", _bits(7), "added to the exponent", signed=True),
 ), lambda cfg: cfg.scalar_words)
 
@@ -295,7 +298,11 @@ def members(cfg: Config, item: Field) -> list[enum.Enum]:
     """Members of an enumerated field that a machine has."""
     assert item.enum is not None
     needs = {Addend.NOISE: cfg.noise_rate, Mask.CHOSEN: cfg.choices, ScalarFunction.VALUE: cfg.choices,
+<<<<<<< HEAD
              Plane.LOW: cfg.weight_planes, Plane.HIGH: cfg.weight_planes}
+=======
+             ScalarFunction.SEARCH: cfg.top_k}
+>>>>>>> main
     return [member for member in item.enum if needs.get(member, 1)]
 
 

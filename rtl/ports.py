@@ -49,7 +49,7 @@ def pass_layout(cfg: Config) -> data.StructLayout:
     shapes = field_bits(
         cfg, VECTOR, "source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function",
         "early", "scalar", "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk",
-        "mask", "tail", "reduce", "first", "target", "choice",
+        "mask", "tail", "below", "reduce", "first", "target", "choice",
         "sequence")
     return data.StructLayout({"valid": unsigned(1), **shapes, "odd": unsigned(1), "index": unsigned(index_bits(cfg))})
 

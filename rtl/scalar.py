@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -73,6 +73,8 @@ class Scalar(wiring.Component):
         # Read: reduce register with its bias, scalar registers; the constant arrives with the next stage.
         constant, a, b = constants.read_port(), registers.read_port(domain="comb"), registers.read_port(domain="comb")
         biased = (asked.function == ScalarFunction.RSQRT.value) | (asked.function == ScalarFunction.RECIP.value)
+        if cfg.top_k:
+            biased |= asked.function == ScalarFunction.SEARCH.value
         total = node(m, (self.reduce_value + Mux(biased, asked.bias, 0))[:33], "total")
         read = pipe(
             m, True, "read", valid=asked.valid, function=asked.function, dst=asked.dst, adjust=asked.adjust,
@@ -87,9 +89,10 @@ class Scalar(wiring.Component):
         negated = node(m, -read.operand.as_signed(), "negated")
         place = node(m, leading_place(m, read.operand) | read.over.replicate(5), "place")
         difference = node(m, read.a.exponent - read.b_exponent, "difference")
+        made = {"found": search(m, read.a, read.over | read.operand[16:].any())} if cfg.top_k else {}
         read = pipe(
             m, cfg.scalar_register, "place", **vars(read), place=place, negated=negated, constant=constant.data,
-            difference=difference)
+            difference=difference, **made)
         place, root, reciprocal = read.place, is_(ScalarFunction.RSQRT), is_(ScalarFunction.RECIP)
         # The first of the leading bits is set; RSQRT and RECIP of 0 count as of 1.
         leading = node(m, (read.operand << ~place)[24:32] | read.over.replicate(8) | 128, "leading")
@@ -111,6 +114,9 @@ class Scalar(wiring.Component):
             if cfg.choices:
                 with m.Case(ScalarFunction.VALUE.value):
                     m.d.comb += [mantissa.eq(saturate(m, read.operand.as_signed(), 16)), base.eq(read.a.exponent)]
+            if cfg.top_k:
+                with m.Case(ScalarFunction.SEARCH.value):
+                    m.d.comb += [mantissa.eq(read.found), base.eq(read.a.exponent)]
         normal = pipe(
             m, True, "normalise", valid=read.valid, dst=read.dst, mantissa=mantissa,
             exponent=(base + Mux(adjusted, read.adjust, 0))[:9].as_signed(),
@@ -153,3 +159,13 @@ class Scalar(wiring.Component):
             load.addr.eq(self.host.address), load.data.eq(self.host.data),
             load.en.eq(self.host.active & self.host.write)]
         return m
+
+
+def search(m: Module, a, enough: Value) -> Value:
+    """The mantissa of `a` after a step of successive approximation: the bit that its exponent names becomes `enough`
+    (the sign bit, the first one, the opposite), and the bit below it becomes 1."""
+    last = len(a.mantissa) - 1
+    here = [node(m, a.exponent[:4] == last - bit, f"search_{bit}") for bit in range(last + 1)]
+    made = [Mux(here[bit], enough if bit < last else ~enough, a.mantissa[bit] | here[min(last, bit + 1)])
+            for bit in range(last + 1)]
+    return Cat(made).as_signed()

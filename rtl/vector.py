@@ -133,7 +133,7 @@ class Vector(wiring.Component):
             out=Mux(asked.out_scaled, self.out_exponent, 0), mantissas=[scalar.mantissa for scalar in self.scalars],
             **self.compare(m, asked),
             dst=asked.dst, chunk=asked.chunk, first=asked.first, target=asked.target, sequence=asked.sequence,
-            **({"choice": asked.choice} if self.cfg.choices else {}),
+            **({"choice": asked.choice} if cfg.choices else {}), **({"below": asked.below} if cfg.top_k else {}),
             write=effective & asked.write,
             store=Mux(effective, asked.store, Store.NONE.value),
             reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
@@ -199,9 +199,12 @@ class Vector(wiring.Component):
             cases = {Addend.MEM: plain, Addend.SCALAR: mantissa}
             cases |= {Addend.NOISE: self.noise_row[lane]} if cfg.noise_rate else {}
             addend.append(choose(state.addend, cases, number(0, 16)))
+        if cfg.top_k:
+            low = Cat(plain < state.mantissas[lane // cfg.group_lanes] for lane, plain in enumerate(state.plain))
+            state.masked |= low & state.below.replicate(cfg.lanes)
         return self.cut(
             m, "select", state, a=a, f1=f1, f2=f2, addend=addend, square=state.factor2 == Factor2.SQUARE.value,
-            drop=("source", "shifted", "plain", "params", "mantissas", "factor1", "factor2", "first_turn"))
+            drop=("below", "source", "shifted", "plain", "params", "mantissas", "factor1", "factor2", "first_turn"))
 
     def scale(self, m: Module, state):
         """a * f1."""

@@ -114,7 +114,7 @@ class GoldenDevice(_Single):
         if image.model is None:
             raise InputError("this image does not carry its model, which the golden device runs; compile it again")
         noise = noises(image) or [None] * image.sequences
-        self._golden = [Golden(image.model, noise[number]) for number in range(image.sequences)]
+        self._golden = [Golden(image.model, noise[number], image.top_k) for number in range(image.sequences)]
         self._context = image.context
         self._traces: list[dict[str, Int]] | None = None
 

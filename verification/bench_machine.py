@@ -116,7 +116,7 @@ class Comparison:
         layout = lay_out(image.model, image.config, image.context, image.sequences)
         self.layouts = [layout.of(sequence) for sequence in range(image.sequences)]
         noise = noises(image) or [None] * image.sequences
-        self.golden = [Golden(image.model, noise[sequence]) for sequence in range(image.sequences)]
+        self.golden = [Golden(image.model, noise[sequence], image.top_k) for sequence in range(image.sequences)]
         self.compared: set[str] = set()
 
     def run(self, prompts: list[list[int]], *, each: bool, late: int) -> list[int]:

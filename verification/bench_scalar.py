@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 
 from rtl.config import SMALL_SCALAR_CYCLES, Config
-from rtl.isa import SCALAR, ScalarFunction
+from rtl.isa import SCALAR, ScalarFunction, members
 from rtl.scalar import Scalar as ScalarUnit
 from rtl.timing import timing
 from sim.golden import primitives as golden
@@ -55,13 +55,15 @@ def result(one: Operation, constants: dict[int, int], registers: dict[int, Scala
             return golden.combine(registers[one["a"]], registers[one["b"]], adjust=adjust)
         case ScalarFunction.VALUE:
             return golden.value(signed(value), registers[one["a"]], adjust=adjust)
+        case ScalarFunction.SEARCH:
+            return golden.search(value, registers[one["a"]], bias=bias, adjust=adjust)
         case ScalarFunction.CONST:
             return Scalar(golden.MANTISSA_ONE, min(constants[one["constant"]], golden.EXPONENT_MAX))
 
 
 def functions(cfg: Config) -> list[ScalarFunction]:
     """Those that the machine has."""
-    return [function for function in ScalarFunction if cfg.choices or function is not ScalarFunction.VALUE]
+    return [ScalarFunction(member.value) for member in members(cfg, SCALAR.by_name["function"])]
 
 
 def operation(function: ScalarFunction, **fields: int) -> Operation:

@@ -236,7 +236,7 @@ class Maker:
         """What the host cannot read, into what it can."""
         rows: Iterator[int] = iter(self.rng.sample(self.made.memory, len(self.made.memory)))
         whole: dict[str, Any] = {"function": Function.IDENTITY, "write": 1, "store": Store.NONE, "rotate": 0,
-                                 "repeat": 0, "mask": Mask.NONE,
+                                 "repeat": 0, "mask": Mask.NONE, "below": 0,
                                  "repeat_value": 0, "reduce": Reduce.NONE}
         for slot, s0 in ((slot, s0) for slot in self._some(Space.ACC, 3) for s0 in (0, 8)):
             dst = next(rows)

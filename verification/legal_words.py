@@ -165,7 +165,7 @@ class Words:
             fields["rotate"] = 0
         self._only_known(fields)
         if fields["rotate"]:
-            fields |= {"source": Source.MEM, "factor1": Factor1.SIGNED, "addend": Addend.ZERO, "first": 0,
+            fields |= {"below": 0, "source": Source.MEM, "factor1": Factor1.SIGNED, "addend": Addend.ZERO, "first": 0,
                        "repeat": rng.choice((1, 3)), "repeat_value": 0}
             if fields["factor2"] is Factor2.MEM:
                 fields["factor2"] = Factor2.SCALAR
@@ -183,10 +183,10 @@ class Words:
         """Nothing is read from a space in which nothing was written yet."""
         if not self.known.get(Space.MEMORY):
             fields |= {"source": Source.ACC, "factor2": _other(fields["factor2"], Factor2.MEM, Factor2.SQUARE),
-                       "addend": _other(fields["addend"], Addend.MEM, Addend.ZERO)}
+                       "below": 0, "addend": _other(fields["addend"], Addend.MEM, Addend.ZERO)}
         if not self.known.get(Space.SCALAR):
             fields |= {"factor2": _other(fields["factor2"], Factor2.SCALAR, Factor2.ONE), "early": 0, "out_scaled": 0,
-                       "addend": _other(fields["addend"], Addend.SCALAR, Addend.ZERO)}
+                       "below": 0, "addend": _other(fields["addend"], Addend.SCALAR, Addend.ZERO)}
         if not self.known.get(Space.INDEX):
             fields["mask"] = _other(fields["mask"], Mask.CHOSEN, Mask.TAIL)
             if self.cfg.choices and fields["reduce"] is Reduce.ARGMAX and not fields["rotate"]:

@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", choices=tuple(PRESETS), action="append", help="several are possible; without, all")
     parser.add_argument("--devices", default=",".join(DEVICES), help="golden and others, with commas between")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--log", type=Path, help="a JSON line for each trial as it ends; what is there is not run again")
+    parser.add_argument("--log", type=Path, help="a JSON line for each trial as it ends; none is run twice")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     devices = args.devices.split(",")

@@ -117,15 +117,26 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Execution._kept
+    right = Execution._unmasked
 
-    def kept(self: Execution, one: Any) -> Any:
+    def unmasked(self: Execution, one: Any) -> Any:
         self.positions = [position + 1 for position in self.positions]
         try:
             return right(self, one)
         finally:
             self.positions = [position - 1 for position in self.positions]
-    monkeypatch.setattr(Execution, "_kept", kept)
+    monkeypatch.setattr(Execution, "_unmasked", unmasked)
+
+
+def _below(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Execution._kept
+    monkeypatch.setattr(Execution, "_kept", lambda self, one, memory, scalars: right(self, one, memory - 1, scalars))
+
+
+def _search(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = golden.search
+    monkeypatch.setattr(golden, "search", lambda reduce, a, *, bias, adjust: right(
+        reduce, a, bias=bias ^ 1 << 15, adjust=adjust))
 
 
 def _tie(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +219,8 @@ def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CycleSimulator, "advance", advance)
 
 
-BUGS = (_scaled, _short, _mask, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine, _expert, _sum, _negate, _cycles)
+BUGS = (_scaled, _short, _mask, _below, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine, _expert, _sum,
+        _negate, _search, _cycles)
 
 
 @pytest.mark.slow

@@ -117,6 +117,33 @@ def the_lane_after_the_chosen_is_masked(patch: Patch) -> None:
     _alter_pass(patch, lambda made: made | {"masked_lane": made["masked_lane"] + 1})
 
 
+def nothing_is_below_a_threshold(patch: Patch) -> None:
+    _alter_state(patch, below=lambda state: Const(0))
+
+
+def _alter_state(patch: Patch, **changes: Callable[[Any], Any]) -> None:
+    """What comes out of `Vector.shift`, changed."""
+    shift = rtl.vector.Vector.shift
+
+    def wrong(self: Any, m: Any, state: Any) -> Any:
+        state = shift(self, m, state)
+        vars(state).update({name: change(state) for name, change in changes.items()})
+        return state
+
+    patch.setattr(rtl.vector.Vector, "shift", wrong)
+
+
+def every_bit_that_is_tried_stays(patch: Patch) -> None:
+    right = rtl.scalar.search
+    patch.setattr(rtl.scalar, "search", lambda m, a, enough: right(m, a, Const(1)))
+
+
+def no_next_bit_is_tried(patch: Patch) -> None:
+    right = rtl.scalar.search
+    patch.setattr(rtl.scalar, "search", lambda m, a, enough: (right(m, a, enough) & ~(
+        Const(1, 16) << (14 - a.exponent[:4])))[:16].as_signed())
+
+
 def _alter_pass(patch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """What `Vector.compare` finds, changed."""
     compare = rtl.vector.Vector.compare
@@ -353,6 +380,8 @@ UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("vector", PRESET, sequences_share_a_winner), ("vector", PRESET, the_mask_of_the_chosen_hides_nothing),
     ("vector", PRESET, the_lane_after_the_chosen_is_masked),
     ("vector", PRESET, the_choice_of_an_expert_becomes_the_token),
+    ("vector", PRESET, nothing_is_below_a_threshold),
+    ("scalar", PRESET, every_bit_that_is_tried_stays), ("scalar", PRESET, no_next_bit_is_tried),
     ("sequencer", PRESET, the_second_expert_is_the_first), ("scalar", PRESET, a_value_is_negated),
     ("vector", "icebreaker", sizes_keep_their_sign), ("vector", "icebreaker", what_is_held_moves_on),
     ("scalar", PRESET, a_mantissa_is_off_by_one), ("scalar", PRESET, negation_does_not_saturate),

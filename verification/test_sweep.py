@@ -113,7 +113,8 @@ def test_a_log_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--log", "no such/folder/log"], ["--devices", "cycle,golden"], ["--devices", "golden"], ["--rounds", "0"], ["--preset", "huge"]])
+    ["--devices", "cycle,golden"], ["--devices", "golden"], ["--rounds", "0"], ["--preset", "huge"],
+    ["--log", "no such/folder/log"]])
 def test_what_cannot_be_asked_for(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(arguments)

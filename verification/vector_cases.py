@@ -92,7 +92,7 @@ def pair(cfg: Config, rng: random.Random, positions: list[int]) -> tuple[Pass, P
     """A rotate pair, as rope uses it: memory times a signed parameter, nothing else added."""
     shared = random_fields(cfg, rng, positions) | {
         "rotate": 1, "source": Source.MEM.value, "factor1": Factor1.SIGNED.value, "addend": Addend.ZERO.value,
-        "factor2": rng.choice((Factor2.ONE, Factor2.SCALAR, Factor2.SQUARE)).value, "first": 0, "write": 1}
+        "below": 0, "factor2": rng.choice((Factor2.ONE, Factor2.SCALAR, Factor2.SQUARE)).value, "first": 0, "write": 1}
     if shared["reduce"] == Reduce.ARGMAX.value:
         shared["reduce"] = Reduce.NONE.value
     return with_operands(cfg, rng, shared), with_operands(cfg, rng, shared | {"odd": 1})

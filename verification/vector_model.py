@@ -92,6 +92,9 @@ class VectorModel:
         self._held = golden.sat16(d)
         table = TABLES[Function(fields["function"])]
         keep = self._kept(fields, cycle)
+        if fields["below"]:
+            least = np.repeat([scalar.mantissa for scalar in one.scalars], cfg.group_lanes)
+            keep &= one.memory >= least
         wide = np.where(keep, golden.finish(d, table), 0)
         narrow = golden.output8(wide, s3=fields["s3"], out=one.out_exponent if fields["out_scaled"] else 0)
         if not one.held:

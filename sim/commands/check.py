@@ -89,6 +89,7 @@ def check_command(
     tokens: TokenCount = 32,
     temperature: Temperature = 0.0,
     seed: Seed = None,
+    top_k: common.TopK = None,
     devices: Devices = ",".join(DEVICES),
     preset: common.ImagePreset = None,
     context: common.Context = None,
@@ -104,10 +105,10 @@ def check_command(
         raise InputError(f"no devices to check; known devices: {', '.join(DEVICES)}")
     for name in names:
         check_request(name, tokens)
-    check_sampling(temperature, seed)
+    check_sampling(temperature, seed, top_k)
     kinds = [device_kind(name) for name in names]
     fixed = next((kind.preset for kind in kinds if kind.preset is not None), None)
-    image = common.open_image(model, preset or fixed, context, sequences)
+    image = common.open_image(model, preset or fixed, context, sequences, top_k)
     image = with_sampling(image, temperature, seed or 0)
     prompt_tokens = encode_prompt(common.tokenizer_of(image), prompt, image.context)
     with common.progress(f"preparing {', '.join(names)}"):
@@ -127,8 +128,8 @@ def check_command(
 
 def _report(found: list[Comparison], image: Image, positions: int) -> dict[str, Any]:
     return {
-        "preset": image.config.name, "temperature": temperature_of(image), "sequences": image.sequences,
-        "positions": positions,
+        "preset": image.config.name, "temperature": temperature_of(image), "top_k": image.top_k,
+        "sequences": image.sequences, "positions": positions,
         "good": all(result.good for result in found),
         "devices": [{"device": result.device, "other_tokens": result.tokens, "other_cycles": result.cycles,
                      "other_tensors": result.tensors, "tensors_compared": sorted(result.compared)} for result in found]}
@@ -146,6 +147,6 @@ def _print(found: list[Comparison], image: Image, positions: int) -> None:
         same = f"{len(result.compared)} the same" if result.compared else "-"
         table.add_row(result.device, tokens, cycles, verdict(same, sorted(result.tensors)))
     several = f", {image.sequences} sequences at once" if image.sequences > 1 else ""
-    drawn = f", drawn at temperature {temperature_of(image):.3g}" if image.registers.temperature else ""
+    drawn = f", drawn {common.drawn(temperature_of(image), image)}" if image.registers.temperature else ""
     common.out.print(f"{positions} positions on {image.config.name}{several}{drawn}")
     common.out.print(table)

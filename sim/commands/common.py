@@ -44,6 +44,7 @@ Preset = Annotated[str, typer.Option("--preset", help="The machine: tiny, icebre
 ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; the image's own, or ulx3s.")]
 Context = Annotated[int | None, typer.Option(help="Positions to provide for; as many as fit.")]
 Sequences = Annotated[int | None, typer.Option(help="Texts that one program works on in turn; 1.")]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from so many of the likeliest tokens alone; all.")]
 Port = Annotated[str | None, typer.Option(help="A board's serial port.")]
 Baud = Annotated[int | None, typer.Option(help="Bits a second on the port; the board's own.")]
 Prompt = Annotated[str | None, typer.Option(help="How the story begins.")]
@@ -65,7 +66,8 @@ def print_json(content: dict[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
-def compile_named(name_or_path: str, preset: str, context: int | None = None, sequences: int = 1) -> Image:
+def compile_named(name_or_path: str, preset: str, context: int | None = None, sequences: int = 1,
+                  top_k: int = 0) -> Image:
     """A model, compiled; its integers and its tokenizer travel along."""
     config = find_preset(preset)
     model, tokenizer, provenance = open_model(name_or_path)
@@ -73,7 +75,7 @@ def compile_named(name_or_path: str, preset: str, context: int | None = None, se
         quantised = quantise(model)
     with progress(f"compiling {provenance.name} for {preset}"):
         image = compile_model(
-            quantised, config, context=context, sequences=sequences, tokenizer=tokenizer.file(),
+            quantised, config, context=context, sequences=sequences, top_k=top_k, tokenizer=tokenizer.file(),
             provenance={**asdict(provenance), "tool": tool_version()})
     return with_model(image, quantised)
 
@@ -84,20 +86,23 @@ def with_model(image: Image, quantised: QuantisedModel) -> Image:
 
 
 def open_image(name_or_path: str, preset: str | None, context: int | None = None,
-               sequences: int | None = None) -> Image:
+               sequences: int | None = None, top_k: int | None = None) -> Image:
     """An image file, or a model compiled on the spot. Raises InputError where an image is for another preset."""
     path = Path(name_or_path).expanduser()
     config = find_preset(preset) if preset is not None else None
     if not path.is_file() or not looks_like_image(path):
         if path.suffix == ".lpu" and not path.exists():
             raise InputError(f"there is no image {path}; `lpu compile` makes one")
-        return compile_named(name_or_path, preset or DEFAULT_PRESET, context, sequences or 1)
+        return compile_named(name_or_path, preset or DEFAULT_PRESET, context, sequences or 1, top_k or 0)
     image = load_image(path, config=config)
     if context is not None and context != image.context:
         raise InputError(f"{path} is compiled for a context of {image.context}; compile the model again for {context}")
     if sequences is not None and sequences != image.sequences:
         raise InputError(
             f"{path} is compiled for {image.sequences} at once; compile the model again for {sequences} sequences")
+    if top_k is not None and top_k != image.top_k:
+        raise InputError(
+            f"{path} is compiled for a top-k of {image.top_k}, 0 for all; compile the model again for {top_k}")
     return image
 
 
@@ -140,6 +145,11 @@ class Story:
             sys.stdout.flush()
 
 
+def drawn(temperature: float, image: Image) -> str:
+    """How tokens are drawn, in words."""
+    return f"at temperature {temperature:.3g}" + (f" from the {image.top_k} likeliest" if image.top_k else "")
+
+
 def generation_json(made: Generation, image: Image, device: str, texts: list[str], seed: int = 0) -> dict[str, Any]:
     """What `generate --json` prints. The first story stands for itself; all are in `stories`."""
     temperature = temperature_of(image)
@@ -148,7 +158,7 @@ def generation_json(made: Generation, image: Image, device: str, texts: list[str
         "text": texts[0], "stories": [
             {"prompt_tokens": prompt, "tokens": tokens, "text": text}
             for prompt, tokens, text in zip(made.prompts, made.stories, texts, strict=True)],
-        "temperature": temperature, "seed": seed if temperature else None,
+        "temperature": temperature, "top_k": image.top_k, "seed": seed if temperature else None,
         "cycles": made.cycles, "predicted_cycles": made.predicted_cycles, "useful_macs": made.useful_macs,
         "peak_macs_per_cycle": made.peak_macs_per_cycle, "utilisation": made.utilisation, "seconds": made.seconds}
 
@@ -164,7 +174,7 @@ def print_summary(made: Generation, image: Image, device: str, running: Device |
     table.add_row("tokens", f"{given} given, {told} generated")
     if temperature := temperature_of(image):
         seeds = f"seeds {seed} to {seed + len(made.prompts) - 1}" if len(made.prompts) > 1 else f"seed {seed}"
-        table.add_row("drawn", f"at temperature {temperature:.3g}, {seeds}")
+        table.add_row("drawn", f"{drawn(temperature, image)}, {seeds}")
     table.add_row(f"cycles a {step}, predicted", f"{sum(made.predicted_cycles) / positions:.1f}")
     measured = [count for count in made.cycles if count is not None]
     if measured:

@@ -18,6 +18,7 @@ def report(image: Image, path: Path) -> dict[str, Any]:
     """What `compile --json` prints."""
     return {
         "image": str(path), "preset": image.config.name, "context": image.context, "sequences": image.sequences,
+        "top_k": image.top_k,
         "memory": image.provenance["memory"], "program": image.provenance["program"],
         "cycles": {"prompt": image.cycles[0].tolist(), "classified": image.cycles[1].tolist()},
         "peak_macs_per_cycle": image.config.peak_macs,
@@ -30,11 +31,12 @@ def compile_command(
     preset: common.Preset = common.DEFAULT_PRESET,
     context: common.Context = None,
     sequences: common.Sequences = None,
+    top_k: common.TopK = None,
     as_json: common.Json = False,
 ) -> None:
     """Compile a model to an image: program, memories, tokenizer, and the cycles of every token."""
     check_writable(output)
-    image = common.compile_named(model, preset, context, sequences or 1)
+    image = common.compile_named(model, preset, context, sequences or 1, top_k or 0)
     save_image(image, output)
     content = report(image, output)
     if as_json:

@@ -25,8 +25,10 @@ def check_request(device: str, tokens: int | None) -> None:
         raise InputError(f"{tokens} tokens cannot be generated; ask for at least 1")
 
 
-def check_sampling(temperature: float, seed: int | None) -> None:
+def check_sampling(temperature: float, seed: int | None, top_k: int | None) -> None:
     """What can be wrong before anything was opened."""
+    if top_k and temperature == 0:
+        raise InputError("a top-k has no use where the likeliest token is taken; give --temperature too")
     if seed is not None and temperature == 0:
         raise InputError("a seed has no use where the likeliest token is taken; give --temperature too")
 
@@ -38,6 +40,7 @@ def generate_command(
     tokens: TokenCount = None,
     temperature: Temperature = 0.0,
     seed: Seed = None,
+    top_k: common.TopK = None,
     device: Annotated[str, typer.Option(
         help="golden, cycle, rtl, a board, or virtual: and a board: the same, simulated.")] = "golden",
     port: common.Port = None,
@@ -49,9 +52,9 @@ def generate_command(
 ) -> None:
     """Generate a story; of several, each further one has the next seed."""
     check_request(device, tokens)
-    check_sampling(temperature, seed)
+    check_sampling(temperature, seed, top_k)
     prompts: list[str | None] = [*prompt] if prompt else [None]
-    image = common.open_image(model, preset or device_kind(device).preset, context, len(prompts))
+    image = common.open_image(model, preset or device_kind(device).preset, context, len(prompts), top_k)
     image = with_sampling(image, temperature, seed or 0)
     tokenizer = common.tokenizer_of(image)
     given = [encode_prompt(tokenizer, one, image.context) for one in prompts]

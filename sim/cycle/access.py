@@ -206,7 +206,7 @@ def _collect_operation(cfg: Config, one: Operation, reads: _Collector, writes: _
     else:
         source = _register(one, "reduce register", one.reduce, cfg.reduces)
         reads.add(Space.REDUCE, [source], one.cycle, times.scalar_read, one.word)
-    if one.function is ScalarFunction.VALUE:
+    if one.function in (ScalarFunction.VALUE, ScalarFunction.SEARCH):
         scalar = _register(one, "scalar register", f["a"], cfg.scalars)
         reads.add(Space.SCALAR, [scalar], one.cycle, times.scalar_read, one.word)
     target = _register(one, "scalar register", one.dst, cfg.scalars)

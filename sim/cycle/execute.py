@@ -215,7 +215,7 @@ class Execution:
             return
         wide = golden.finish(d, _TABLES[mode.function])
         narrow = golden.output8(wide, s3=f["s3"], out=out) if mode.store is not Store.NONE else wide
-        keep = self._kept(one)
+        keep = self._kept(one, memory, scalars)
         if keep is not None:
             wide, narrow = np.where(keep, wide, 0), np.where(keep, narrow, 0)
         job.wide, job.narrow = wide, narrow
@@ -257,8 +257,16 @@ class Execution:
             return c + memory
         return c + scalar.mantissa if mode.addend is Addend.SCALAR else c
 
-    def _kept(self, one: Pass) -> npt.NDArray[np.bool_] | None:
+    def _kept(self, one: Pass, memory: Ints, scalars: list[Scalar]) -> npt.NDArray[np.bool_] | None:
         """Lanes that are not masked; None where all are kept."""
+        f, keep = one.word.fields, self._unmasked(one)
+        if not f["below"]:
+            return keep
+        least = np.repeat([scalar.mantissa for scalar in scalars], self.cfg.lanes // len(scalars))
+        return memory >= least if keep is None else keep & (memory >= least)
+
+    def _unmasked(self, one: Pass) -> npt.NDArray[np.bool_] | None:
+        """Lanes that `mask` leaves; None where that is all."""
         f = one.word.fields
         number = 2 * one.index + 1 if one.swapped else one.index  # passes count one by one, also those of a pair
         if f["mask"] == Mask.POSITION.value:
@@ -344,6 +352,8 @@ class Execution:
                 made = golden.combine(state.scalars[f["a"]], state.scalars[f["b"]], adjust=adjust)
             case ScalarFunction.VALUE:
                 made = golden.value(_signed(reduce), state.scalars[f["a"]], adjust=adjust)
+            case ScalarFunction.SEARCH:
+                made = golden.search(reduce, state.scalars[f["a"]], bias=f["bias"], adjust=adjust)
             case ScalarFunction.CONST:
                 if one.constant >= len(state.image.constants):
                     raise IllegalProgram(one.cycle, f"{{}} reads constant {one.constant}, which nobody has loaded",

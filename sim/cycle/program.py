@@ -169,6 +169,7 @@ def _check_word(cfg: Config, word: Word) -> None:
             need(f["source"] == Source.MEM.value, "rotate reads vector memory: source must be MEM")
             need(f["addend"] == Addend.ZERO.value, "rotate adds the held value: addend must be ZERO")
             need(f["factor2"] != Factor2.MEM.value, "rotate reads swapped lanes: factor2 cannot be MEM")
+            need(not f["below"], "rotate reads swapped lanes: below must be 0")
             need(not (f["first"] and f["reduce"]), "the first pass of rotate reduces nothing: first must be 0")
             need(f["factor1"] == Factor1.SIGNED.value, "rotate takes cosines and sines: factor1 must be SIGNED")
         need(f["mask"] != Mask.CHOSEN.value or cfg.choices > 0, f"{cfg.name} has no index register to mask by")
@@ -177,6 +178,8 @@ def _check_word(cfg: Config, word: Word) -> None:
         need(not f.get("choice", 0) or not f.get("gather", 0), "a gather has no choice")
         need(queue != "scalar" or f["function"] != ScalarFunction.VALUE.value or cfg.choices > 0,
              f"{cfg.name} has no index registers, and no VALUE")
+        need(queue != "scalar" or f["function"] != ScalarFunction.SEARCH.value or cfg.top_k,
+             f"{cfg.name} has no SEARCH")
 
 
 def walk(

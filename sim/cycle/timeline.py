@@ -156,8 +156,8 @@ def mode_of(word: Word) -> Mode:
     return Mode(
         source=source, factor1=Factor1(f["factor1"]), factor2=factor2, addend=addend, function=f["function"],
         store=Store(f["store"]), reduce=Reduce(f["reduce"]),
-        reads_memory=source is Source.MEM or factor2 is Factor2.MEM or addend is Addend.MEM,
-        reads_scalar=factor2 is Factor2.SCALAR or addend is Addend.SCALAR or bool(f["early"]))
+        reads_memory=source is Source.MEM or factor2 is Factor2.MEM or addend is Addend.MEM or bool(f["below"]),
+        reads_scalar=factor2 is Factor2.SCALAR or addend is Addend.SCALAR or bool(f["early"] or f["below"]))
 
 
 def _passes(cfg: Config, run: Run) -> list[Pass]:

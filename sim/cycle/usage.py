@@ -69,7 +69,7 @@ def port_uses(cfg: Config, timeline: Timeline) -> dict[str, Uses]:
             ("scalar issue", 0, [True] * len(functions)),
             ("reduce register read", t.scalar_read, [function not in other for function in functions]),
             ("scalar register read, scalar unit", t.scalar_read,
-             [function in (other[0], ScalarFunction.VALUE) for function in functions]),
+             [function in (other[0], ScalarFunction.VALUE, ScalarFunction.SEARCH) for function in functions]),
             ("constant read", t.scalar_read, [function is other[1] for function in functions]),
             ("scalar register write", t.scalar_visible - 1, [True] * len(functions))):
         some(name, after, chosen, scalar, of_scalar)

@@ -173,15 +173,15 @@ class Golden:
     Parameters
     ----------
     model: the integers to run.
-    noise: what draws tokens; without, the likeliest one is taken.
+    noise: what draws tokens; without, the likeliest one is taken. top_k: from how many of the likeliest; 0: from all.
 
     Members
     -------
     position: of the next token. logits: (vocab,) of the last classified one.
     """
 
-    def __init__(self, model: QuantisedModel, noise: Noise | None = None) -> None:
-        self._noise = noise
+    def __init__(self, model: QuantisedModel, noise: Noise | None = None, top_k: int = 0) -> None:
+        self._noise, self._top_k = noise, top_k
         self.model, self.shape = model, model.shape
         self._layers = [_Layer(layer) for layer in model.layers]
         self._classifier = _Matrix(model.classifier)
@@ -329,4 +329,6 @@ class Golden:
         if self._noise is None:
             return int(np.argmax(self.logits))
         kept["noise"] = self._noise.draw(self.shape.vocab)
-        return int(np.argmax(p.finish(y + kept["noise"])))
+        if not self._top_k:
+            return int(np.argmax(p.finish(y + kept["noise"])))
+        return int(np.argmax(p.likeliest(self.logits, self._top_k, p.finish(self.logits + kept["noise"]))))

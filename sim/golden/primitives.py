@@ -125,6 +125,14 @@ def value(reduce: int, a: Scalar, *, adjust: int = 0) -> Scalar:
     return _scalar(min(max(reduce, -32768), 32767), a.exponent + adjust)
 
 
+def search(reduce: int, a: Scalar, *, bias: int, adjust: int = 0) -> Scalar:
+    """A step of successive approximation: the bit that was tried stays if the sum is large enough, the next one is
+    tried. The bits are those of an unsigned number: the mantissa's, the first inverted."""
+    bit, word = 15 - a.exponent % 16, (a.mantissa + 32768) % 65536
+    word = word | 1 << bit if reduce + bias >= 65536 else word & ~(1 << bit)
+    return _scalar((word | 1 << bit >> 1) - 32768, a.exponent + adjust)
+
+
 # The vector unit ------------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +188,12 @@ def reduce_sum(x: Int) -> int:
 def reduce_max(f: Int) -> int:
     """MAX."""
     return int(f.max())
+
+
+def likeliest(logits: Int, count: int, drawn: Int) -> Int:
+    """What is drawn where a logit is one of the `count` largest or equals the least of them; elsewhere the least."""
+    least = np.partition(logits, -count)[-count]
+    return np.where(logits >= least, drawn, -32768)
 
 
 def reduce_maxabs(f: Int) -> int:

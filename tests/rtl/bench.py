@@ -26,7 +26,8 @@ FOUR = dataclasses.replace(PRESETS["tiny"], name="four", sequences=4)
 
 SERIAL = dataclasses.replace(
     PRESETS["tiny"], name="serial", groups=1, experts=0, choices=0, acc_register=True, values=4, linear_values=True,
-    small_control=True, noise_rate=0, matrix_fetch=2, scalar_fetch=4, serial_vector=True, small_scalar=True,
+    small_control=True, noise_rate=0, top_k=False, matrix_fetch=2, scalar_fetch=4, serial_vector=True,
+    small_scalar=True,
     vector_cuts=("round", "add", "clamp", "function", "narrow"),
     narrow=(("matrix.row_step", 5), ("matrix.act_step", 3), ("matrix.group_step", 0)))
 """What the icebreaker has and the other presets have not, with more lanes and sequences."""

@@ -73,6 +73,12 @@ def scalar(
             mantissa, exponent = a[0], a[1] - b[1] + adjust
         case ScalarFunction.VALUE:
             mantissa, exponent = sat(signed(reduce, 32), 16), a[1] + adjust
+        case ScalarFunction.SEARCH:
+            bits, place = list(f"{a[0] + 2**15:016b}"), a[1] % 16
+            bits[place] = "1" if reduce + bias >= 2**16 else "0"
+            bits[place + 1:place + 2] = "1" if place < 15 else ""
+            mantissa = int("".join(bits), 2) - 2**15
+            exponent = a[1] + adjust
         case ScalarFunction.CONST:
             mantissa, exponent = 16384, constant
     return mantissa, max(0, min(63, exponent))
@@ -152,6 +158,7 @@ class VectorOracle:
                  Function.EXP2: exp2(sat(d, 16))}[Function(p["function"])]
             hidden = {Mask.NONE: False, Mask.POSITION: p["index"] * self.lanes + lane > given.positions[p["sequence"]],
                       Mask.TAIL: lane >= p["tail"]}[Mask(p["mask"])]
+            hidden |= bool(p["below"]) and given.memory[lane] < mantissa
             f = 0 if hidden else f
             masked.append(hidden)
             sums.append(d)

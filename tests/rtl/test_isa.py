@@ -121,7 +121,7 @@ def test_words_have_the_width_of_their_fields_and_names_are_not_repeated():
         assert len(queue.by_name) == len(queue.fields)
         for item in queue.fields:
             assert item.bits(cfg) >= 1 or (item.name == "sequence" and cfg.sequences == 1) or (
-                    item.name == "choice" and not cfg.choices) or (
+                    item.name == "choice" and not cfg.choices) or (item.name == "below" and not cfg.top_k) or (
                     (f"{queue.name}.{item.name}", 0) in cfg.narrow)
             if item.enum:
                 assert max(member.value for member in item.enum) < 1 << item.bits(cfg)

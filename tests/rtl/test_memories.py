@@ -19,7 +19,7 @@ WIDE = {"square": (4, 4), "tall": (8, 2), "flat": (2, 8), "spread": (4, 4), "byt
 def shaped(name: str) -> Config:
     """A small machine with more lanes than taps, fewer, or as many; or one whose host moves bytes."""
     lanes, taps = WIDE[name]
-    own = {"small_control": True, "linear_values": True, "values": 4, "noise_rate": 0, "experts": 0,
+    own = {"small_control": True, "linear_values": True, "values": 4, "noise_rate": 0, "top_k": False, "experts": 0,
            "choices": 0} if name == "bytes" else {}
     return small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=1 if lanes == 2 else 2, bank_rows=16, vector_rows=16,
                  act_rows=16, param_rows=16, bank_register=name not in ("flat", "spread"),

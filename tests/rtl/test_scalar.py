@@ -8,7 +8,7 @@ import random
 import pytest
 
 from rtl.config import PRESETS, SMALL_SCALAR_CYCLES, Config
-from rtl.isa import SCALAR, ScalarFunction
+from rtl.isa import SCALAR, ScalarFunction, members
 from rtl.scalar import Scalar
 from rtl.scalar_tables import TABLE_ROWS, root_and_reciprocal
 from rtl.timing import timing
@@ -121,6 +121,22 @@ def test_combine_and_const_clamp_their_exponents():
     simulate(cfg, operations, constants, random.Random(2))
 
 
+def test_search_tries_one_bit_after_another():
+    """Each bit of a mantissa, with sums at either side of what keeps it; then two steps of one search."""
+    cfg = PRESETS["tiny"]
+    seeds = [operation(ScalarFunction.NEGATE, value=value % 2**32, dst=4 + index)
+             for index, value in enumerate((0, 1, -1, 32768, -32767, 21845))]
+    operations = [*seeds, *[operation(ScalarFunction.CONST, constant=0, dst=15)] * 6]
+    for start in range(4, 10):
+        for place in range(17):
+            for value, bias in ((65535, 0), (65536, 0), (1, 65535), (0, 65535), (2**32 - 1, 65535), (254, 65536 - 254)):
+                move = operation(ScalarFunction.COMBINE, a=start, b=15, adjust=place, dst=place % 2)
+                again = operation(
+                    ScalarFunction.SEARCH, a=place % 2, dst=2 + place % 2, value=value, bias=bias, adjust=place % 3 - 1)
+                operations += [move, *[operation(ScalarFunction.CONST, constant=0, dst=15)] * 6, again]
+    simulate(cfg, operations, {0: 0}, random.Random(4))
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_random_operations_in_their_cycles(name):
     cfg, seed = MACHINES[name], random.randrange(2**32)
@@ -129,7 +145,7 @@ def test_random_operations_in_their_cycles(name):
     constants = {address: rng.choice([0, 5, 63, 200]) for address in range(8)}
     bits = {item.name: item.bits(cfg) for item in SCALAR.own}
     most = 1 << bits["adjust"] - 1
-    functions = [function for function in ScalarFunction if cfg.choices or function is not ScalarFunction.VALUE]
+    functions = [ScalarFunction(member.value) for member in members(cfg, SCALAR.by_name["function"])]
     operations = [operation(
         rng.choice(functions), reduce=rng.randrange(cfg.reduces), dst=rng.randrange(4), a=rng.randrange(4),
         b=rng.randrange(4), constant=rng.randrange(8), bias=rng.choice([0, rng.getrandbits(bits["bias"])]),

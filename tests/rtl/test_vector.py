@@ -22,8 +22,8 @@ MOVES = ("src", "param", "dst", "slot", "index", "odd", "first")
 
 FIELDS = (
     "source", "slot", "src", "param", "dst", "rotate", "factor1", "factor2", "addend", "function", "early", "scalar",
-    "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "reduce",
-    "first", "target", "sequence")
+    "grouped", "out_scaled", "out_scalar", "s0", "s1", "s2", "s3", "write", "store", "chunk", "mask", "tail", "below",
+    "reduce", "first", "target", "sequence")
 
 
 def number(rng: random.Random, bits: int) -> int:
@@ -278,6 +278,19 @@ def test_sum_of_squares_wraps_and_all_lanes_masked_leaves_the_register():
         cases += [(hidden | {"first": 1}, top), (hidden | {"first": 1, "mask": 0}, {"memory": [-5, -7, -9, -32768]}),
                   (hidden, top), (hidden | {"tail": 1}, {"memory": [-4, 9, 9, 9]})]
     simulate(cfg, passes(cfg, cases), [0, 0], [0, 0], random.Random(3))
+
+
+def test_a_lane_below_the_threshold_is_masked_beside_those_of_the_mask():
+    """It yields zero and takes no part; one that equals it does. In every reduction, of memory as of an accumulator."""
+    cfg = PRESETS["tiny"]
+    cases = []
+    for threshold, reduce, tail in itertools.product((-32768, -1, 0, 5, 32767), Reduce, (0, 3)):
+        row = [threshold, min(threshold + 1, 32767), max(threshold - 1, -32768), 32767]
+        mask = Mask.TAIL if tail else Mask.NONE
+        cases.append(({
+            "source": len(cases) % 2, "below": 1, "mask": mask.value, "tail": tail, "reduce": reduce.value, "first": 1,
+            "write": 1}, {"memory": row, "acc": [7, -7, 9, -9], "mantissas": [threshold] * 4}))
+    simulate(cfg, passes(cfg, cases), [0, 0], [0, 0], random.Random(5))
 
 
 def test_argmax_keeps_the_lowest_index_of_a_tie_and_counts_blocks_from_first():

@@ -138,7 +138,7 @@ def _bank(name: str) -> Config:
 
 
 def _reduce(name: str) -> Config:
-    return replace(preset(name), lanes=2, groups=1, tile_lanes=2, reduces=2, token_bits=4, noise_rate=0)
+    return replace(preset(name), lanes=2, groups=1, tile_lanes=2, reduces=2, token_bits=4, noise_rate=0, top_k=False)
 
 
 PROPERTIES = (
