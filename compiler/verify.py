@@ -46,21 +46,12 @@ def verify_operations(operations: Sequence[Operation], layout: Layout) -> None:
 def _region(operation: Operation, memory: Memory, cells: Ints, plane: Plane = Plane.BYTES) -> str:
     """The name of the region that holds all the cells."""
     low, high = int(cells.min()), int(cells.max())
-<<<<<<< HEAD
-    for region in memory.regions:
-        if region.plane is plane and region.start <= low < region.start + region.size:
-            _need(high < region.start + region.size, operation,
-                  f"{memory.name} {low} to {high} leave the region of {region.name}")
-            return region.name
-    _need(False, operation, f"{memory.name} {low} lies in no region")
-    return ""
-=======
-    around = [region for region in memory.regions if region.start <= low < region.start + region.size]
+    around = [region for region in memory.regions
+              if region.plane is plane and region.start <= low < region.start + region.size]
     _need(bool(around), operation, f"{memory.name} {low} lies in no region")
     whole = [region.name for region in around if high < region.start + region.size]  # some lie over others
     _need(bool(whole), operation, f"{memory.name} {low} to {high} leave the region of {around[0].name}")
     return whole[0]
->>>>>>> main
 
 
 def _verify_words(operation: Operation, layout: Layout, last: int) -> None:

@@ -298,11 +298,7 @@ def members(cfg: Config, item: Field) -> list[enum.Enum]:
     """Members of an enumerated field that a machine has."""
     assert item.enum is not None
     needs = {Addend.NOISE: cfg.noise_rate, Mask.CHOSEN: cfg.choices, ScalarFunction.VALUE: cfg.choices,
-<<<<<<< HEAD
-             Plane.LOW: cfg.weight_planes, Plane.HIGH: cfg.weight_planes}
-=======
-             ScalarFunction.SEARCH: cfg.top_k}
->>>>>>> main
+             ScalarFunction.SEARCH: cfg.top_k, Plane.LOW: cfg.weight_planes, Plane.HIGH: cfg.weight_planes}
     return [member for member in item.enum if needs.get(member, 1)]
 
 

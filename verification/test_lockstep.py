@@ -161,7 +161,8 @@ def _gather(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _plane(monkeypatch: pytest.MonkeyPatch) -> None:
     right = execute._weights
-    monkeypatch.setattr(execute, "_weights", lambda rows, plane: right(rows, Plane.BYTES.value if plane == 2 else plane))
+    monkeypatch.setattr(execute, "_weights", lambda rows, plane: right(
+        rows, Plane.BYTES.value if plane == Plane.HIGH.value else plane))
 
 
 def _rope(monkeypatch: pytest.MonkeyPatch) -> None:
