@@ -51,7 +51,8 @@ def load_weights(folder: Path) -> tuple[Shape, dict[str, Array], int]:
     return shape, {
         "embedding": model.embed, "norm_attention": model.attention_norm, "norm_ffn": model.ffn_norm,
         "norm_final": model.final_norm, "router": router,
-        **{name: getattr(model, name) for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3")}}, model.traits.experts_used
+        **{name: getattr(model, name) for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3")},
+    }, model.traits.experts_used
 
 
 class Decoder:
