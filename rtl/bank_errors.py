@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -55,9 +55,9 @@ class BankErrors(wiring.Component):
 
     def count(self, m: Module, name: str) -> None:
         """Statements for one of the counters."""
-        flags: Value = getattr(self, name)
+        flags: Signal = getattr(self, name)
         counter: Signal = getattr(self, f"{name}_count")
-        found = register(m, sum(flags, start=flags[0] & 0), f"{name}_rows")
+        found = register(m, sum((flags[lane] for lane in range(1, len(flags))), start=flags[0]), f"{name}_rows")
         total = node(m, counter + found, f"{name}_total")
         with m.If(self.clear):
             m.d.sync += counter.eq(0)

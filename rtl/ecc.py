@@ -64,12 +64,12 @@ class Code:
 
     def check_bits(self, row: Value) -> Value:
         """Those of a row in the gateware."""
-        return Cat(Cat(row[place] for place in range(self.data) if self.columns[place] >> check & 1).xor()
-                   for check in range(self.checks))
+        return Value.cast(Cat(Cat(row[place] for place in range(self.data) if self.columns[place] >> check & 1).xor()
+                              for check in range(self.checks)))
 
     def decode(self, m: Module, word: Value) -> tuple[Value, Value, Value]:
         """The row, whether one bit of the word was flipped, and whether two were."""
-        row, stored = word[:self.data], word[self.data:self.bits]
+        row, stored = Value.cast(word[:self.data]), Value.cast(word[self.data:self.bits])
         syndrome = node(m, self.check_bits(row) ^ stored, "syndrome")
         odd = node(m, syndrome.xor(), "odd")
         flips = Cat(syndrome == column for column in self.columns[:self.data])
