@@ -16,6 +16,7 @@ from fpga.build import design, make_bitstream, synthesise
 from fpga.commands import common
 from fpga.family import family
 from fpga.standalone.design import with_flash
+from rtl.config import WITH_ECC
 from sim.commands.common import Json, print_json
 from sim.toolchain import BuildFailed
 
@@ -62,10 +63,17 @@ def build_command(
                           f"bitstream is written. Try another --seed, a higher --target, or a lower --freq")
 
 
-def synth_command(name: common.BoardName, model: common.Model = None, freq: common.Freq = None,
-                  as_json: Json = False) -> None:
+def synth_command(
+    name: common.BoardName,
+    model: common.Model = None,
+    freq: common.Freq = None,
+    ecc: Annotated[bool, typer.Option(
+        "--ecc", help="Of the board's machine with an error-correcting code on its banks: what that takes.")] = False,
+    as_json: Json = False,
+) -> None:
     """Make the netlist only, and say what it takes of the device."""
-    ask = design(board(name), model=model, core_mhz=freq)
+    facts = board(name)
+    ask = design(replace(facts, preset=facts.preset + WITH_ECC) if ecc else facts, model=model, core_mhz=freq)
     with common.progress() as watch:
         report = synthesise(ask, watch=watch)
     if as_json:
