@@ -164,8 +164,6 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     ----------
     activations: from `calibrate`, which runs where they are not given.
     chunk: hidden channels that share a block exponent.
-
-    Raises `InputError` for what `compiler.prepare.check_supported` names.
     """
     return finish(model, prepare(model, activations, chunk=chunk))
 
@@ -232,6 +230,7 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
         hidden_chunks=prepared.chunks,
         logit_scale=prepared.logit_scale,
         experts_used=model.traits.experts_used if model.traits.experts else 0,
+        window=model.traits.window if model.traits.window and model.traits.window < shape.context else 0,
     )
 
 

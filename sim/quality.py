@@ -98,8 +98,6 @@ def measure(model: FloatModel, stories: Sequence[Sequence[int]], *, costs: bool 
     stories: tokens, without the one that begins a sequence; each at most as long as the context.
     costs: measure each tensor's, too: some 13 evaluations a layer.
     progress: is told what is measured next, and how many measurements there are.
-
-    Raises `InputError` for what `compiler.prepare.check_supported` names.
     """
     prepared = prepare(model)
     roundings = list(_roundings(model, prepared)) if costs else []

@@ -71,6 +71,7 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     registers = Registers(
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
         expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
+        window=rng.choice((0, 1, 2, cfg.lanes, rng.randrange(context))) if cfg.windows else 0,
         temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
     banks = noise.integers(-128, 128, (weights, cfg.lanes, cfg.taps)).astype(np.int8)
