@@ -141,7 +141,8 @@ class Emitter:
         """Steps first..end-1 of an output block of a weight matrix, on in the `slot` that is given."""
         part = "" if end == matrix.steps else "..."
         row = matrix.row + block * matrix.row_pitch + first
-        fields: dict[str, Value] = {"row": row, "act": act + first, "repeat": end - first - 1, "choice": self.choice}
+        fields: dict[str, Value] = {"row": row, "act": act + first, "repeat": end - first - 1, "choice": self.choice,
+                                    "plane": matrix.plane}
         self.matrix(f"{matrix.name}[{block}]{part}", None, **(fields if slot is None else {**fields, "slot": slot}))
 
     def requantise(self, matrix: Matrix, block: int, slot: int, shifts: tuple[int, int, int], name: str,

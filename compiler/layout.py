@@ -6,6 +6,7 @@ Regions follow one another in each memory (`Memory.take`); nothing is freed. The
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from compiler.errors import InputError
 from compiler.geometry import Geometry, Index, ceil_div, pad_to
 from compiler.quantised import QuantisedModel
 from rtl.config import PRESETS, Config
-from rtl.isa import SCALAR
+from rtl.isa import SCALAR, Plane
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +33,17 @@ class Matrix:
     row_pitch: int  # rows from one block to the next
     blocks: int
     steps: int
+    plane: Plane = Plane.BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A named piece of a memory, in that memory's own units."""
+    """A named piece of a memory, in that memory's own units; of a bank's bytes one half with a `plane`."""
 
     name: str
     start: int
     size: int
+    plane: Plane = Plane.BYTES
 
 
 @dataclass
@@ -58,6 +61,19 @@ class Memory:
         self.used += size
         self.most = max(self.most, self.used)
         return self.used - size
+
+    def take_halves(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, Plane]]:
+        """Start and plane of pieces that need half of each byte: the largest first, each where less is taken so far."""
+        ends = dict.fromkeys((Plane.LOW, Plane.HIGH), self.used)
+        found: dict[str, tuple[int, Plane]] = {}
+        for name in sorted(sizes, key=lambda name: -sizes[name]):
+            plane = min(ends, key=lambda plane: ends[plane])
+            found[name] = ends[plane], plane
+            self.regions.append(Region(name=name, start=ends[plane], size=sizes[name], plane=plane))
+            ends[plane] += sizes[name]
+        self.used = max(ends.values())
+        self.most = max(self.most, self.used)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +185,23 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
         if memory.used + size > memory.depth:
             memory.used = private[name]
 
-    def matrix(name: str, outputs: Index, inputs: Index, *, row: int | None = None, pitch: int | None = None,
-               param_row: int | None = None) -> None:
+    halves: dict[str, tuple[int, Plane]] = {}  # where the next matrix of each piece of four-bit weights lies
+
+    def rows(name: str, piece: str, size: int) -> tuple[int, Plane]:
+        if piece not in halves:
+            return bank.take(name, size), Plane.BYTES
+        row, plane = halves[piece]
+        halves[piece] = row + size, plane
+        return row, plane
+
+    def matrix(name: str, outputs: Index, inputs: Index, *, piece: str = "", at: tuple[int, Plane] | None = None,
+               pitch: int | None = None, param_row: int | None = None) -> None:
         outputs, inputs = pad_to(outputs, lanes), pad_to(inputs, taps)
         blocks, steps = len(outputs) // lanes, len(inputs) // taps
+        row, plane = at or rows(name, piece, blocks * steps)
         matrices[name] = Matrix(
-            name=name, outputs=outputs, inputs=inputs, blocks=blocks, steps=steps, row_pitch=pitch or steps,
-            row=bank.take(name, blocks * steps) if row is None else row,
-            param=param.take(name, blocks) if param_row is None else param_row)
+            name=name, outputs=outputs, inputs=inputs, blocks=blocks, steps=steps, row_pitch=pitch or steps, row=row,
+            param=param.take(name, blocks) if param_row is None else param_row, plane=plane)
 
     x = np.arange(shape.dim, dtype=np.int64)
     hidden = pad_to(np.arange(shape.hidden, dtype=np.int64), lanes)
@@ -186,9 +211,21 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     rope_param = param.take("RoPE", context * g.rope_period)
 
     layer_row, layer_param = bank.used, param.used
-    matrix("wk", g.head_map(shape.kv_heads), x)
-    matrix("wq", g.head_map(shape.heads), x)
-    matrix("wv", g.value_map(), x)
+    ends = [ceil_div(end, lanes) for end in model.hidden_chunks]
+    chunks = tuple(zip([0, *ends[:-1]], ends, strict=True))
+    x_steps = ceil_div(shape.dim, taps)
+    packed = model.weight_bits == 4 and config.weight_planes
+    network = {"gate and up": 2 * g.hidden_blocks * x_steps,
+               "down": g.x_blocks * sum(ceil_div((end - first) * lanes, taps) for first, end in chunks)}
+    if packed:  # matrices that one input is for stay together: one word then runs through all of them
+        projections = sum(len(outputs) // lanes for outputs in (
+            g.head_map(shape.kv_heads), g.head_map(shape.heads), g.value_map())) * x_steps
+        halves |= bank.take_halves({
+            "projections": projections, "wo": g.x_blocks * ceil_div(len(g.attention_map()), taps),
+            **({} if model.experts else network)})
+    matrix("wk", g.head_map(shape.kv_heads), x, piece="projections")
+    matrix("wq", g.head_map(shape.heads), x, piece="projections")
+    matrix("wv", g.value_map(), x, piece="projections")
     biased = model.layers[0].bias_q is not None
     if biased:  # one step: the first one-hot activation picks them
         for name in ("wk", "wq", "wv"):
@@ -199,19 +236,19 @@ def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int 
     head_passes = {name: head_blocks(g, heads) for name, heads in normed.items()}
     head_params = {name: param.take(f"norm {name[1]}", len(passes)) for name, passes in head_passes.items()}
     attention_param = param.take("attention", shape.queries_per_kv * g.value_blocks)
-    matrix("wo", x, g.attention_map())
+    matrix("wo", x, g.attention_map(), piece="wo")
     if experts := model.experts:
         matrix("router", np.arange(experts, dtype=np.int64), x)
-    steps = ceil_div(shape.dim, taps)
     expert_row = bank.used
-    gate = bank.take("gate and up", 2 * g.hidden_blocks * steps)
-    matrix("gate", hidden, x, row=gate, pitch=2 * steps)
-    matrix("up", hidden, x, row=gate + steps, pitch=2 * steps)
+    if packed and experts:
+        halves |= bank.take_halves(network)
+    gate, plane = rows("gate and up", "gate and up", network["gate and up"])
+    matrix("gate", hidden, x, at=(gate, plane), pitch=2 * x_steps)
+    matrix("up", hidden, x, at=(gate + x_steps, plane), pitch=2 * x_steps)
     down_param = param.take("down", g.x_blocks)
-    ends = [ceil_div(end, lanes) for end in model.hidden_chunks]
-    chunks = tuple(zip([0, *ends[:-1]], ends, strict=True))
     for number, (first, end) in enumerate(chunks):
-        matrix(f"down{number}", x, hidden[first * lanes:end * lanes], param_row=down_param)
+        matrix(f"down{number}", x, hidden[first * lanes:end * lanes], piece="down",
+               param_row=down_param)
     expert_rows = bank.used - expert_row if experts else 0
     if experts:
         bank.take("further experts", expert_rows * (experts - 1))

@@ -44,7 +44,7 @@ class Provenance:
 
 def shipped_models() -> list[str]:
     """Names of the models that come with the project."""
-    return sorted(folder.parent.name for folder in LIBRARY.glob(f"*/{CHECKPOINT}"))
+    return sorted(file.parent.name for name in (CHECKPOINT, CONFIG) for file in LIBRARY.glob(f"*/{name}"))
 
 
 def _files(name_or_path: str) -> tuple[Path, Path, str]:
@@ -141,18 +141,18 @@ def open_model(name_or_path: str) -> tuple[FloatModel, AnyTokenizer, Provenance]
     """
     if name_or_path.startswith(RANDOM):
         return _random_model(name_or_path)
-    if name_or_path not in shipped_models():
-        kind, path = _format(Path(name_or_path).expanduser())
-        if kind == CONFIG:
-            model, files = load_folder(path)
-            tokenizer, tokens = load_hub_tokenizer(path, model)
-            return shortened(model), tokenizer, Provenance(
-                name=path.resolve().name, checkpoint_sha256=_sha256(files), tokenizer_sha256=_sha256([tokens]))
-        if kind == GGUF:
-            model, tokenizer = load_gguf(path)
-            whole = _sha256([path])
-            return shortened(model), tokenizer, Provenance(
-                name=path.stem, checkpoint_sha256=whole, tokenizer_sha256=whole)
+    kind, path = _format(LIBRARY / name_or_path if name_or_path in shipped_models()
+                         else Path(name_or_path).expanduser())
+    if kind == CONFIG:
+        model, files = load_folder(path)
+        tokenizer, tokens = load_hub_tokenizer(path, model)
+        return shortened(model), tokenizer, Provenance(
+            name=path.resolve().name, checkpoint_sha256=_sha256(files), tokenizer_sha256=_sha256([tokens]))
+    if kind == GGUF:
+        model, tokenizer = load_gguf(path)
+        whole = _sha256([path])
+        return shortened(model), tokenizer, Provenance(
+            name=path.stem, checkpoint_sha256=whole, tokenizer_sha256=whole)
     checkpoint, tokens, name = _files(name_or_path)
     # The checkpoint first: where both are bad, it is the one that the user named.
     model = load_checkpoint(checkpoint)

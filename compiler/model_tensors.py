@@ -11,6 +11,7 @@ import numpy.typing as npt
 from compiler.float_model import check_shape
 from compiler.quantised import Layer, Linear, QuantisedModel, Shape, Shifts
 from compiler.typed import integer, integers, made, obj, of_type, shown
+from compiler.weight_bits import FOUR_BIT_UNIT, OF_FOUR_BITS
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -50,7 +51,7 @@ def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
     description: dict[str, Any] = {name: getattr(model, name) for name in _PLAIN}
     description |= {
         "shape": asdict(model.shape), "shifts": asdict(model.shifts), "hidden_chunks": list(model.hidden_chunks),
-        "experts_used": model.experts_used, "window": model.window,
+        "experts_used": model.experts_used, "weight_bits": model.weight_bits, "window": model.window,
         "layers": [{name: getattr(layer, name) for name in _LAYER_SHIFTS} for layer in model.layers]}
     return description, tensors
 
@@ -85,6 +86,9 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
         linears["router"] = (experts, shape.dim)
         if not 1 <= used <= experts:
             raise ValueError(f"a token uses {used} of {experts} experts")
+    bits = integer(description.get("weight_bits", 8), "weight_bits", 4, 8)
+    if bits not in (4, 8):
+        raise ValueError(f"weights have {bits} bits, expected 4 or 8")
     described: Any = description["layers"]
     if not isinstance(described, list) or len(cast("list[Any]", described)) != shape.layers:
         raise ValueError(f"the model's layers are not the {shape.layers} that its shape says")
@@ -105,6 +109,8 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
             raise ValueError(
                 f"layer {number} has {len(members['score_shifts'])} score shifts for {shape.kv_heads} KV heads")
         layers.append(Layer(attention=take(f"layer{number}.attention", False, (q,)), **members))
+        if bits == 4 and any((members[name].weights % FOUR_BIT_UNIT).any() for name in OF_FOUR_BITS):
+            raise ValueError(f"layer {number} has weights that are no multiples of {FOUR_BIT_UNIT}, as four bits are")
     chunks = integers(description["hidden_chunks"], "hidden_chunks", 1, shape.hidden)
     if not chunks or chunks[-1] != shape.hidden or list(chunks) != sorted(set(chunks)):
         raise ValueError(f"hidden_chunks is {shown(chunks)}, expected rising ends up to {shape.hidden}")
@@ -115,7 +121,7 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
         raise ValueError(f"logit_scale is {plain['logit_scale']:g}, expected more than 0")
     return QuantisedModel(
         shape=shape, layers=tuple(layers), classifier=linear("classifier", (shape.vocab, shape.dim)),
-        shifts=_shifts(description["shifts"]), hidden_chunks=chunks, experts_used=used,
+        shifts=_shifts(description["shifts"]), hidden_chunks=chunks, experts_used=used, weight_bits=bits,
         window=integer(description["window"], "window", 0, shape.context),
         **{name: take(name, name in _SIGNED, sizes[name]) for name in _ARRAYS}, **plain)
 

@@ -43,7 +43,7 @@ def _useful(operation: Operation, layout: Layout) -> tuple[int | None, int | Non
     steps = operation.insn.number("repeat") + 1  # a matmul may be some of an output's steps
     for name, matrix in layout.matrices.items():
         block, first = divmod(row - matrix.row, matrix.row_pitch)
-        if 0 <= block < matrix.blocks and first + steps <= matrix.steps:
+        if matrix.plane is operation.insn["plane"] and 0 <= block < matrix.blocks and first + steps <= matrix.steps:
             if name.startswith("bias"):
                 return 0, 0  # a look-up too
             outputs = matrix.outputs.reshape(matrix.blocks, g.config.lanes)[block]

@@ -13,6 +13,7 @@ from compiler.layout import Layout, Matrix
 from compiler.lower import shift_constants
 from compiler.prepare import ONE_HOT
 from compiler.quantised import Layer, Linear, QuantisedModel
+from rtl.isa import Plane
 
 
 def _gather(values: npt.NDArray[np.generic], index: Index, axis: int) -> npt.NDArray[np.generic]:
@@ -27,6 +28,11 @@ def _rows(matrix: Matrix, weights: npt.NDArray[np.int8], lanes: int, taps: int) 
     """(blocks, steps, lanes, taps): what the banks hold, one row a step."""
     padded = _gather(_gather(weights, matrix.outputs, 0), matrix.inputs, 1)
     return padded.reshape(matrix.blocks, lanes, matrix.steps, taps).transpose(0, 2, 1, 3).astype(np.int8)
+
+
+def in_plane(weights: npt.NDArray[np.int8], plane: Plane) -> npt.NDArray[np.int8]:
+    """What weights put into the bytes of a bank; the other half, if there is one, is zero."""
+    return weights if plane is not Plane.LOW else (weights.view(np.uint8) >> 4).view(np.int8)
 
 
 def _biases(layer: Layer) -> dict[str, Linear]:
@@ -60,7 +66,7 @@ def banks(model: QuantisedModel, layout: Layout) -> npt.NDArray[np.int8]:
         rows = _rows(matrix, linear.weights, lanes, taps)
         for block in range(matrix.blocks):
             start = base + matrix.row + block * matrix.row_pitch
-            memory[start:start + matrix.steps] = rows[block]
+            memory[start:start + matrix.steps] |= in_plane(rows[block], matrix.plane)
 
     put("classifier", model.classifier, 0)
     for number, layer in enumerate(model.layers):

@@ -19,7 +19,8 @@ from compiler.fold import FoldedModel, fold, residual_basis
 from compiler.head_norms import HeadNorm, head_norm, usable
 from compiler.quantised import MULTIPLIER_MAX, Int8, Shape, UInt8
 from compiler.rotary import rotary_tables
-from compiler.scales import Scales, choose_scales
+from compiler.scales import Scales, choose_scales, evened
+from compiler.weight_bits import check_weight_bits, trained_bits
 
 Float64 = npt.NDArray[np.float64]
 
@@ -68,6 +69,7 @@ class Prepared:
     units: of q and of k, (heads, head_dim) a layer: the 16-bit value of a projection of 1.
     head_norms: of q and k, where the model has such.
     matrices: of each operation the real matrix between its integers, one a layer.
+    weight_bits: of the layers' matrices.
     """
 
     activations: Activations
@@ -87,15 +89,21 @@ class Prepared:
     units: dict[str, list[Float64]]
     head_norms: dict[str, HeadNorm]
     matrices: dict[str, list[Float64]]
+    weight_bits: int
 
 
-def prepare(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK) -> Prepared:
-    """Everything about a model's integers but their rounding; parameters as for `quantise`."""
+def prepare(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK,
+            weight_bits: int | None = None) -> Prepared:
+    """Everything about a model's integers but their rounding; parameters and errors as for `quantise`."""
+    check_weight_bits(weight_bits)
     activations = calibrate(model) if activations is None else activations
     shape = model.shape
     basis = residual_basis(shape.dim)
     folded = fold(model, basis)
+    weight_bits = weight_bits or trained_bits(folded)
     scales = choose_scales(shape, activations, basis)
+    if weight_bits == 4:  # a scale for each input would take the inputs of a row off the grid that it was trained on
+        scales = evened(scales)
     attention, o_scales, attention_bits = attention_multipliers(scales, shape)
     scales = replace(
         scales, layers=tuple(replace(s, o=o) for s, o in zip(scales.layers, o_scales, strict=True))
@@ -115,7 +123,7 @@ def prepare(model: FloatModel, activations: Activations | None = None, *, chunk:
         activations=activations, basis=basis, folded=folded, scales=scales, attention=attention,
         attention_bits=attention_bits, chunks=(*range(chunk, shape.hidden, chunk), shape.hidden), square=square,
         logit_scale=logit_scale, router_bits=bits, value_s3=value_s3, cos=cos, sin=sin, radius=radius, units=units,
-        head_norms=head_norms,
+        head_norms=head_norms, weight_bits=weight_bits,
         matrices=_matrices(folded, scales, square, logit_scale, EXP2_UNIT * 2.0**-bits, units, value_s3))
 
 

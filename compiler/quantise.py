@@ -29,6 +29,7 @@ from compiler.prepare import (
 )
 from compiler.quantised import MULTIPLIER_MAX, S1_MOST, Layer, Linear, QuantisedModel, Shifts
 from compiler.scales import Scales
+from compiler.weight_bits import FOUR_BIT_MAX, FOUR_BIT_UNIT
 
 Float = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
@@ -45,22 +46,26 @@ ATTENTION_S1: Final = 7  # A.V's accumulator has 15 bits after s0 + exponent, a 
 NORMALISED: Final = ("q", "k", "v", "gate", "down", "logit", "router")  # operations that multiply by 1/rms
 
 
-def split(matrices: Sequence[Float64]) -> tuple[list[Linear], int]:
+def split(matrices: Sequence[Float64], weight_bits: int = 8) -> tuple[list[Linear], int]:
     """Integers of one operation's matrices in every layer, and the total shift that they share.
 
-    The shift is the largest with which the widest row still has a multiplier of 8 bits.
+    The shift is the largest with which the widest row still has a multiplier of 8 bits. Weights of four bits are
+    multiples of 16, and their row's scale is the nearest that a multiplier can make, not the next larger: what they
+    were trained with.
     """
+    unit, most = (FOUR_BIT_UNIT, FOUR_BIT_MAX) if weight_bits == 4 else (1, WEIGHT_MAX)
     peaks = [np.abs(matrix).max(axis=-1) for matrix in matrices]
     peaks = [peak if peak.ndim == 1 else peak.max(axis=0) for peak in peaks]  # experts share their multipliers
     widest = max(float(peak.max()) for peak in peaks)
     if widest == 0.0:
         return [Linear(weights=np.zeros(m.shape, np.int8), multiplier=np.ones(len(peak), np.uint8))
                 for m, peak in zip(matrices, peaks, strict=True)], 0
-    total = math.floor(math.log2(MULTIPLIER_MAX * WEIGHT_MAX / widest))
+    total = math.floor(math.log2(MULTIPLIER_MAX * most * unit / widest))
     linears: list[Linear] = []
     for matrix, peak in zip(matrices, peaks, strict=True):
-        multiplier = np.clip(np.ceil(peak * 2.0**total / WEIGHT_MAX), 1, MULTIPLIER_MAX)
-        weights = np.rint(matrix * 2.0**total / multiplier[:, None])
+        wanted = peak * 2.0**total / (most * unit)
+        multiplier = np.clip(np.rint(wanted) if weight_bits == 4 else np.ceil(wanted), 1, MULTIPLIER_MAX)
+        weights = np.clip(np.rint(matrix * 2.0**total / (multiplier[:, None] * unit)), -most, most) * unit
         linears.append(Linear(weights=weights.astype(np.int8), multiplier=multiplier.astype(np.uint8)))
     return linears, total
 
@@ -157,15 +162,19 @@ def _inputs(activations: Activations, scales: Scales, basis: Float64, chunks: Se
     )
 
 
-def quantise(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK) -> QuantisedModel:
+def quantise(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK,
+             weight_bits: int | None = None) -> QuantisedModel:
     """Make the integer model of a float model.
 
     Parameters
     ----------
     activations: from `calibrate`, which runs where they are not given.
     chunk: hidden channels that share a block exponent.
+    weight_bits: of the layers' matrices, 4 or 8; None: what the model was trained for.
+
+    Raises `InputError` for other `weight_bits`.
     """
-    return finish(model, prepare(model, activations, chunk=chunk))
+    return finish(model, prepare(model, activations, chunk=chunk, weight_bits=weight_bits))
 
 
 def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
@@ -180,7 +189,7 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
     linears: dict[str, list[Linear]] = {}
     shifts: dict[str, tuple[int, int, int]] = {}
     for name, x in fed.items():
-        linears[name], total = split(prepared.matrices[name])
+        linears[name], total = split(prepared.matrices[name], operation_bits(prepared, name))
         shifts[name] = place(total, linears[name], x)
     # A sum of squares four times smaller takes one bit from the exponent of 1/rms, which s2 gets back.
     deficit = max(0, -min(shifts[name][2] for name in NORMALISED if name in shifts))
@@ -231,7 +240,13 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
         logit_scale=prepared.logit_scale,
         experts_used=model.traits.experts_used if model.traits.experts else 0,
         window=model.traits.window if model.traits.window and model.traits.window < shape.context else 0,
+        weight_bits=prepared.weight_bits,
     )
+
+
+def operation_bits(prepared: Prepared, name: str) -> int:
+    """Bits of an operation's weights."""
+    return 8 if name in ("logit", "router") else prepared.weight_bits
 
 
 def _without_negative(s0: int, s1: int, s2: int) -> tuple[int, int, int]:

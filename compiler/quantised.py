@@ -132,6 +132,7 @@ class QuantisedModel:
         logit_scale: real value of one unit of an integer logit (for cross-entropy and temperature).
         experts_used: of each layer for a token; 0 where there are no experts to choose from.
         window: positions that a token attends to, its own included; 0 for all.
+        weight_bits: 8, or 4: then the weights of a layer's wq, wk, wv, wo, w1, w2 and w3 are multiples of 16.
     """
 
     shape: Shape
@@ -148,6 +149,7 @@ class QuantisedModel:
     logit_scale: float
     experts_used: int = 0
     window: int = 0
+    weight_bits: int = 8
 
     @property
     def experts(self) -> int:

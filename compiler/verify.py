@@ -18,7 +18,7 @@ from compiler.ir import CompileError, Ints, Operation, Section, Space
 from compiler.join import Schedule
 from compiler.layout import Layout, Memory
 from rtl.config import Config
-from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Queue, ScalarFunction, Store, decode
+from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Plane, Queue, ScalarFunction, Store, decode
 from rtl.timing import NOISE_ROWS, timing
 
 
@@ -43,10 +43,11 @@ def verify_operations(operations: Sequence[Operation], layout: Layout) -> None:
         _verify_written(operations, layout, bucket)
 
 
-def _region(operation: Operation, memory: Memory, cells: Ints) -> str:
+def _region(operation: Operation, memory: Memory, cells: Ints, plane: Plane = Plane.BYTES) -> str:
     """The name of the region that holds all the cells."""
     low, high = int(cells.min()), int(cells.max())
-    around = [region for region in memory.regions if region.start <= low < region.start + region.size]
+    around = [region for region in memory.regions
+              if region.plane is plane and region.start <= low < region.start + region.size]
     _need(bool(around), operation, f"{memory.name} {low} lies in no region")
     whole = [region.name for region in around if high < region.start + region.size]  # some lie over others
     _need(bool(whole), operation, f"{memory.name} {low} to {high} leave the region of {around[0].name}")
@@ -76,7 +77,9 @@ def _verify_words(operation: Operation, layout: Layout, last: int) -> None:
     if operation.queue == "matrix":
         steps, outputs = (np.arange(rounds(insn, name, operation.counts, last)) for name in ("repeat", "outer"))
         rows = insn.number("row") + (outputs[:, None] * insn.number("row_step") + steps).ravel()
-        name = _region(operation, layout.bank, rows)
+        plane = insn["plane"]
+        assert isinstance(plane, Plane)
+        name = _region(operation, layout.bank, rows, plane)
         cached = any(space is Space.BANK for space, _, _ in touches)
         _need(cached == (name in ("K cache", "V cache")), operation, f"reads {name} with the hazards of another region")
         _need(bool(insn.number("gather")) == (name == "embedding"), operation, f"reads {name}; only embeddings gather")

@@ -18,7 +18,7 @@ import numpy as np
 from models import bpe
 from models.grammar import tell_many
 from models.presets import PRESETS
-from models.sampler import Decoder
+from models.sampler import Decoder, load_tokenizer
 
 HELD_OUT_SEED = 7
 STORIES_AT_ONCE = 100
@@ -45,7 +45,7 @@ class Loss:
 
 def measure(folder: Path, texts: Sequence[str]) -> Loss:
     """The loss of the checkpoint in ``folder`` on texts, each from BOS to EOS."""
-    tokenizer = bpe.Tokenizer.load(folder / "tokenizer.bin")
+    tokenizer = load_tokenizer(folder)
     nats, tokens = 0.0, 0
     for start in range(0, len(texts), STORIES_AT_ONCE):
         rows = [[bpe.BEGIN, *tokenizer.encode(text), bpe.END] for text in texts[start:start + STORIES_AT_ONCE]]
@@ -53,7 +53,7 @@ def measure(folder: Path, texts: Sequence[str]) -> Loss:
         ids = np.full((len(rows), lengths.max()), bpe.END)
         for n, row in enumerate(rows):
             ids[n, :len(row)] = row
-        decoder = Decoder(folder / "model.bin", len(rows))
+        decoder = Decoder(folder, len(rows))
         for at in range(ids.shape[1] - 1):
             logits = decoder.step(ids[:, at]).astype(np.float64)
             peak = logits.max(axis=-1)

@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
 
     Parameters
     ----------
-    matrices: two-dimensional parameters only.
+    matrices: two-dimensional parameters, or three-dimensional ones that are stacks of matrices.
     lr: size of an update in units of the root mean square of a matrix entry.
     """
 
@@ -49,12 +49,12 @@ class Muon(torch.optim.Optimizer):
             for matrix in group["params"]:
                 by_shape.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in by_shape.items():
-                updates: list[Tensor] = []
-                for matrix in matrices:
-                    speed = self.state[matrix].setdefault("speed", torch.zeros_like(matrix))
-                    speed.lerp_(matrix.grad, 1 - group["momentum"])
-                    updates.append(matrix.grad.lerp(speed, group["momentum"]))
+                gradients = [matrix.grad for matrix in matrices]
+                speeds = [self.state[m].setdefault("speed", torch.zeros_like(m)) for m in matrices]
+                torch._foreach_lerp_(speeds, gradients, 1 - group["momentum"])
+                updates = torch.stack(torch._foreach_lerp(gradients, speeds, group["momentum"]))
                 # An orthogonal matrix has entries of root mean square 1 / sqrt(longer side).
-                scale = group["lr"] * max(shape) ** 0.5
-                for matrix, update in zip(matrices, orthogonalise(torch.stack(updates)), strict=True):
-                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
+                scale = group["lr"] * max(shape[-2:]) ** 0.5
+                updates = orthogonalise(updates.flatten(0, -3)).view_as(updates)
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_sub_(matrices, list(updates * scale))

@@ -1,4 +1,4 @@
-"""The three checkpoints: shape, stories and folder of each."""
+"""The checkpoints: shape, stories and folder of each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ class Preset:
     shape: the network.
     profile: the stories it learns.
     learning_rate: the peak of a first run.
+    weight_bits: of its layers' weights, as it is trained: 8 (the compiler rounds them afterwards) or 4.
+    experts, experts_used: feed-forward networks of a layer, and those of them that a token uses.
     """
 
     name: str
     shape: Shape
     profile: Profile
     learning_rate: float
+    weight_bits: int = 8
+    experts: int = 0
+    experts_used: int = 0
 
     @property
     def folder(self) -> Path:
@@ -45,4 +50,17 @@ FABLES80K: Final = Preset(
 FABLES43K: Final = Preset(
     name="fables43k", profile=SKETCH, learning_rate=4e-3,
     shape=Shape(dim=32, hidden=88, layers=3, heads=4, kv_heads=2, vocabulary=256, context=144))
-PRESETS: Final = {preset.name: preset for preset in (FABLES260K, FABLES80K, FABLES43K)}
+# Twice the layers of fables43k in the same 64 KB, and the stories of fables80k: the layers' weights have four bits.
+FABLES75K_W4: Final = Preset(
+    name="fables75k-w4", profile=TALE, learning_rate=4e-3, weight_bits=4,
+    shape=Shape(dim=32, hidden=88, layers=6, heads=4, kv_heads=1, vocabulary=256, context=160))
+# One layer more than fables80k in 128 KB; the parameter memory has no room for the multipliers of a fifth.
+FABLES96K_W4: Final = Preset(
+    name="fables96k-w4", profile=TALE, learning_rate=4e-3, weight_bits=4,
+    shape=Shape(dim=48, hidden=96, layers=4, heads=6, kv_heads=2, vocabulary=320, context=160))
+# A token uses 109k of its 275k parameters.
+FABLES275K_MOE: Final = Preset(
+    name="fables275k-moe", profile=FABLE, learning_rate=3e-3, experts=8, experts_used=2,
+    shape=Shape(dim=48, hidden=48, layers=4, heads=6, kv_heads=3, vocabulary=512, context=256))
+PRESETS: Final = {preset.name: preset for preset in (
+    FABLES260K, FABLES80K, FABLES43K, FABLES75K_W4, FABLES96K_W4, FABLES275K_MOE)}

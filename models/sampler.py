@@ -10,8 +10,9 @@ from typing import cast
 
 import numpy as np
 
-from models import bpe, checkpoint
-from models.checkpoint import Array
+from compiler.importers.huggingface import load_folder
+from models import bpe, checkpoint, hub_tokenizer
+from models.checkpoint import Array, Shape
 
 NORM_EPSILON = 1e-5
 
@@ -32,17 +33,39 @@ def _softmax(x: Array) -> Array:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def load_tokenizer(folder: Path) -> bpe.Tokenizer:
+    """The tokenizer of either format."""
+    path = folder / "tokenizer.bin"
+    return bpe.Tokenizer.load(path) if path.exists() else hub_tokenizer.load(folder)
+
+
+def load_weights(folder: Path) -> tuple[Shape, dict[str, Array], int]:
+    """Sizes, arrays by the names of `models.checkpoint`, and how many experts a token uses (0: there are none)."""
+    if (folder / "model.bin").exists():
+        return *checkpoint.load(folder / "model.bin"), 0
+    model, _ = load_folder(folder)
+    s, router = model.shape, model.router
+    assert router is not None
+    shape = Shape(dim=s.dim, hidden=s.hidden, layers=s.layers, heads=s.heads, kv_heads=s.kv_heads, vocabulary=s.vocab,
+                  context=s.context)
+    return shape, {
+        "embedding": model.embed, "norm_attention": model.attention_norm, "norm_ffn": model.ffn_norm,
+        "norm_final": model.final_norm, "router": router,
+        **{name: getattr(model, name) for name in ("wq", "wk", "wv", "wo", "w1", "w2", "w3")},
+    }, model.traits.experts_used
+
+
 class Decoder:
     """A network that reads one token of each of several stories at a time.
 
     Parameters
     ----------
-    path: the checkpoint.
+    folder: of the checkpoint.
     stories: how many stories run side by side.
     """
 
-    def __init__(self, path: Path, stories: int) -> None:
-        self.shape, self.weights = checkpoint.load(path)
+    def __init__(self, folder: Path, stories: int) -> None:
+        self.shape, self.weights, self.experts_used = load_weights(folder)
         s = self.shape
         self._cos, self._sin = checkpoint.rope_tables(s)
         cache = (s.layers, stories, s.kv_heads, s.context, s.head_dim)
@@ -64,11 +87,22 @@ class Decoder:
             q = q.reshape(-1, s.kv_heads, group, s.head_dim)
             scores = _softmax(q @ keys.swapaxes(-1, -2) / np.float32(np.sqrt(s.head_dim)))
             x = x + (scores @ values).reshape(-1, s.dim) @ w["wo"][n].T  # scores: (stories, kv_heads, group, at + 1)
-            y = _norm(x, w["norm_ffn"][n])
-            gate = y @ w["w1"][n].T
-            x = x + (gate / (1 + np.exp(-gate)) * (y @ w["w3"][n].T)) @ w["w2"][n].T
+            x = x + self._feed_forward(n, _norm(x, w["norm_ffn"][n]))
         self.position += 1
         return _norm(x, w["norm_final"]) @ w["embedding"].T
+
+
+    def _feed_forward(self, n: int, y: Array) -> Array:
+        """Of every story; where there are experts, all of them are computed, and the shares of most are 0."""
+        w = self.weights
+        gate = y @ w["w1"][n].swapaxes(-1, -2)  # (stories, hidden), of experts (experts, stories, hidden)
+        made = (gate / (1 + np.exp(-gate)) * (y @ w["w3"][n].swapaxes(-1, -2))) @ w["w2"][n].swapaxes(-1, -2)
+        if not self.experts_used:
+            return made
+        logits = y @ w["router"][n].T
+        least = np.sort(logits, axis=-1)[:, -self.experts_used, None]
+        share = _softmax(np.where(logits < least, -np.inf, logits))
+        return np.einsum("esd,se->sd", made, share)
 
 
 def sample(folder: Path, *, count: int, temperature: float, seed: int) -> list[str]:
@@ -77,8 +111,8 @@ def sample(folder: Path, *, count: int, temperature: float, seed: int) -> list[s
     A story that the context cuts off is returned as far as it got, for the checker to reject.
     """
     rng = np.random.default_rng(seed)
-    tokenizer = bpe.Tokenizer.load(folder / "tokenizer.bin")
-    decoder = Decoder(folder / "model.bin", count)
+    tokenizer = load_tokenizer(folder)
+    decoder = Decoder(folder, count)
     ids = np.full(count, bpe.BEGIN)
     rows: list[list[int]] = [[] for _ in range(count)]
     going = np.ones(count, dtype=bool)

@@ -4,7 +4,8 @@
 
 No story is seen twice: chunk n of the training data comes from seed ``TRAIN_SEED + n``. Every sequence is BOS, story,
 EOS from position 0, because that is how the model is used. The learning rate follows the clock or the step count,
-whichever is further, so that a run ends annealed when it must end.
+whichever is further, so that a run ends annealed when it must end. A preset whose weights have four bits learns with
+whole weights first, and rounds them from ``ROUND_FROM`` of its time on.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models import bpe, checkpoint
+from models import bpe, checkpoint, hub_tokenizer, mixtral
 from models.grammar import Story, tell_many
 from models.muon import Muon
 from models.network import Network, export
@@ -36,6 +42,10 @@ FINAL_FRACTION = 0.01
 WEIGHT_DECAY = 0.1
 AVERAGE_DECAY = 0.995
 GRADIENT_CLIP = 1.0
+IMBALANCE_COST = 0.01  # of experts, a layer
+ROUND_FROM = 0.3
+TELLERS = 2  # processes that tell stories
+CHUNKS_AHEAD = 8
 IGNORED = -100
 
 
@@ -51,12 +61,12 @@ def tokenizer_of(preset: Preset, folder: Path) -> bpe.Tokenizer:
 def batch_of(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     """Inputs and targets (stories, tokens) of token rows, padded at the end."""
     length = max(map(len, rows)) - 1
-    inputs = torch.full((len(rows), length), bpe.END)
-    targets = torch.full((len(rows), length), IGNORED)
+    inputs = np.full((len(rows), length), bpe.END)
+    targets = np.full((len(rows), length), IGNORED)
     for n, row in enumerate(rows):
-        inputs[n, :len(row) - 1] = torch.tensor(row[:-1])
-        targets[n, :len(row) - 1] = torch.tensor(row[1:])
-    return inputs, targets
+        inputs[n, :len(row) - 1] = row[:-1]
+        targets[n, :len(row) - 1] = row[1:]
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
 def rows_of(stories: list[Story], tokenizer: bpe.Tokenizer, preset: Preset) -> list[list[int]]:
@@ -67,17 +77,25 @@ def rows_of(stories: list[Story], tokenizer: bpe.Tokenizer, preset: Preset) -> l
     return rows
 
 
+def _chunk(preset: Preset, tokenizer: bpe.Tokenizer, chunk: int) -> list[list[int]]:
+    return sorted(rows_of(tell_many(CHUNK_STORIES, TRAIN_SEED + chunk, preset.profile), tokenizer, preset), key=len)
+
+
 def batches(
         preset: Preset, tokenizer: bpe.Tokenizer, size: int, first_chunk: int) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Endless (chunk, inputs, targets); stories of like length share a batch, batches come in random order."""
-    chunk = first_chunk
-    while True:
-        rows = rows_of(tell_many(CHUNK_STORIES, TRAIN_SEED + chunk, preset.profile), tokenizer, preset)
-        rows.sort(key=len)
-        generator = torch.Generator().manual_seed(chunk)
-        for n in torch.randperm(CHUNK_STORIES // size, generator=generator).tolist():
-            yield chunk, *batch_of(rows[n * size:(n + 1) * size])
-        chunk += 1
+    # Forked processes would share what a GPU's library keeps to itself.
+    with ProcessPoolExecutor(TELLERS, mp_context=get_context("spawn")) as tellers:
+        ahead: list[tuple[int, Future[list[list[int]]]]] = []
+        for chunk in count(first_chunk):
+            ahead.append((chunk, tellers.submit(partial(_chunk, preset, tokenizer), chunk)))
+            if len(ahead) < CHUNKS_AHEAD:
+                continue
+            told, future = ahead.pop(0)
+            rows = future.result()
+            generator = torch.Generator().manual_seed(told)
+            for n in torch.randperm(CHUNK_STORIES // size, generator=generator).tolist():
+                yield told, *batch_of(rows[n * size:(n + 1) * size])
 
 
 @torch.no_grad()
@@ -86,7 +104,8 @@ def held_out(net: Network, preset: Preset, tokenizer: bpe.Tokenizer, count: int)
     stories = tell_many(count, HELD_OUT_SEED, preset.profile)
     nats, tokens = 0.0, 0
     for start in range(0, count, 50):
-        inputs, targets = batch_of(rows_of(stories[start:start + 50], tokenizer, preset))
+        rows = rows_of(stories[start:start + 50], tokenizer, preset)
+        inputs, targets = (tensor.to(net.embedding.device) for tensor in batch_of(rows))
         nats += float(functional.cross_entropy(net(inputs).flatten(0, 1), targets.flatten(), reduction="sum"))
         tokens += int((targets != IGNORED).sum())
     floor = -sum(story.log_probability for story in stories)
@@ -101,27 +120,29 @@ class Run:
     Parameters
     ----------
     preset: the checkpoint to train.
-    out: folder for model.bin, tokenizer.bin, state.pt and log.jsonl.
+    out: folder for the checkpoint, its tokenizer, state.pt and log.jsonl.
     resume: the state of an earlier run to go on from.
+    device: what computes.
     """
 
-    def __init__(self, preset: Preset, out: Path, resume: Path | None) -> None:
+    def __init__(self, preset: Preset, out: Path, resume: Path | None, device: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.preset, self.out = preset, out
+        self.preset, self.out, self.device = preset, out, device
         self.tokenizer = tokenizer_of(preset, out)
-        self.net = Network(preset.shape)
+        self.net = Network(preset.shape, preset.experts, preset.experts_used).to(device)
         # The running average of the weights is what is kept: good at any time, and the weights themselves in the end.
-        self.average = Network(preset.shape)
+        self.average = Network(preset.shape, preset.experts, preset.experts_used).to(device)
         self.average.requires_grad_(False)
-        matrices = [p for p in self.net.blocks.parameters() if p.ndim == 2]
+        routers = [p for name, p in self.net.named_parameters() if name.endswith("router")]
+        matrices = [p for name, p in self.net.blocks.named_parameters() if p.ndim > 1 and not name.endswith("router")]
         norms = [p for p in self.net.parameters() if p.ndim == 1]
         self.optimisers: tuple[torch.optim.Optimizer, ...] = (
             Muon(matrices, lr=0.0, momentum=0.95, weight_decay=WEIGHT_DECAY),
-            torch.optim.AdamW([{"params": [self.net.embedding], "weight_decay": WEIGHT_DECAY},
+            torch.optim.AdamW([{"params": [self.net.embedding, *routers], "weight_decay": WEIGHT_DECAY},
                                {"params": norms, "weight_decay": 0.0}], lr=0.0, betas=(0.9, 0.98), fused=True))
         self.steps, self.chunk = 0, 0
         if resume:
-            state = torch.load(resume)
+            state = torch.load(resume, map_location=device)
             self.net.load_state_dict(state["net"])
             self.average.load_state_dict(state["average"])
             for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
@@ -130,8 +151,11 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint and the state."""
-        shape = self.preset.shape
-        checkpoint.save(self.out / "model.bin", shape, export(shape, self.average.state_dict()))
+        if self.preset.experts:
+            mixtral.save(self.out, self.average)
+            hub_tokenizer.save(self.out, self.tokenizer)
+        else:
+            checkpoint.save(self.out / "model.bin", self.preset.shape, export(self.average))
         state = {"net": self.net.state_dict(), "average": self.average.state_dict(), "steps": self.steps,
                  "chunk": self.chunk, "optimisers": [optimiser.state_dict() for optimiser in self.optimisers]}
         torch.save(state, self.out / "state.pt")
@@ -143,13 +167,19 @@ class Run:
             log.write(line + "\n")
         print(line, flush=True)
 
-    def step(self, inputs: Tensor, targets: Tensor, matrix_rate: float, rate: float) -> float:
+    def round_weights(self) -> None:
+        """Learn with weights of four bits from now on."""
+        self.net.round_weights()
+        self.average.round_weights()
+
+    def step(self, inputs: Tensor, targets: Tensor, matrix_rate: float, rate: float) -> Tensor:
         """One update; gives the loss of the batch before it."""
+        inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         for optimiser, own in zip(self.optimisers, (matrix_rate, rate), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = own
         loss = functional.cross_entropy(self.net(inputs).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-        loss.backward()
+        (loss + IMBALANCE_COST * self.net.imbalance()).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_CLIP)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -157,9 +187,8 @@ class Run:
         self.steps += 1
         keep = min(AVERAGE_DECAY, self.steps / (self.steps + 10))  # forgets the initial weights quickly
         with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
-        return loss.item()
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - keep)
+        return loss.detach()
 
 
 def train(run: Run, args: argparse.Namespace) -> None:
@@ -167,13 +196,18 @@ def train(run: Run, args: argparse.Namespace) -> None:
     peak = args.learning_rate or run.preset.learning_rate
     source = batches(run.preset, run.tokenizer, args.batch, run.chunk)
     begun, first = time.monotonic(), run.steps
-    losses: list[float] = []
+    losses: list[Tensor] = []
+    whole = run.preset.weight_bits == 8 or args.whole
     while True:
         step, minutes = run.steps - first, (time.monotonic() - begun) / 60
         progress = max(minutes / args.minutes, step / args.steps)
         last = progress >= 1
+        if not whole and progress >= ROUND_FROM:
+            run.round_weights()
+            whole = True
         if step % args.report == 0 or last:
-            record = {"minutes": round(minutes, 2)} | ({"loss": sum(losses) / len(losses)} if losses else {})
+            record = {"minutes": round(minutes, 2)} | (
+                {"loss": float(torch.stack(losses).mean())} if losses else {})
             losses.clear()
             if step % (5 * args.report) == 0 or last:
                 record |= held_out(run.average, run.preset, run.tokenizer, 1000 if last else 100)
@@ -198,13 +232,15 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, help="peak; default is the preset's")
     parser.add_argument("--matrix-rate", type=float, default=0.5, help="learning rate of matrices, times the rest's")
     parser.add_argument("--resume", type=Path, help="state.pt of an earlier run to go on from")
+    parser.add_argument("--whole", action="store_true", help="do not round the weights of a preset that has four bits")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--report", type=int, default=100, help="steps between log records")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    train(Run(PRESETS[args.preset], args.out, args.resume), args)
+    train(Run(PRESETS[args.preset], args.out, args.resume, args.device), args)
 
 
 if __name__ == "__main__":

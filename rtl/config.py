@@ -40,6 +40,7 @@ class Config:
     groups: lane groups of the matrix unit, each with an activation operand of its own (A.V of several heads at once).
     bank_rows: rows of each bank. single_port: a bank cannot be read and written in one cycle.
     bank_register: an output register behind each bank (block RAM is slow from clock to output).
+    weight_planes: a bank's bytes can hold two matrices of four-bit weights, see rtl.isa.Plane.
     tile_lanes, tile_taps: the mesh has a pipeline register every so many lanes and taps.
     slots: accumulators a lane. acc_bits: their width.
     vector_rows: vector memory, rows of `lanes` int16. act_rows: activation memory, rows of `act_width` int8.
@@ -90,6 +91,7 @@ class Config:
     bank_rows: int
     single_port: bool = False
     bank_register: bool = True
+    weight_planes: bool = False
     tile_lanes: int
     tile_taps: int
     slots: int = 4
@@ -257,13 +259,13 @@ class Config:
 
 
 _PRESETS = (
-    Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, tile_lanes=1, tile_taps=1, acc_bits=22, slots=4,
-           vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2, experts=8, choices=2,
-           position_bits=6, token_bits=8, noise_rate=1, top_k=True, windows=True),
+    Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, weight_planes=True, tile_lanes=1, tile_taps=1,
+           acc_bits=22, slots=4, vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2,
+           experts=8, choices=2, position_bits=6, token_bits=8, noise_rate=1, top_k=True, windows=True),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
-           tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256, param_rows=1536,
-           constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7, token_bits=9,
-           matrix_words=128, vector_words=256, scalar_words=64,
+           weight_planes=True, tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256,
+           param_rows=1536, constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7,
+           token_bits=9, matrix_words=128, vector_words=256, scalar_words=64,
            narrow=(("matrix.wait", 5), ("matrix.repeat", 6), ("matrix.outer", 8), ("matrix.row_step", 5),
                    ("matrix.act_step", 1), ("matrix.group_step", 0), ("vector.wait", 5), ("vector.repeat", 8),
                    ("vector.pace", 4), ("vector.grouped", 0), ("scalar.repeat", 4), ("scalar.bias", 8),
@@ -278,7 +280,7 @@ _PRESETS = (
            small_scalar=True),
     # 44 of the GW2AR-18's 46 block RAMs: 32 of banks, 2 each of the other memories, 4 of the vector program (512 deep
     # anyway), 2 of tables; the short programs are in LUTs. Its LUTs would not hold 8 x 8.
-    Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, tile_lanes=4, tile_taps=8, slots=8,
+    Config(name="tangnano20k", lanes=4, taps=8, bank_rows=2048, weight_planes=True, tile_lanes=4, tile_taps=8, slots=8,
            vector_rows=256, act_rows=256, param_rows=1024, constants=32, position_bits=8, token_bits=9,
            matrix_words=64, scalar_words=64, wait_bits=8, repeat_bits=8,
            lut_memories=("matrix_program", "scalar_program"), noise_rate=2, top_k=True),
@@ -288,8 +290,9 @@ _PRESETS = (
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
            noise_rate=4, top_k=True, windows=True),
-    Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, tile_lanes=8, tile_taps=8, acc_bits=32, slots=8,
-           vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64, reduces=64,
+    Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, weight_planes=True, tile_lanes=8, tile_taps=8,
+           acc_bits=32, slots=8, vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64,
+           reduces=64,
            vector_words=1024, values=32, sequences=2, experts=64, choices=2, position_bits=10,
            token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8,
            top_k=True, windows=True),

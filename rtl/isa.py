@@ -37,6 +37,14 @@ class Op(enum.Enum):
     END_PROMPT = 5
 
 
+class Plane(enum.Enum):
+    """What a step takes of each byte of a bank's row: LOW and HIGH are four-bit weights, signed, times 16."""
+
+    BYTES = 0
+    LOW = 1
+    HIGH = 2
+
+
 class Source(enum.Enum):
     """Where a vector pass takes its first operand."""
 
@@ -196,6 +204,7 @@ MATRIX = Queue("matrix", (
     Field("choice", _choice, (
         "index register of the expert whose matrix it is: row + index * expert_rows; 0: none, n: the sequence's n-th")),
     Field("sequence", lambda cfg: log2(cfg.sequences), "whose token is gathered, whose index register is added"),
+    Field("plane", lambda cfg: 2 * cfg.weight_planes, "the part of each byte that is the weight", enum=Plane),
     Field("outer_value", _VALUE, "dynamic value added to `outer`"),
     Field("outer", lambda cfg: cfg.repeat_bits, "further outputs"),
     Field("slot", _SLOT, (
@@ -289,7 +298,7 @@ def members(cfg: Config, item: Field) -> list[enum.Enum]:
     """Members of an enumerated field that a machine has."""
     assert item.enum is not None
     needs = {Addend.NOISE: cfg.noise_rate, Mask.CHOSEN: cfg.choices, ScalarFunction.VALUE: cfg.choices,
-             ScalarFunction.SEARCH: cfg.top_k}
+             ScalarFunction.SEARCH: cfg.top_k, Plane.LOW: cfg.weight_planes, Plane.HIGH: cfg.weight_planes}
     return [member for member in item.enum if needs.get(member, 1)]
 
 

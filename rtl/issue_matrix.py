@@ -109,7 +109,7 @@ class MatrixIssue(wiring.Component):
 
         m.d.comb += [
             step.valid.eq(now.run), step.row.eq(row), step.slot.eq(slot), step.clear.eq(word.clear & output_opens),
-            step.act[0].eq(act)]
+            step.plane.eq(word.plane), step.act[0].eq(act)]
         if cfg.groups == 2:
             m.d.comb += step.act[1].eq(act + word.group_step)
         return m

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import pipe, register
 from rtl.config import Config
-from rtl.isa import MATRIX
+from rtl.isa import MATRIX, Plane
 from rtl.mesh import Mesh
 from rtl.ports import bank_rows_layout, field_bits, row_layout, step_layout
-from rtl.timing import timing
+from rtl.timing import MEMORY, timing
+
+
+def weight(byte, plane) -> Value:
+    """The weight of a byte of a bank, int8, see rtl.isa.Plane; `plane` has no bits on a machine without planes."""
+    if not len(plane):
+        return byte
+    low, high = plane == Plane.LOW.value, plane == Plane.HIGH.value
+    bits = byte.as_unsigned()
+    return Cat(bits[:4] & (~(low | high)).replicate(4), Mux(low, bits[:4], bits[4:])).as_signed()
 
 
 class Matrix(wiring.Component):
@@ -22,11 +31,11 @@ class Matrix(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, taps, groups, slots, acc_bits and what Mesh uses.
+    cfg: uses lanes, taps, groups, slots, acc_bits, weight_planes and what Mesh uses.
 
     Members
     -------
-    issue: the step of this cycle, see rtl.ports.step_layout; `clear`: start from zero.
+    issue: the step of this cycle, see rtl.ports.step_layout; `clear`: start from zero; `plane`: see rtl.isa.Plane.
     bank_row, bank_enable: read port of all banks; bank_data: (lanes, taps) int8.
     act_words: (groups) addresses, act_enable: read ports of activation memory; act_data: (groups, taps) int8.
     acc_slot: accumulator that the vector unit reads; acc: (lanes) its contents, in the same cycle.
@@ -62,7 +71,13 @@ class Matrix(wiring.Component):
 
         # Memory, multiply, sum.
         m.submodules.mesh = mesh = Mesh(cfg)
-        m.d.comb += [mesh.weights.eq(self.bank_data), mesh.activations.eq(self.act_data)]
+        plane = step.plane
+        for cycle in range(times.matrix_read + MEMORY, times.matrix_weights + 1):
+            plane = register(m, plane, f"plane{cycle}")
+        for lane in range(cfg.lanes):
+            for tap in range(cfg.taps):
+                m.d.comb += mesh.weights[lane][tap].eq(weight(self.bank_data[lane][tap], plane))
+        m.d.comb += mesh.activations.eq(self.act_data)
         late = pipe(m, False, "address", valid=step.valid, slot=step.slot, clear=step.clear)
         for cycle in range(times.matrix_read + 1, times.acc_visible):
             late = pipe(m, True, f"cycle{cycle}", **vars(late))

@@ -32,7 +32,7 @@ def field_bits(cfg: Config, queue: Queue, *names: str) -> dict[str, Shape]:
 
 def step_layout(cfg: Config) -> data.StructLayout:
     """A matrix step in its issue cycle; `act` has one word address a lane group. Everything is resolved."""
-    shapes = field_bits(cfg, MATRIX, "row", "act", "slot", "clear")
+    shapes = field_bits(cfg, MATRIX, "row", "act", "slot", "clear", "plane")
     return data.StructLayout({"valid": unsigned(1), **shapes, "act": data.ArrayLayout(shapes["act"], cfg.groups)})
 
 

@@ -31,8 +31,9 @@ SCALAR_STAGES = ("address", "read", "normalise", "table")
 class Timing:
     """Cycles from issue. `*_visible` is the first cycle in which a read sees the result.
 
-    matrix_read: bank rows and activation words are read. acc_visible: the step's sum is in its accumulator
-    (an accumulator's partial sum is also read by the next step, one cycle later: steps can follow each cycle).
+    matrix_read: bank rows and activation words are read; matrix_weights: the multipliers work on them. acc_visible: the
+    step's sum is in its accumulator (an accumulator's partial sum is also read by the next step, one cycle later: steps
+    can follow each cycle).
     vector_read: vector memory, parameter memory and scalar registers are read; acc_read: the accumulator.
     noise_read: a pass's row of noise is taken.
     choice_read: a matrix word reads the index register of an expert, so long before its issue (it is negative).
@@ -49,6 +50,7 @@ class Timing:
     """
 
     matrix_read: int
+    matrix_weights: int
     choice_read: int
     acc_visible: int
     vector_read: int
@@ -111,7 +113,8 @@ def timing(cfg: Config) -> Timing:
     rows = NOISE_ROWS * cfg.noise_refill  # as a token begins, all of them and the stages before
     return Timing(
         noise_read=vector_cycle(cfg, "select"), noise_apart=rows + 1, noise_ready=rows + len(NOISE_STAGES) + 1,
-        matrix_read=read, choice_read=-log2(cfg.experts) if cfg.experts else 0, acc_visible=accumulate + 1,
+        matrix_read=read, matrix_weights=product, choice_read=-log2(cfg.experts) if cfg.experts else 0,
+        acc_visible=accumulate + 1,
         vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
         memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
         position_read=output,

@@ -9,6 +9,7 @@ import cocotb
 import numpy as np
 
 from rtl.config import Config
+from rtl.isa import Plane
 from rtl.matrix import Matrix
 from rtl.timing import timing
 from sim.golden.primitives import Int
@@ -20,19 +21,33 @@ ENDS = (-128, 127)
 RANDOM_STEPS = 80
 
 
-class Step:
-    """A step with its operands: weights (lanes, taps), activations (groups, taps)."""
+PLANES = {
+    Plane.BYTES: lambda row: row,
+    Plane.LOW: lambda row: 16 * wrapped(row % 16, 4),
+    Plane.HIGH: lambda row: 16 * (row // 16)}
+"""What a step multiplies by, of the bytes that it reads."""
 
-    def __init__(self, cfg: Config, rng: random.Random, *, slot: int, clear: bool, weights: Int, acts: Int) -> None:
+
+class Step:
+    """A step with its operands: bytes of the banks (lanes, taps), activations (groups, taps). plane: any, if None."""
+
+    def __init__(self, cfg: Config, rng: random.Random, *, slot: int, clear: bool, weights: Int, acts: Int,
+                 plane: Plane | None = None) -> None:
         self.weights, self.acts = weights, acts
+        self.plane = plane or rng.choice(planes(cfg))
         self.fields = {
             "valid": 1, "row": rng.randrange(cfg.bank_rows), "slot": slot, "clear": int(clear),
-            "act": [rng.randrange(cfg.act_words) for _ in range(cfg.groups)]}
+            "plane": self.plane.value, "act": [rng.randrange(cfg.act_words) for _ in range(cfg.groups)]}
 
     def sums(self, cfg: Config) -> Int:
         """(lanes,) what the step adds, exactly."""
         operands = np.repeat(self.acts, cfg.group_lanes, axis=0)  # (lanes, taps)
-        return (self.weights * operands).sum(axis=1)
+        return (PLANES[self.plane](self.weights) * operands).sum(axis=1)
+
+
+def planes(cfg: Config) -> list[Plane]:
+    """Those that a machine has."""
+    return list(Plane) if cfg.weight_planes else [Plane.BYTES]
 
 
 def wrapped(x: Int, bits: int) -> Int:
@@ -41,19 +56,25 @@ def wrapped(x: Int, bits: int) -> Int:
 
 
 def corners(cfg: Config, rng: random.Random) -> list[Step]:
-    """The largest and smallest sums, and one multiplier at a time, so that no lane or tap can stand for another."""
+    """The largest and smallest sums, one multiplier at a time, so that no lane or tap can stand for another, and every
+    weight in every plane."""
     weights_shape, acts_shape = (cfg.lanes, cfg.taps), (cfg.groups, cfg.taps)
     steps: list[Step] = []
     for weight in ENDS:
         for act in ENDS:
             for clear in (True, False, False):
                 steps.append(Step(cfg, rng, slot=1, clear=clear, weights=np.full(weights_shape, weight),
-                                  acts=np.full(acts_shape, act)))
+                                  acts=np.full(acts_shape, act), plane=Plane.BYTES))
+    for plane in planes(cfg):
+        for first in range(-128, 128, cfg.taps):
+            weights = np.resize(np.arange(first, first + cfg.taps), weights_shape)
+            steps.append(Step(cfg, rng, slot=0, clear=True, weights=weights, acts=np.ones(acts_shape, np.int64),
+                              plane=plane))
     for tap in range(cfg.taps):
         weights, acts = np.zeros(weights_shape, np.int64), np.zeros(acts_shape, np.int64)
         weights[:, tap] = np.arange(1, cfg.lanes + 1)
         acts[:, tap] = tap + 1 + 20 * np.arange(cfg.groups)
-        steps.append(Step(cfg, rng, slot=tap % cfg.slots, clear=True, weights=weights, acts=acts))
+        steps.append(Step(cfg, rng, slot=tap % cfg.slots, clear=True, weights=weights, acts=acts, plane=Plane.BYTES))
     return steps
 
 

@@ -40,7 +40,8 @@ def issues(cfg: Config, found: Timeline, *, columns: list[int], ropes: list[int]
         for number, (bank_row, words) in enumerate(zip(output.rows, output.acts, strict=True)):
             made["matrix"][output.cycle + number] = {
                 "valid": 1, "row": int(bank_row) + row & row_mask, "slot": output.slot,
-                "clear": int(output.clear and number == 0), "act": [int(word) + act & act_mask for word in words]}
+                "clear": int(output.clear and number == 0), "plane": output.word.fields["plane"],
+                "act": [int(word) + act & act_mask for word in words]}
     for one in found.passes:
         fields = {name: one.word.fields[name] for name in pass_layout(cfg).members if name in one.word.fields}
         turned = fields["rotate"]

@@ -38,6 +38,7 @@ RULES: dict[str, Rule] = {
     "name": _of(""), "serial_vector": _of(False, False, False, True),
     "lanes": _of(2, 4, 8, 16), "taps": _of(2, 4, 8, 16), "groups": _small(1, 1, 2),
     "bank_rows": _of(512, 1024, 3000), "single_port": _of(False, True), "bank_register": _of(False, True),
+    "weight_planes": _of(False, True),
     "tile_lanes": lambda rng, so_far: rng.choice([n for n in (1, 2, 4, 8, 16) if n <= so_far["lanes"]]),
     "tile_taps": lambda rng, so_far: rng.choice([n for n in (1, 2, 4, 8, 16) if n <= so_far["taps"]]),
     "slots": _of(2, 4, 8), "acc_bits": _of(22, 24, 28, 32), "vector_rows": _of(40, 64, 200),

@@ -93,8 +93,10 @@ def model_of(seed: int, number: int) -> tuple[QuantisedModel, str]:
     if rng.random() < 0.25:  # drawn last, so that the other models stay what they are
         traits = Traits(experts=rng.randint(2, 8), experts_used=rng.randint(1, 2))
         words += f", {traits.experts_used} of {traits.experts} experts"
+    bits = 4 if rng.random() < 0.25 else 8
     return quantise(random_float_model(
-        shape, seed=seed, tied=tied, biases=biases, head_norms=norms, traits=traits)), words
+        shape, seed=seed, tied=tied, biases=biases, head_norms=norms, traits=traits), weight_bits=bits), (
+            words + ", weights of 4 bits" * (bits == 4))
 
 
 def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:

@@ -13,9 +13,9 @@ import pytest
 
 from compiler.image import Image
 from rtl.config import PRESETS
-from rtl.isa import Op
+from rtl.isa import Op, Plane
 from rtl.protocol import Space
-from sim.cycle import CycleSimulator
+from sim.cycle import CycleSimulator, execute
 from sim.cycle.execute import Execution
 from sim.cycle.program import IllegalProgram
 from sim.golden import primitives as golden
@@ -159,6 +159,12 @@ def _gather(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "_gathered", gathered)
 
 
+def _plane(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = execute._weights
+    monkeypatch.setattr(execute, "_weights", lambda rows, plane: right(
+        rows, Plane.BYTES.value if plane == Plane.HIGH.value else plane))
+
+
 def _rope(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Execution.__init__
 
@@ -214,8 +220,8 @@ def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CycleSimulator, "advance", advance)
 
 
-BUGS = (_scaled, _short, _mask, _below, _tie, _noise, _gather, _rope, _keys, _reduce, _combine, _expert, _sum, _negate,
-        _search, _cycles)
+BUGS = (_scaled, _short, _mask, _below, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine, _expert, _sum,
+        _negate, _search, _cycles)
 
 
 @pytest.mark.slow

@@ -61,6 +61,15 @@ def activations_skip_a_tap(patch: Patch) -> None:
     patch.setattr(rtl.mesh, "delays", wrong)
 
 
+def the_planes_are_exchanged(patch: Patch) -> None:
+    weight = rtl.matrix.weight
+    patch.setattr(rtl.matrix, "weight", lambda byte, plane: weight(byte, Cat(plane[1], plane[0])))
+
+
+def a_plane_is_that_of_the_step_before(patch: Patch) -> None:
+    patch.setattr(rtl.matrix, "MEMORY", 0)
+
+
 # Vector unit ----------------------------------------------------------------------------------------------------------
 
 
@@ -363,7 +372,8 @@ def the_first_sequences_token_is_gathered(patch: Patch) -> None:
 
 UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("matrix", PRESET, a_sum_arrives_a_cycle_late), ("matrix", PRESET, a_sum_lacks_its_highest_bit),
-    ("matrix", PRESET, activations_skip_a_tap),
+    ("matrix", PRESET, activations_skip_a_tap), ("matrix", PRESET, the_planes_are_exchanged),
+    ("matrix", PRESET, a_plane_is_that_of_the_step_before),
     ("vector", PRESET, rounding_truncates), ("vector", PRESET, saturation_wraps), ("vector", PRESET, shifts_end_early),
     ("vector", PRESET, a_tie_goes_to_the_higher_lane), ("vector", PRESET, a_table_entry_is_wrong),
     ("vector", PRESET, masks_follow_the_first_sequence), ("vector", PRESET, keys_are_stored_in_the_first_sequences_row),

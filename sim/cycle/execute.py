@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from compiler.image import Image
 from compiler.sampling import mantissa_and_shift
-from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Reduce, ScalarFunction, Source, Store
+from rtl.isa import Addend, Factor1, Factor2, Function, Mask, Plane, Reduce, ScalarFunction, Source, Store
 from sim.cycle.access import index_cell
 from sim.cycle.plan import Choice, Chunk, Event, Job, Plan
 from sim.cycle.program import IllegalProgram, Word
@@ -32,6 +32,13 @@ def _signed(word: int) -> int:
 def _numbers(index: slice | Ints) -> Ints:
     """The numbers that an index stands for."""
     return np.arange(index.start, index.stop, dtype=np.int64) if isinstance(index, slice) else index
+
+
+def _weights(rows: npt.NDArray[np.int8], plane: int) -> npt.NDArray[np.int8]:
+    """What steps take of the bytes that they read."""
+    if plane == Plane.BYTES.value:
+        return rows
+    return rows << np.int8(4) if plane == Plane.LOW.value else rows & np.int8(-16)
 
 
 def noises(image: Image) -> list[Noise]:
@@ -114,7 +121,7 @@ class Execution:
             rows, acts = self._gathered(chunk)
         elif chunk.choice is not None:
             rows = self._chosen(chunk)
-        weights = state.banks[:, rows]  # (lanes, steps, taps)
+        weights = _weights(state.banks[:, rows], chunk.output.word.fields["plane"])  # (lanes, steps, taps)
         operands = [state.words[index] for index in acts]  # (steps, taps) each
         each = cfg.lanes // len(operands)
         if chunk.checked:

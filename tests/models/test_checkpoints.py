@@ -13,10 +13,11 @@ from models import bpe, checkpoint
 from models.grammar import tell_many
 from models.loss import measure
 from models.presets import PRESETS, Preset
-from models.sampler import sample
+from models.sampler import load_tokenizer, sample
 from models.score import score
 
 each_preset = pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda p: p.name)
+each_dense = pytest.mark.parametrize("preset", [p for p in PRESETS.values() if not p.experts], ids=lambda p: p.name)
 
 
 def encode_whole_text(tokenizer: bpe.Tokenizer, text: str) -> list[int]:
@@ -36,14 +37,14 @@ def encode_whole_text(tokenizer: bpe.Tokenizer, text: str) -> list[int]:
 
 @each_preset
 def test_chunked_encoding_is_that_of_llama2c(preset: Preset) -> None:
-    tokenizer = bpe.Tokenizer.load(preset.folder / "tokenizer.bin")
+    tokenizer = load_tokenizer(preset.folder)
     for story in tell_many(30, 6, preset.profile):
         ids = tokenizer.encode(story.text)
         assert ids == encode_whole_text(tokenizer, story.text)
         assert tokenizer.decode(ids) == story.text
 
 
-@each_preset
+@each_dense
 def test_tokenizer_file_has_the_layout_of_llama2c(preset: Preset, tmp_path: Path) -> None:
     data = (preset.folder / "tokenizer.bin").read_bytes()
     longest, offset, pieces = struct.unpack_from("<i", data)[0], 4, []
@@ -63,7 +64,7 @@ def test_unknown_characters_are_an_error() -> None:
         tokenizer.encode("Zoë")
 
 
-@each_preset
+@each_dense
 def test_checkpoint_file_is_what_its_preset_says(preset: Preset, tmp_path: Path) -> None:
     shape, arrays = checkpoint.load(preset.folder / "model.bin")
     assert shape == preset.shape
@@ -80,7 +81,8 @@ def test_loss_is_near_the_entropy_of_the_grammar(preset: Preset) -> None:
     assert 0.98 * floor < measure(preset.folder, [story.text for story in stories]).nats < 1.08 * floor
 
 
-@pytest.mark.parametrize(("name", "least"), [("fables260k", 0.80), ("fables80k", 0.76), ("fables43k", 0.76)])
+@pytest.mark.parametrize(("name", "least"), [("fables260k", 0.80), ("fables80k", 0.76), ("fables43k", 0.76),
+                                              ("fables75k-w4", 0.88), ("fables96k-w4", 0.88), ("fables275k-moe", 0.88)])
 def test_sampled_stories_are_accepted(name: str, least: float) -> None:
     print("seed 0")
     report = score(sample(PRESETS[name].folder, count=25, temperature=0.8, seed=0))

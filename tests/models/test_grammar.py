@@ -11,6 +11,7 @@ import pytest
 from models.grammar import tell, tell_many
 from models.plots import MORALS, PLOTS
 from models.presets import PRESETS, Preset
+from models.sampler import load_tokenizer
 from models.teller import Teller
 from models.vocabulary import FABLE, PROFILES, TALE, Profile
 
@@ -61,8 +62,7 @@ def test_probabilities_of_a_small_grammar_match_how_often_texts_occur() -> None:
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda p: p.name)
 def test_stories_fit_in_the_context(preset: Preset) -> None:
     """From the token that begins one to the token that ends it."""
-    from models import bpe
-    tokenizer = bpe.Tokenizer.load(preset.folder / "tokenizer.bin")
+    tokenizer = load_tokenizer(preset.folder)
     lengths = [len(tokenizer.encode(story.text)) + 2 for story in tell_many(2000, 5, preset.profile)]
     assert max(lengths) <= preset.shape.context
     assert min(lengths) >= 60

@@ -108,7 +108,7 @@ def steps(
             here = act + output * now["act_step"] + step
             found = {"valid": 1, "row": row + output * now["row_step"] + step, "slot": slot + output}
             found = {name: value % (1 << bits[name]) if name in bits else value for name, value in found.items()}
-            found["clear"] = now["clear"] if step == 0 else 0
+            found |= {"clear": now["clear"] if step == 0 else 0, "plane": now["plane"]}
             for group in range(cfg.groups):
                 found[f"act{group}"] = (here + group * now["group_step"]) % (1 << bits["act"])
             yield cycle, found

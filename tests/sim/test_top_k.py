@@ -69,7 +69,7 @@ def test_a_model_whose_vocabulary_fills_its_rows_or_less_than_one():
     """No tail to mask, and nothing but a tail."""
     for vocab in (3, 8, 20):
         model = quantise(random_float_model(replace(SHAPE, vocab=vocab)))
-        image = with_sampling(image_of(2, model=model), T, 3)
+        image = with_sampling(image_of(2, model=model), T / 2, 3)
         found = compare([GoldenDevice(image), CycleDevice(image, poison=1)], image, [1, 2], 12, tensors=True)
         assert all(one.good for one in found)
 

@@ -43,7 +43,7 @@ def test_random_passes_fit_their_layout(name: str) -> None:
             positions = [position, *(rng.randrange(1 << cfg.position_bits) for _ in range(1, cfg.sequences))]
             fields = vector_cases.random_fields(cfg, rng, positions)
             assert decode(pass_layout(cfg), encode(pass_layout(cfg), fields)) == fields
-    assert step_layout(cfg).members.keys() == {"valid", "row", "act", "slot", "clear"}
+    assert step_layout(cfg).members.keys() == {"valid", "row", "act", "slot", "clear", "plane"}
 
 
 def test_a_seed_is_new_each_time_or_the_one_asked_for(
