@@ -128,6 +128,15 @@ def _mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "_unmasked", unmasked)
 
 
+def _window(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Execution.__init__
+
+    def init(self: Execution, *given: Any, **named: Any) -> None:
+        right(self, *given, **named)
+        self.oldest = [max(0, position - 1) for position in self.oldest]
+    monkeypatch.setattr(Execution, "__init__", init)
+
+
 def _below(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Execution._kept
     monkeypatch.setattr(Execution, "_kept", lambda self, one, memory, scalars: right(self, one, memory - 1, scalars))
@@ -220,8 +229,8 @@ def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CycleSimulator, "advance", advance)
 
 
-BUGS = (_scaled, _short, _mask, _below, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine, _expert, _sum,
-        _negate, _search, _cycles)
+BUGS = (_scaled, _short, _mask, _window, _below, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine,
+        _expert, _sum, _negate, _search, _cycles)
 
 
 @pytest.mark.slow
