@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from compiler.float_model import FloatModel
 from compiler.prepare import ONE_HOT, Prepared, prepare
-from compiler.quantise import finish, hidden_exponents, split
+from compiler.quantise import finish, hidden_exponents, operation_bits, split
 from sim.evaluate import surprise
 from sim.golden import Golden
 from sim.reference import Hook, Reference, softmax
@@ -90,7 +90,8 @@ def own_stories(model: FloatModel, *, count: int, length: int, seed: int = 1) ->
 
 
 def measure(model: FloatModel, stories: Sequence[Sequence[int]], *, costs: bool = True,
-            progress: Callable[[str, int], None] = lambda what, steps: None) -> Quality:
+            progress: Callable[[str, int], None] = lambda what, steps: None,
+            weight_bits: int | None = None) -> Quality:
     """Measure on stories, each of which starts anew.
 
     Parameters
@@ -98,8 +99,11 @@ def measure(model: FloatModel, stories: Sequence[Sequence[int]], *, costs: bool 
     stories: tokens, without the one that begins a sequence; each at most as long as the context.
     costs: measure each tensor's, too: some 13 evaluations a layer.
     progress: is told what is measured next, and how many measurements there are.
+    weight_bits: as for `compiler.quantise.quantise`.
+
+    Raises `InputError` for other `weight_bits`.
     """
-    prepared = prepare(model)
+    prepared = prepare(model, weight_bits=weight_bits)
     roundings = list(_roundings(model, prepared)) if costs else []
     progress("the float model", len(roundings) + 2)
     exact = _surprises(model, stories)
@@ -174,9 +178,9 @@ def _roundings(model: FloatModel, prepared: Prepared) -> Iterator[tuple[str, int
     yield FINAL, None, model, _hook(prepared, FINAL, set())
 
 
-def _kept(matrices: Sequence[Float64]) -> list[Float64]:
-    """Of each entry of an operation's matrices, the factor by which 8 bits change it."""
-    linears, total = split(matrices)
+def _kept(matrices: Sequence[Float64], weight_bits: int = 8) -> list[Float64]:
+    """Of each entry of an operation's matrices, the factor by which its rounding changes it."""
+    linears, total = split(matrices, weight_bits)
     return [np.divide(linear.weights * linear.multiplier[:, None].astype(np.float64) * 2.0**-total, matrix,
                       out=np.ones_like(matrix), where=matrix != 0)
             for linear, matrix in zip(linears, matrices, strict=True)]
@@ -190,7 +194,8 @@ def _unfolded(prepared: Prepared, weights: Float64, gain: Float | None) -> npt.N
 
 
 def _rounded_weights(model: FloatModel, prepared: Prepared, tensor: str) -> npt.NDArray[np.float32]:
-    factors = _kept(prepared.matrices[OPERATIONS[tensor]])
+    operation = OPERATIONS[tensor]
+    factors = _kept(prepared.matrices[operation], operation_bits(prepared, operation))
     gains: Sequence[Float | None] = getattr(model, READERS[tensor]) if tensor in READERS else [None] * len(factors)
     return np.array([_unfolded(prepared, getattr(layer, tensor) * factor, gain)
                      for layer, factor, gain in zip(prepared.folded.layers, factors, gains, strict=True)])

@@ -17,11 +17,13 @@ SHAPES = {
     "two layers": Shape(dim=12, hidden=18, layers=2, heads=2, kv_heads=1, head_dim=6, vocab=19, context=18),
 }
 """The second has no dimension that is a power of two, so padding is everywhere."""
+WEIGHT_BITS = {"one layer": 8, "two layers": 4}
 TRAITS = Traits(norm_epsilon=1e-6)
 """Whatever the seed: with the usual epsilon one random model in some hundreds has more than icebreaker's immediates."""
 
 
 def small_image(cfg: Config, shape: str, seed: int, *, sequences: int = 1) -> Image:
     """A model's image for so many sequences, with the model in it."""
-    model = quantise(random_float_model(SHAPES[shape], seed % (1 << 32), traits=TRAITS))
+    model = quantise(random_float_model(SHAPES[shape], seed % (1 << 32), traits=TRAITS),
+                     weight_bits=WEIGHT_BITS[shape])
     return replace(compile_model(model, cfg, sequences=sequences), model=model)

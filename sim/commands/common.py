@@ -45,6 +45,7 @@ ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; 
 Context = Annotated[int | None, typer.Option(help="Positions to provide for; as many as fit.")]
 Sequences = Annotated[int | None, typer.Option(help="Texts that one program works on in turn; 1.")]
 TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from so many of the likeliest tokens alone; all.")]
+WeightBits = Annotated[int | None, typer.Option(help="Of the layers' weights: 4 or 8; those it was trained for.")]
 Port = Annotated[str | None, typer.Option(help="A board's serial port.")]
 Baud = Annotated[int | None, typer.Option(help="Bits a second on the port; the board's own.")]
 Prompt = Annotated[str | None, typer.Option(help="How the story begins.")]
@@ -67,12 +68,12 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def compile_named(name_or_path: str, preset: str, context: int | None = None, sequences: int = 1,
-                  top_k: int = 0) -> Image:
+                  top_k: int = 0, weight_bits: int | None = None) -> Image:
     """A model, compiled; its integers and its tokenizer travel along."""
     config = find_preset(preset)
     model, tokenizer, provenance = open_model(name_or_path)
     with progress(f"quantising {provenance.name}"):
-        quantised = quantise(model)
+        quantised = quantise(model, weight_bits=weight_bits)
     with progress(f"compiling {provenance.name} for {preset}"):
         image = compile_model(
             quantised, config, context=context, sequences=sequences, top_k=top_k, tokenizer=tokenizer.file(),

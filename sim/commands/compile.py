@@ -32,11 +32,12 @@ def compile_command(
     context: common.Context = None,
     sequences: common.Sequences = None,
     top_k: common.TopK = None,
+    weight_bits: common.WeightBits = None,
     as_json: common.Json = False,
 ) -> None:
     """Compile a model to an image: program, memories, tokenizer, and the cycles of every token."""
     check_writable(output)
-    image = common.compile_named(model, preset, context, sequences or 1, top_k or 0)
+    image = common.compile_named(model, preset, context, sequences or 1, top_k or 0, weight_bits)
     save_image(image, output)
     content = report(image, output)
     if as_json:

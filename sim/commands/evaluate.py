@@ -10,6 +10,7 @@ import typer
 
 from compiler.errors import InputError
 from compiler.library import open_model
+from compiler.quantise import quantise
 from sim.commands import common
 from sim.evaluate import evaluate
 
@@ -28,6 +29,7 @@ def eval_command(
     model: common.Model,
     text: Annotated[Path, typer.Argument(help="Stories: one a line, or with <|endoftext|> between.")],
     tokens: Annotated[int | None, typer.Option("--tokens", help="Predict so many tokens of each story; all.")] = None,
+    weight_bits: common.WeightBits = None,
     as_json: common.Json = False,
 ) -> None:
     """Cross-entropy of a text under the float model and under the integers."""
@@ -36,7 +38,8 @@ def eval_command(
     content = read_text(text)
     loaded, tokenizer, provenance = open_model(model)
     with common.progress(f"evaluating {provenance.name}"):
-        found = evaluate(loaded, tokenizer, content, tokens=tokens)
+        quantised = quantise(loaded, weight_bits=weight_bits)
+        found = evaluate(loaded, tokenizer, content, quantised=quantised, tokens=tokens)
     if as_json:
         common.print_json({**asdict(found), "excess": found.excess})
         return

@@ -28,6 +28,7 @@ def quantise_command(
                                               "<|endoftext|> between; else, stories that the model tells.")] = None,
     stories: Annotated[int, typer.Option(help="How many stories.")] = STORIES,
     tokens: Annotated[int, typer.Option(help="Tokens of each.")] = TOKENS,
+    weight_bits: common.WeightBits = None,
     as_json: common.Json = False,
 ) -> None:
     """What a model loses as integers: cross-entropy, residual stream, and with --report each tensor's part."""
@@ -49,7 +50,7 @@ def quantise_command(
         def step(what: str, steps: int) -> None:
             shown.update(task, description=what, total=steps, advance=1)
 
-        found = measure(loaded, told, costs=report, progress=step)
+        found = measure(loaded, told, costs=report, progress=step, weight_bits=weight_bits)
     if as_json:
         common.print_json({**asdict(found), "excess": found.excess,
                            "text": "its own stories" if text is None else str(text)})
