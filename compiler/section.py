@@ -68,10 +68,10 @@ def durations(operations: list[Operation], buckets: int) -> Ints:
 
 
 class _Ports:
-    """Bank port bookings of a single-port machine, a list a bucket."""
+    """Bookings of the banks where reads and stores share a port, a list a bucket."""
 
     def __init__(self, config: Config, buckets: int) -> None:
-        self.single, self.read = config.single_port, timing(config).matrix_read
+        self.shared, self.read = config.shared_port, timing(config).matrix_read
         self.reads: list[list[tuple[int, int]]] = [[] for _ in range(buckets)]  # (first cycle, cycle after the last)
         self.writes: list[list[int]] = [[] for _ in range(buckets)]
 
@@ -95,12 +95,12 @@ class _Ports:
 
     def clear(self, operation: Operation, start: Ints) -> Ints:
         """The same in every bucket."""
-        if not self.single:
+        if not self.shared:
             return start
         return np.array([self.clear_start(operation, b, int(cycle)) for b, cycle in enumerate(start)])
 
     def book(self, operation: Operation, start: Ints) -> None:
-        if not self.single:
+        if not self.shared:
             return
         for bucket, cycle in enumerate(start.tolist()):
             accesses = operation.accesses(bucket)
@@ -148,7 +148,7 @@ class _Placing:
         if not able:
             raise CompileError(f"the order of the {self.result.section.name.lower()} cannot be issued")
         number = min(able, key=self.rank.__getitem__)
-        if self.ports.single and len(self.operations[number].accesses(0).bank_writes):
+        if self.ports.shared and len(self.operations[number].accesses(0).bank_writes):
             # A store that is booked first holds up the matmul in whose time it falls; behind that it costs one cycle.
             due = self.earliest(number) + int(self.operations[number].accesses(0).bank_writes[0])
             for other in able:

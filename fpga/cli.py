@@ -10,7 +10,7 @@ from fpga.commands.gates import gates_command
 from fpga.commands.program import program_command
 from fpga.device import register
 from fpga.link.host import LinkError
-from sim.driver import ProtocolError
+from sim.driver import BankError, ProtocolError
 
 COMMANDS = {
     "boards": boards_command, "build": build_command, "synth": synth_command, "program": program_command,
@@ -22,7 +22,7 @@ register([board(name) for name in board_names()])
 
 def main() -> None:
     """Entry point."""
-    sim.cli.main(failures=(LinkError, ProtocolError))
+    sim.cli.main(failures=(LinkError, ProtocolError, BankError))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""How close a checkpoint comes to the entropy of its stories, in float.
+"""How close a checkpoint comes to the entropy of its stories, in float or as the machine's integers.
 
     python -m models.loss fables260k --count 1000
+    python -m models.loss fables260k --count 100 --integer
 
 The grammar knows the probability of every story it tells, so the mean of their negative logarithms is the loss of a
 perfect model on those very stories; what a checkpoint loses above it is its own fault.
@@ -71,10 +72,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="look here instead of in the repository")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
+    parser.add_argument("--integer", action="store_true", help="the integer model, as the chip computes it")
     args = parser.parse_args()
     preset = PRESETS[args.checkpoint]
     stories = tell_many(args.count, args.seed, preset.profile)
-    loss = measure(args.folder or preset.folder, [story.text for story in stories])
+    folder, texts = args.folder or preset.folder, [story.text for story in stories]
+    if args.integer:  # imported only here: the float part does without the other half of the project
+        from models import integer_sampler
+        loss = Loss(len(texts), *integer_sampler.measure(folder, texts))
+    else:
+        loss = measure(folder, texts)
     floor = -sum(story.log_probability for story in stories)
     print(f"tokens a story   {loss.tokens / loss.stories:9.2f}")
     print(f"nats a story     {loss.per_story:9.3f}   grammar {floor / loss.stories:9.3f}")

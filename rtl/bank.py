@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Shape, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -12,20 +12,41 @@ from amaranth.lib.wiring import In, Out
 from rtl.arithmetic import picked
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
+from rtl.ecc_bank import ecc_bank
 from rtl.isa import MATRIX
 from rtl.ports import NEVER_COLLIDES, bank_enables_layout, bank_rows_layout, field_bits, host_signature, row_layout
 from rtl.protocol import Space
+
+
+def memory(m: Module, cfg: Config, *, shape: ShapeLike, init: Sequence[int], read_row: Value, read_enable: Value,
+           write_row: Value, write_enable: Value, write_data: Value) -> Value:
+    """A lane's SRAM of rows of a shape; what was read a cycle ago. write_enable: a bit for each equal part of a row."""
+    found, bits = Signal(shape, name="found"), Shape.cast(shape).width
+    if cfg.external_banks:
+        parts = {} if bits == 8 * len(write_enable) else {"p_PARTS": len(write_enable)}
+        m.submodules.ram = Instance(
+            "openlpu_ram", p_WIDTH=bits, **parts, p_DEPTH=cfg.bank_rows, i_clk=ClockSignal(),
+            i_read_enable=read_enable, i_read_row=read_row, o_read_data=Value.cast(found),
+            i_write_enable=write_enable, i_write_row=write_row, i_write_data=write_data)
+    else:
+        m.submodules.ram = ram = Memory(shape=unsigned(bits), depth=cfg.bank_rows, init=init, attrs=NEVER_COLLIDES)
+        reader, writer = ram.read_port(), ram.write_port(granularity=bits // len(write_enable))
+        m.d.comb += [
+            reader.addr.eq(read_row), reader.en.eq(read_enable), found.eq(reader.data),
+            writer.addr.eq(write_row), writer.en.eq(write_enable), writer.data.eq(write_data)]
+    return found
 
 
 class Bank(wiring.Component):
     """One lane's SRAM: a read port and a write port, each `taps` bytes wide.
 
     With `single_port` both share one address, and a cycle that writes does not read: the compiler never asks for both.
-    With `external_banks` the memory is an instance of `openlpu_ram` (see rtl/ram_verilog.py).
+    With `ecc` a read corrects a flipped bit of the row, and a write reads first, see rtl/ecc_bank.py; no cycle asks for
+    both. With `external_banks` the memory is an instance of `openlpu_ram` (see rtl/ram_verilog.py).
 
     Parameters
     ----------
-    cfg: uses taps, bank_rows, single_port, bank_register, external_banks.
+    cfg: uses taps, bank_rows, single_port, bank_register, ecc, external_banks.
     init: rows that it is configured with; the others are zero, external banks hold anything.
 
     Members
@@ -33,11 +54,13 @@ class Bank(wiring.Component):
     read_row, read_enable: the row to read; without an enable the last value stays.
     read_data: (taps) int8.
     write_row, write_enable (a bit a byte), write_data: (taps) int8.
+    corrected, uncorrectable: with `ecc`: of the row that arrives, also of one that a write wanted.
 
-    Latency: read_data follows 1 cycle later, 2 with `bank_register`; a read sees writes of earlier cycles only. A read
-        of the row that is being written is the old row in simulation and undefined on an FPGA: see NEVER_COLLIDES.
+    Latency: read_data follows `rtl.timing.bank_stages` later; a read sees writes of earlier cycles only, with `ecc` of
+        so many cycles more. A read of the row that is being written is the old row in simulation and undefined on an
+        FPGA: see NEVER_COLLIDES.
     Throughput: one read and one write a cycle (`single_port`: one of them).
-    Reset: contents stay; the output is undefined until the first read.
+    Reset: contents stay; the output is undefined until the first read. With `ecc` a write that has not landed is lost.
     """
 
     def __init__(self, cfg: Config, init: Sequence[int] = ()):
@@ -45,9 +68,12 @@ class Bank(wiring.Component):
         row = field_bits(cfg, MATRIX, "row")["row"]
         super().__init__({
             "read_row": In(row), "read_enable": In(1), "read_data": Out(row_layout(8, cfg.taps)),
-            "write_row": In(row), "write_enable": In(cfg.taps), "write_data": In(row_layout(8, cfg.taps))})
+            "write_row": In(row), "write_enable": In(cfg.taps), "write_data": In(row_layout(8, cfg.taps)),
+            **({"corrected": Out(1), "uncorrectable": Out(1)} if cfg.ecc else {})})
 
     def elaborate(self, platform):
+        if self.cfg.ecc:
+            return ecc_bank(self, memory)
         cfg, m = self.cfg, Module()
         read_row, read_enable, write_row = self.read_row, self.read_enable, self.write_row
         if cfg.single_port:
@@ -55,20 +81,9 @@ class Bank(wiring.Component):
             read_row = write_row = Mux(writing, self.write_row, self.read_row)
             read_enable = self.read_enable & ~writing
 
-        found = Signal(row_layout(8, cfg.taps))
-        if cfg.external_banks:
-            m.submodules.ram = Instance(
-                "openlpu_ram", p_WIDTH=8 * cfg.taps, p_DEPTH=cfg.bank_rows, i_clk=ClockSignal(),
-                i_read_enable=read_enable, i_read_row=read_row, o_read_data=found.as_value(),
-                i_write_enable=self.write_enable, i_write_row=write_row, i_write_data=self.write_data.as_value())
-        else:
-            m.submodules.ram = ram = Memory(
-                shape=unsigned(8 * cfg.taps), depth=cfg.bank_rows, init=self.init, attrs=NEVER_COLLIDES)
-            reader, writer = ram.read_port(), ram.write_port(granularity=8)
-            m.d.comb += [
-                reader.addr.eq(read_row), reader.en.eq(read_enable), found.eq(reader.data),
-                writer.addr.eq(write_row), writer.en.eq(self.write_enable), writer.data.eq(self.write_data)]
-
+        found = memory(
+            m, cfg, shape=row_layout(8, cfg.taps), init=self.init, read_row=read_row, read_enable=read_enable,
+            write_row=write_row, write_enable=self.write_enable, write_data=self.write_data.as_value())
         domain = m.d.sync if cfg.bank_register else m.d.comb
         domain += self.read_data.eq(found)
         return m
@@ -88,6 +103,7 @@ class Banks(wiring.Component):
     -------
     read_row, read_enable; read_data: (lanes, taps) int8.
     write_row; write_enable: (lanes) of a bit a byte; write_data: (lanes, taps) int8.
+    corrected, uncorrectable: with `ecc`, a bit a lane: see Bank. Of the host's reads those that it means count.
     host: see rtl.ports.host_signature; a word is one lane's part of a row.
 
     Latency, Throughput, Reset: as for Bank.
@@ -99,6 +115,7 @@ class Banks(wiring.Component):
         super().__init__({
             "read_row": In(row), "read_enable": In(1), "read_data": Out(bank_rows_layout(cfg)),
             "write_row": In(row), "write_enable": In(bank_enables_layout(cfg)), "write_data": In(bank_rows_layout(cfg)),
+            **({"corrected": Out(cfg.lanes), "uncorrectable": Out(cfg.lanes)} if cfg.ecc else {}),
             "host": In(host_signature(cfg, Space.BANK))})
 
     def elaborate(self, platform):
@@ -114,7 +131,8 @@ class Banks(wiring.Component):
                 host_bytes = (1 << host.byte)[:cfg.taps]
             m.d.comb += [
                 bank.read_row.eq(Mux(host.active, host_row, self.read_row)),
-                bank.read_enable.eq(Mux(host.active, ~host_writes, self.read_enable)),
+                bank.read_enable.eq(Mux(
+                    host.active, host.read if cfg.ecc else ~host_writes, self.read_enable)),
                 bank.write_row.eq(Mux(host.active, host_row, self.write_row)),
                 bank.write_enable.eq(Mux(
                     host.active, Mux(host_writes, host_bytes, 0), self.write_enable[lane])),
@@ -122,4 +140,7 @@ class Banks(wiring.Component):
                     host.active, host.data.replicate(8 * cfg.taps // len(host.data)), Cat(self.write_data[lane]))),
                 self.read_data[lane].eq(bank.read_data),
                 values[lane].eq(bank.read_data)]
+            if cfg.ecc:
+                m.d.comb += [
+                    self.corrected[lane].eq(bank.corrected), self.uncorrectable[lane].eq(bank.uncorrectable)]
         return m

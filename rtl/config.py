@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 VECTOR_STEPS = (
     "shift", "select", "scale", "align", "round", "multiply", "settle", "add", "clamp", "look_up", "function", "narrow",
@@ -40,6 +40,7 @@ class Config:
     groups: lane groups of the matrix unit, each with an activation operand of its own (A.V of several heads at once).
     bank_rows: rows of each bank. single_port: a bank cannot be read and written in one cycle.
     bank_register: an output register behind each bank (block RAM is slow from clock to output).
+    ecc: rows of the banks are words of an error-correcting code, see rtl/ecc.py and rtl/ecc_bank.py.
     weight_planes: a bank's bytes can hold two matrices of four-bit weights, see rtl.isa.Plane.
     tile_lanes, tile_taps: the mesh has a pipeline register every so many lanes and taps.
     slots: accumulators a lane. acc_bits: their width.
@@ -91,6 +92,7 @@ class Config:
     bank_rows: int
     single_port: bool = False
     bank_register: bool = True
+    ecc: bool = False
     weight_planes: bool = False
     tile_lanes: int
     tile_taps: int
@@ -156,6 +158,8 @@ class Config:
              f"experts is {self.experts}; it must be a power of two, and ARGMAX counts to {1 << self.token_bits}")
         need(not self.experts or not (self.serial_vector or self.small_control),
              "serial_vector and small_control have no index registers")
+        need(not self.ecc or not self.single_port,
+             "ecc reads a row before it writes a part of it, and a single_port has no cycle for both")
         need(self.slots >= 2 and self.values >= 2, "slots and values must be at least 2")
         need(18 <= self.acc_bits <= 32, f"acc_bits is {self.acc_bits}; it must be 18 to 32")
         need(set(self.vector_cuts) <= set(VECTOR_STEPS), f"vector_cuts must be among {', '.join(VECTOR_STEPS)}")
@@ -245,6 +249,11 @@ class Config:
         return self.lanes // self.noise_rate if self.noise_rate else 0
 
     @property
+    def shared_port(self) -> bool:
+        """Whether the matrix unit cannot read the banks in the cycle in which a store meets them."""
+        return self.single_port or self.ecc
+
+    @property
     def peak_macs(self) -> int:
         """Multiply-accumulates a cycle."""
         return self.lanes * self.taps
@@ -301,8 +310,13 @@ _PRESETS = (
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}
 
 
+WITH_ECC = "+ecc"
+"""Behind the name of a preset: the same machine with `Config.ecc`."""
+
+
 def preset(name: str) -> Config:
-    """The preset of that name. Raises ConfigError naming the known ones."""
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    """The preset of that name, or with WITH_ECC behind it. Raises ConfigError naming the known ones."""
+    plain = name.removesuffix(WITH_ECC)
+    if plain not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}, and each with {WITH_ECC}")
+    return PRESETS[plain] if plain == name else replace(PRESETS[plain], name=name, ecc=True)

@@ -109,6 +109,7 @@ class Control(wiring.Component):
     reset : In(1). All back to position 0, token 0 and zero cycles; only between tokens.
     ready : Out(1). Between tokens.
     record : Out(stream). One for each token. If it is not taken at once, the next token waits for it.
+    failed : In(1), with `Config.ecc`. Records say 0 cycles and token 0, and no token follows one at once.
     position, token, cycles : Out. For STATUS: next position and the last record's token of each sequence; cycles since
         `reset`.
     start : Out(1). A token that the host wanted starts: the next cycle is its cycle 0.
@@ -153,7 +154,7 @@ class Control(wiring.Component):
             "ready": Out(1), "record": Out(stream.Signature(record_layout(cfg))),
             "position": Out(each_sequence(cfg.position_bits, cfg)), "token": Out(each_sequence(cfg.token_bits, cfg)),
             "cycles": Out(COUNTER_BITS), "start": Out(1), "go": Out(1), "idle": In(1),
-            "winner": In(each_sequence(cfg.token_bits, cfg)),
+            "winner": In(each_sequence(cfg.token_bits, cfg)), **({"failed": In(1)} if cfg.ecc else {}),
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
             **({"expert_rows": Out(row)} if cfg.choices else {}),
@@ -198,6 +199,9 @@ class Control(wiring.Component):
         m.d.comb += [
             self.start.eq(self.ready & self.want), self.record.payload.cycles.eq(elapsed), winner.eq(self.token)]
         m.d.comb += [self.record.payload.token[sequence].eq(winner[sequence]) for sequence in range(cfg.sequences)]
+        if cfg.ecc:
+            with m.If(self.failed):
+                m.d.comb += self.record.payload.eq(0)
         m.d.sync += self.go.eq(self.start)  # in GO
         with m.FSM(name="phase"):
             with m.State("READY"):
@@ -218,6 +222,9 @@ class Control(wiring.Component):
                 m.d.comb += [self.record.valid.eq(1), self.ready.eq(self.record.ready), ended.eq(self.record.ready)]
                 with m.If(self.classify):
                     m.d.comb += winner.eq(self.winner)
+                if cfg.ecc:
+                    with m.If(self.failed):
+                        m.d.comb += self.ready.eq(0)
                 with m.If(self.record.ready):
                     m.next = "READY"
                 with m.If(self.start):

@@ -7,6 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.bank import Banks
+from rtl.bank_errors import BankErrors
 from rtl.config import Config
 from rtl.contents import EMPTY, Contents
 from rtl.control import Control
@@ -140,6 +141,14 @@ class Core(wiring.Component):
             act.read_words.eq(matrix.act_words), act.read_enable.eq(matrix.act_enable),
             matrix.act_data.eq(act.read_data),
             matrix.acc_slot.eq(vector.acc_slot), vector.acc.eq(matrix.acc)]
+
+        if cfg.ecc:
+            m.submodules.bank_errors = errors = BankErrors(cfg)
+            m.d.comb += [
+                errors.corrected.eq(banks.corrected), errors.uncorrectable.eq(banks.uncorrectable),
+                errors.clear.eq(host.reset), control.failed.eq(errors.failed), host.failed.eq(errors.failed),
+                host.corrected_count.eq(errors.corrected_count),
+                host.uncorrectable_count.eq(errors.uncorrectable_count)]
 
         # Vector unit.
         m.d.comb += [

@@ -13,6 +13,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.arithmetic import node, register
+from rtl.bank_errors import COUNTER_BITS as ERROR_BITS
 from rtl.config import Config
 from rtl.control import COUNTER_BITS, record_layout
 from rtl.isa import QUEUES
@@ -70,6 +71,7 @@ class Host(wiring.Component):
     want, classify, set_token, new_token, restart, reset : Out, to the control unit.
     start, ready, position, token, cycles : In, from it.
     record : In(stream). A token's record.
+    failed, corrected_count, uncorrectable_count : In, with `Config.ecc`: from rtl.bank_errors.
 
     Latency
     -------
@@ -92,7 +94,9 @@ class Host(wiring.Component):
             "want": Out(1), "classify": Out(1), "set_token": Out(1),
             "new_token": Out(each_sequence(cfg.token_bits, cfg)), "restart": Out(cfg.sequences), "reset": Out(1),
             "start": In(1), "ready": In(1), "position": In(each_sequence(cfg.position_bits, cfg)),
-            "token": In(each_sequence(cfg.token_bits, cfg)), "cycles": In(COUNTER_BITS)})
+            "token": In(each_sequence(cfg.token_bits, cfg)), "cycles": In(COUNTER_BITS),
+            **({"failed": In(1), "corrected_count": In(ERROR_BITS), "uncorrectable_count": In(ERROR_BITS)}
+               if cfg.ecc else {})})
 
     def elaborate(self, platform) -> Module:
         if self.cfg.small_control:
@@ -148,6 +152,11 @@ class Host(wiring.Component):
         def answer(value, length):
             """Statements that send `length` bytes; only while `free`."""
             return [outgoing.eq(value), out_left.eq(length)]
+
+        if cfg.ecc:
+            reads = Signal()
+            here = node(m, reads & (space == Space.BANK.value), "bank_reads")
+            m.d.comb += self.bank.read.eq(register(m, here, "bank_read") if registered else here)
 
         each = range(cfg.sequences)
         values = {item: getattr(self, item.name.lower()).value for item in READABLE}
@@ -218,6 +227,8 @@ class Host(wiring.Component):
 
             with m.State("READ"):
                 m.d.comb += active.eq(1)
+                if cfg.ecc:
+                    m.d.comb += reads.eq((waits == 0) & ~no_count)
                 m.d.sync += waits.eq(waits + 1)
                 with m.If(no_count):
                     m.d.sync += waits.eq(0)
@@ -240,6 +251,9 @@ class Host(wiring.Component):
                     m.d.sync += [tokens.eq(tokens - 1), want.eq(tokens != 1)]
                 with m.If(taken):
                     m.d.sync += [stop.eq(1), tokens.eq(0), want.eq(0)]
+                if cfg.ecc:
+                    with m.If(self.failed):
+                        m.d.sync += [tokens.eq(0), want.eq(0)]
                 with m.If(self.record.valid & free):
                     m.d.sync += answer(self.record.payload, record_bytes(cfg))
                 with m.If(~want & self.ready & ~taken):
@@ -278,7 +292,7 @@ class Host(wiring.Component):
         each = range(self.cfg.sequences)
         return Cat(
             Const(VERSION, 8), *(_pad(self.position[n], 16) for n in each), *(_pad(self.token[n], 16) for n in each),
-            self.cycles)
+            self.cycles, *([self.corrected_count, self.uncorrectable_count] if self.cfg.ecc else []))
 
 
 def _pad(value, bits: int):

@@ -173,6 +173,8 @@ class ActMemory(wiring.Component):
             if words > 1:
                 part = register(m, read_part, f"part_{group}")
                 word = word.word_select(part, 8 * cfg.taps)
+            if cfg.ecc:  # as long as the banks' corrector
+                word = register(m, word, f"word_{group}")
             domain += self.read_data[group].eq(word)
             if group == 0:
                 stored = [reader.data.word_select(byte, 8) for byte in range(cfg.act_width)]

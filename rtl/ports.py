@@ -117,10 +117,13 @@ def host_signature(cfg: Config, space: Space) -> Signature:
     address: word number, as in `rtl.protocol.Space`. write, data: write that word in this cycle.
     value: (readable spaces) the word at `address`, `host_read_cycles` later and for as long as the address stays.
     byte: only with `Config.small_control`: data and value are this byte of the word.
+    read: only banks with `Config.ecc`, which look at what they read: the host wants the word, in one cycle of those.
     """
     bits = 8 if cfg.small_control else 8 * word_bytes(cfg, space)
     address = Out((host_words(cfg, space) - 1).bit_length())
     members = {"active": Out(1), "address": address, "write": Out(1), "data": Out(bits)} | byte_member(cfg, space)
+    if cfg.ecc and space is Space.BANK:
+        members["read"] = Out(1)
     return Signature(members | ({"value": In(bits)} if space in READABLE else {}))
 
 
@@ -131,4 +134,4 @@ def byte_member(cfg: Config, space: Space) -> dict[str, Any]:
 
 def host_read_cycles(cfg: Config) -> int:
     """Cycles from a host address to its value, the longest of all memories."""
-    return 1 + int(cfg.bank_register or cfg.spread) + (log2(cfg.act_width) - 1 if cfg.spread else 0)
+    return 1 + int(cfg.bank_register or cfg.spread) + int(cfg.ecc) + (log2(cfg.act_width) - 1 if cfg.spread else 0)

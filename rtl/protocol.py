@@ -20,6 +20,10 @@ cycles from this token's start to the earliest start of the next.
 Any other byte is answered with FF and ignored; so is a WRITE to an unknown space or a READ of one that cannot be read,
 whose data must not follow. While a token runs the host port reads nothing but STOP, which ends a STEP too: its record
 comes first. RUN with count 0 answers nothing.
+
+With `Config.ecc` STATUS ends in two counters more, corrected:2 uncorrectable:2 (see rtl/bank_errors.py). Once a row of
+the banks could not be corrected, records are not to be trusted any more: they say 0 cycles, which no token takes, and
+a RUN ends with the first of them. RESET forgets that; what is in the banks stays as it is.
 """
 
 from __future__ import annotations
@@ -57,7 +61,7 @@ def record_bytes(cfg: Config) -> int:
 
 def status_bytes(cfg: Config) -> int:
     """Bytes of STATUS's answer."""
-    return 1 + 4 * cfg.sequences + 4
+    return 1 + 4 * cfg.sequences + 4 + (4 if cfg.ecc else 0)
 
 
 class Space(enum.IntEnum):

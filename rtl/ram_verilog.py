@@ -7,16 +7,18 @@ be hundreds of megabytes of Verilog, so those banks are instances of this module
 RAM_MODULE = "openlpu_ram"
 
 RAM_VERILOG = """\
-// One write port with byte enables and one read port. A read sees the writes of earlier cycles only.
+// One write port, with an enable for each of PARTS equal parts of a row, and one read port. A read sees the writes of
+// earlier cycles only.
 module openlpu_ram #(
     parameter WIDTH = 32,
+    parameter PARTS = WIDTH / 8,
     parameter DEPTH = 1024
 ) (
     input                          clk,
     input                          read_enable,
     input      [$clog2(DEPTH)-1:0] read_row,
     output reg [WIDTH-1:0]         read_data,
-    input      [WIDTH/8-1:0]       write_enable,
+    input      [PARTS-1:0]         write_enable,
     input      [$clog2(DEPTH)-1:0] write_row,
     input      [WIDTH-1:0]         write_data
 );
@@ -26,9 +28,9 @@ module openlpu_ram #(
     always @(posedge clk) begin
         if (read_enable)
             read_data <= rows[read_row];
-        for (i = 0; i < WIDTH / 8; i = i + 1)
+        for (i = 0; i < PARTS; i = i + 1)
             if (write_enable[i])
-                rows[write_row][8*i +: 8] <= write_data[8*i +: 8];
+                rows[write_row][WIDTH/PARTS*i +: WIDTH/PARTS] <= write_data[WIDTH/PARTS*i +: WIDTH/PARTS];
     end
 endmodule
 """

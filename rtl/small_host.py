@@ -139,6 +139,8 @@ def small_host(unit: Host) -> Module:
 
         with m.State("READ"):
             m.d.comb += [active.eq(1), unit.tx.payload.eq(value)]
+            if cfg.ecc:
+                m.d.comb += unit.bank.read.eq(unit.bank.active & (waits == 0))
             with m.If(waits != host_read_cycles(cfg)):
                 m.d.sync += waits.eq(waits + 1)
             with m.Else():
@@ -165,6 +167,9 @@ def small_host(unit: Host) -> Module:
                     m.d.sync += place.eq(0)
             with m.If(taken):
                 m.d.sync += [stop.eq(1), want.eq(0)]
+            if cfg.ecc:
+                with m.If(unit.failed):
+                    m.d.sync += want.eq(0)
             with m.If(~want & unit.ready & ~taken):
                 m.d.sync += stop.eq(0)
                 m.next = "REQUEST"

@@ -37,8 +37,9 @@ class Timing:
     vector_read: vector memory, parameter memory and scalar registers are read; acc_read: the accumulator.
     noise_read: a pass's row of noise is taken.
     choice_read: a matrix word reads the index register of an expert, so long before its issue (it is negative).
-    memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle that uses a bank's write port
-    (K and V stores); bank_visible follows it. position_read: such a store's position; the token must not have ended.
+    memory_visible, act_visible, reduce_visible: results of a pass; bank_write: the cycle in which a K or V store meets
+    the banks: it uses the write port, with `ecc` the read port; bank_visible follows it. position_read: such a store's
+    position; the token must not have ended.
     token_visible: ARGMAX's winner.
     scalar_read: reduce and scalar registers and constants are read; scalar_visible: the result can be read.
     values_ready: cycle of the token (0 is the start) from which a word that uses a dynamic value may be the current
@@ -77,6 +78,11 @@ def address_stages(cfg: Config) -> int:
     return ADDRESS + int(cfg.spread)
 
 
+def bank_stages(cfg: Config) -> int:
+    """Cycles from a read of the banks to what the multipliers get of it."""
+    return MEMORY + int(cfg.bank_register) + int(cfg.ecc)
+
+
 def matrix_tree_stages(cfg: Config) -> int:
     """Registers of the mesh: one for each tile of taps a partial sum crosses, and one for each further tile of
     lanes."""
@@ -101,13 +107,14 @@ def vector_cycle(cfg: Config, step: str) -> int:
 def timing(cfg: Config) -> Timing:
     """The Timing of a machine."""
     read = address_stages(cfg)
-    product = read + MEMORY + int(cfg.bank_register)  # cycle in which the multipliers work
+    product = read + bank_stages(cfg)  # cycle in which the multipliers work
     accumulate = product + 1 + matrix_tree_stages(cfg)  # +1: the product register
     serial, last = cfg.serial_vector, cfg.beats - 1  # a row is written when its last lane is there, which is not kept
     written = int("function" in cfg.vector_cuts and not serial)
     result = vector_cycle(cfg, "function") + written + last  # f can be written
     output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts) + last  # o can be written
     stored = output + int(cfg.spread)  # o meets the banks
+    landed = stored + 1 + (bank_stages(cfg) if cfg.ecc else 0)  # with ecc the row is read first
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register) + 2 * int(cfg.small_scalar)  # it shares its read ports
     rows = NOISE_ROWS * cfg.noise_refill  # as a token begins, all of them and the stages before
@@ -116,7 +123,7 @@ def timing(cfg: Config) -> Timing:
         matrix_read=read, matrix_weights=product, choice_read=-log2(cfg.experts) if cfg.experts else 0,
         acc_visible=accumulate + 1,
         vector_read=read, acc_read=vector_cycle(cfg, "shift") - int(cfg.acc_register),
-        memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=stored + 1,
+        memory_visible=result + 1, act_visible=output + 1, bank_write=stored, bank_visible=landed,
         position_read=output,
         reduce_visible=reduced + 1, token_visible=reduced + 1,
         scalar_read=1, scalar_visible=operated + 1 + int(cfg.small_scalar),

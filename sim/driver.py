@@ -38,13 +38,23 @@ class ProtocolError(RuntimeError):
     """The machine answered something that the protocol does not allow: wrong bitstream, lost bytes, another version."""
 
 
+class BankError(RuntimeError):
+    """Two bits have flipped in one row of the banks, which the machine detects and cannot correct."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What STATUS tells: next position and last record's token of each sequence, cycles since RESET modulo 2**32."""
+    """What STATUS tells: next position and last record's token of each sequence, cycles since RESET modulo 2**32.
+
+    corrected, uncorrectable: rows of the banks read since RESET in which a bit, or two, had flipped; 65535 and more are
+    one number. 0 on a machine without `Config.ecc`, which does not look.
+    """
 
     positions: tuple[int, ...]
     tokens: tuple[int, ...]
     cycles: int
+    corrected: int = 0
+    uncorrectable: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +143,16 @@ class Driver:
             self._expect(bytes([Request.WRITE]))
 
     def read(self, space: Space, address: int, count: int) -> npt.NDArray[np.int8] | npt.NDArray[np.int16]:
-        """Words from an address on: (count, taps) int8 of BANK, (count,) int16 of VECTOR, (count,) int8 of ACT."""
+        """Words from an address on: (count, taps) int8 of BANK, (count,) int16 of VECTOR, (count,) int8 of ACT.
+
+        Raises BankError where the banks hold what cannot be corrected.
+        """
         if space not in READABLE:
             raise ValueError(f"{space.name} cannot be read back; {', '.join(item.name for item in READABLE)} can")
         self._send(Request.READ, bytes([space]), address.to_bytes(4, "little"), count.to_bytes(4, "little"))
         data = self._transport.receive(count * word_bytes(self._cfg, space))
+        if self._cfg.ecc and space is Space.BANK:
+            self.check_banks()
         if space is Space.VECTOR:
             return np.frombuffer(data, "<i2").astype(np.int16)
         words = np.frombuffer(data, np.int8)
@@ -154,6 +169,7 @@ class Driver:
 
         tokens: of the first sequences; the others idle at position 0. restart: sequences that begin anew.
         Returns the next tokens of these sequences (without classifier: these) and the cycles.
+        Raises BankError where the banks held what could not be corrected; so does `run`.
         """
         idle = range(len(tokens), self._cfg.sequences)
         flags = classify | sum(2 << sequence for sequence in {*restart, *idle})
@@ -188,10 +204,18 @@ class Driver:
         data = self._transport.receive(status_bytes(self._cfg))
         if data[0] != VERSION:
             raise ProtocolError(f"the machine speaks version {data[0]} of the protocol; this driver speaks {VERSION}")
-        *numbers, = np.frombuffer(data[1:-4], "<u2").tolist()
         half = self._cfg.sequences
-        return Status(
-            positions=tuple(numbers[:half]), tokens=tuple(numbers[half:]), cycles=int.from_bytes(data[-4:], "little"))
+        *numbers, = np.frombuffer(data[1:1 + 4 * half], "<u2").tolist()
+        cycles, *counted = np.frombuffer(data[1 + 4 * half:5 + 4 * half], "<u4").tolist() + np.frombuffer(
+            data[5 + 4 * half:], "<u2").tolist()
+        return Status(positions=tuple(numbers[:half]), tokens=tuple(numbers[half:]), cycles=cycles,
+                      **dict(zip(("corrected", "uncorrectable"), counted, strict=False)))
+
+    def check_banks(self) -> None:
+        """Raises BankError where a row that was read since RESET could not be corrected."""
+        if count := self.status().uncorrectable:
+            raise BankError(f"bank error: {count} reads of a row with two flipped bits, which cannot be corrected; "
+                            "load the image again and start anew")
 
     def settle(self) -> None:
         """End a RUN that is under way and drop its records."""
@@ -211,6 +235,9 @@ class Driver:
 
     def _record(self) -> tuple[tuple[int, ...], int]:
         data = self._transport.receive(record_bytes(self._cfg))
+        if self._cfg.ecc and not any(data[-4:]):
+            self.check_banks()
+            raise ProtocolError("the machine says that a token took 0 cycles")
         return tuple(np.frombuffer(data[:-4], "<u2").tolist()), int.from_bytes(data[-4:], "little")
 
     def _expect(self, answer: bytes) -> None:

@@ -5,7 +5,7 @@
 //
 // Compiled once for each design. The design's header is always "Vcore.h"; of its ports the loop uses clk, rst, rx_* and
 // tx_*. OPENLPU_PROBES(X) lists further outputs that the host wants to read by name, as X(port); OPENLPU_INPUTS(X) inputs
-// that it sets.
+// that it sets. With OPENLPU_OPEN every signal and memory of the design can be found by name, and changed.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +20,9 @@
 #endif
 #if VM_COVERAGE
 #include "verilated_cov.h"
+#endif
+#if OPENLPU_OPEN
+#include "verilated_syms.h"
 #endif
 
 #ifndef OPENLPU_PROBES
@@ -255,3 +258,30 @@ EXPORT int openlpu_coverage(void* handle, const char* path) {
     return 0;
 #endif
 }
+
+#if OPENLPU_OPEN
+namespace {
+
+VerilatedVar* find(void* handle, const char* scope, const char* name) {
+    const VerilatedScope* const found = static_cast<Core*>(handle)->context->scopeFind(scope);
+    return found ? found->varFind(name) : nullptr;
+}
+
+}  // namespace
+
+// Rows and bits of a row of a signal (which is one row) or memory; returns 0 where there is none of that name.
+EXPORT int openlpu_shape(void* handle, const char* scope, const char* name, uint64_t* rows, uint64_t* bits) {
+    const VerilatedVar* const var = find(handle, scope, name);
+    if (!var || var->udims() > 1) return 0;
+    *rows = var->udims() ? var->unpackedRanges()[0].elements() : 1;
+    *bits = var->entBits();
+    return 1;
+}
+
+// Inverts a bit, between two clocks. The caller has asked for the shape, and keeps to it.
+EXPORT void openlpu_flip(void* handle, const char* scope, const char* name, uint64_t row, uint64_t bit) {
+    const VerilatedVar* const var = find(handle, scope, name);
+    uint8_t* const place = static_cast<uint8_t*>(var->datap()) + row * var->entSize();
+    place[bit / 8] ^= static_cast<uint8_t>(1u << bit % 8);
+}
+#endif

@@ -33,7 +33,7 @@ OPTIMISE = ("-O2",)  # 15 % faster than -O1 for two seconds more of building; -O
 
 
 def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Sequence[str] = (),
-          inputs: Sequence[str] = (), harness: Path = HARNESS, ports: Sequence[str] = PORTS,
+          inputs: Sequence[str] = (), opened: bool = False, harness: Path = HARNESS, ports: Sequence[str] = PORTS,
           flags: Sequence[str] = VERILATOR_FLAGS, optimise: Sequence[str] = OPTIMISE) -> Path:
     """The shared library of a design, from the cache where it was built before.
 
@@ -44,6 +44,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     trace : make it able to write VCD files, at a fifth of the speed.
     probes : names of further outputs that `VerilatedCore.probe` shall read.
     inputs : names of further inputs, of 64 bits at most, that `VerilatedCore.set` shall set; 0 until then.
+    opened : make it able to change every register and memory, see `sim.open_core`; at a fraction of the speed.
     harness : the C++ file that drives the ports.
     flags, optimise : of Verilator and of the C++ compiler.
 
@@ -54,7 +55,7 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     """
     verilator, compiler = find_verilator(), find_compiler()
     counts = COVERAGE_VARIABLE in os.environ
-    defines = (*cxx.definitions(trace=trace, coverage=counts), cxx.HIDDEN)
+    defines = (*cxx.definitions(trace=trace, coverage=counts), cxx.HIDDEN, f"-DOPENLPU_OPEN={int(opened)}")
     flags = (*flags, *(["--trace-vcd"] if trace else []), *(COVERAGE_FLAGS if counts else []))
     optimise = COVERAGE_OPTIMISE if counts else optimise
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []),

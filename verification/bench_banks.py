@@ -11,6 +11,7 @@ import numpy as np
 from rtl.bank import Banks
 from rtl.config import Config
 from rtl.ports import bank_rows_layout, host_read_cycles
+from rtl.timing import bank_stages, timing
 from sim.golden.primitives import Int
 from verification.ports import Ports, decode, encode
 from verification.runner import bench_parameters
@@ -60,22 +61,31 @@ async def fill(ports: Ports, cfg: Config, rows: dict[int, Int]) -> Rows:
         await ports.settle()
         await ports.edge()
     ports.set(write_enable=[0] * cfg.lanes)
+    await land(ports, cfg)
     return held
+
+
+async def land(ports: Ports, cfg: Config) -> None:
+    """Until the last write can be seen."""
+    for _ in range(timing(cfg).bank_visible - timing(cfg).bank_write):
+        await ports.settle()
+        await ports.edge()
 
 
 @cocotb.test()
 async def random_reads_and_writes(dut: Any) -> None:
-    """Often of one row; a single-port bank is never asked for both. Without an enable the output stays."""
+    """Often of one row; banks with a shared port are never asked for both. Without an enable the output stays."""
     cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
-    ports, latency = Ports(dut, Banks(cfg)), 1 + int(cfg.bank_register)
+    ports, latency, times = Ports(dut, Banks(cfg)), bank_stages(cfg), timing(cfg)
     await ports.start()
     rows = some_rows(cfg, rng)
     held = await fill(ports, cfg, {row: numbers(cfg, rng) for row in rows})
-    arriving: dict[int, Int] = {}
+    arriving: dict[int, Int | None] = {}
+    landing: list[tuple[int, int, list[int], Int]] = []
     shown: Int | None = None
     for cycle in range(RANDOM_CYCLES):
         reads, writes = rng.random() < 0.6, rng.random() < 0.6
-        if cfg.single_port and writes:
+        if cfg.shared_port and writes:
             reads = False
         row, target, values = rng.choice(rows), rng.choice(rows), numbers(cfg, rng)
         masks = [rng.getrandbits(cfg.taps) if writes else 0 for _ in range(cfg.lanes)]
@@ -84,16 +94,24 @@ async def random_reads_and_writes(dut: Any) -> None:
         shown = arriving.get(cycle, shown)
         if shown is not None:
             ports.expect("read_data", shown)
+        if cfg.ecc:
+            ports.expect("corrected", 0)
+            ports.expect("uncorrectable", 0)
+        # A write can be seen from its cycle's `bank_visible` on; where it must read first, its row is on the output.
+        while landing and landing[0][0] <= cycle:
+            held.write(*landing.pop(0)[1:])
         if reads:
             arriving[cycle + latency] = held.known[row]
-        held.write(target, masks, values)
+        elif cfg.ecc and any(masks):
+            arriving[cycle + latency] = None
+        landing.append((cycle + times.bank_visible - times.bank_write, target, masks, values))
         await ports.edge()
 
 
 @cocotb.test()
 async def a_write_keeps_a_single_port_from_reading(dut: Any) -> None:
     cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
-    ports, latency = Ports(dut, Banks(cfg)), 1 + int(cfg.bank_register)
+    ports, latency = Ports(dut, Banks(cfg)), bank_stages(cfg)
     await ports.start()
     values = numbers(cfg, rng)
     held = await fill(ports, cfg, {1: values, 2: ~values})  # no byte the same
@@ -101,7 +119,7 @@ async def a_write_keeps_a_single_port_from_reading(dut: Any) -> None:
     masks = [1, *[0] * (cfg.lanes - 1)]
     before = held.known[2]
     seen: list[Any] = []
-    for asked in (1, 2, None, None, None):
+    for asked in (1, 2, None, None, None, None):
         ports.set(read_enable=int(asked is not None), read_row=asked or 0)
         ports.set(write_enable=masks if asked == 2 else [0] * cfg.lanes, write_row=2, write_data=values)
         await ports.settle()
@@ -133,9 +151,12 @@ async def the_host_reaches_every_lane(dut: Any) -> None:
                 await ports.settle()
                 await ports.edge()
     ports.set(host__write=0)
+    await land(ports, cfg)  # a host never reads so soon
     places = [(row, lane) for row in rows for lane in range(cfg.lanes)]
     for row, lane in rng.sample(places, min(len(places), 30)):
         ports.set(host__address=row * cfg.lanes + lane)
+        if cfg.ecc:
+            ports.set(host__read=1)
         word = 0
         for byte in range(cfg.taps if cfg.small_control else 1):
             if cfg.small_control:
@@ -151,7 +172,7 @@ async def the_host_reaches_every_lane(dut: Any) -> None:
     ports.set(host__active=0, host__write=1, host__data=0, read_enable=1)
     for row in rows:
         ports.set(read_row=row)
-        for _ in range(1 + int(cfg.bank_register)):
+        for _ in range(bank_stages(cfg)):
             await ports.settle()
             await ports.edge()
         await ports.settle()

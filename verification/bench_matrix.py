@@ -11,7 +11,7 @@ import numpy as np
 from rtl.config import Config
 from rtl.isa import Plane
 from rtl.matrix import Matrix
-from rtl.timing import timing
+from rtl.timing import bank_stages, timing
 from sim.golden.primitives import Int
 from verification.ports import Ports
 from verification.runner import bench_parameters
@@ -89,7 +89,7 @@ def randoms(cfg: Config, rng: random.Random) -> list[Step]:
 async def play(dut: Any, cfg: Config, schedule: dict[int, Step], rng: random.Random) -> None:
     """Issue steps in their cycles; operands are right in one cycle and noise in all others."""
     times, ports = timing(cfg), Ports(dut, Matrix(cfg))
-    arrive = times.matrix_read + 1 + int(cfg.bank_register)
+    arrive = times.matrix_read + bank_stages(cfg)
     noise = randoms(cfg, rng)[0]
     idle = noise.fields | {"valid": 0}
     accumulators: dict[int, Int] = {}  # what is known: they keep what they held before

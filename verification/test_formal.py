@@ -16,15 +16,18 @@ import fpga.link.crc
 import fpga.link.uart
 import rtl.arithmetic
 import rtl.bank
+import rtl.ecc
+import rtl.ecc_bank
 import rtl.reduce
 import rtl.sequencer
-from verification.formal import arithmetic, blocks, line, sequencing
+from verification.formal import arithmetic, blocks, code, line, sequencing
 from verification.formal.__main__ import PROPERTIES, main
 from verification.formal.prover import Property, Verdict, claim, prove
 
 BY_NAME = {f"{one.unit}: {one.name}": one for one in PROPERTIES}
-SLOW = ("arithmetic: product of adders", "reduce: registers as of tiny", "reduce: registers as of ulx3s",
-        "reduce: ARGMAX as of ulx3s", "sequencer: as of ulx3s", "link: a byte at 7 clocks a bit")
+SLOW = ("arithmetic: product of adders", "bank: as of tiny+ecc", "reduce: registers as of tiny",
+        "reduce: registers as of ulx3s", "reduce: ARGMAX as of ulx3s", "code: of 64 bits", "code: of 128 bits",
+        "sequencer: as of ulx3s", "link: a byte at 7 clocks a bit")
 """More than about ten seconds."""
 
 
@@ -65,6 +68,15 @@ BLOCKS: dict[str, tuple[str, ModuleType, str, str, ModuleType, str]] = {
                      "writer.en.eq(self.write_enable.any().replicate(cfg.taps))", blocks, "Bank"),
     "the port's row": ("bank: as of icebreaker", rtl.bank, "Mux(writing, self.write_row, self.read_row)",
                        "self.read_row", blocks, "Bank"),
+    "a write to a row under way": ("bank: as of tiny+ecc", rtl.ecc_bank, "Mux(under_way[d], before, base)",
+                                   "Mux(under_way[d] & (d != 1), before, base)", rtl.bank, "ecc_bank"),
+    "check bits of what is merged": ("bank: as of tiny+ecc", rtl.ecc_bank, "code.check_bits(merged)",
+                                     "code.check_bits(bytes_[-1])", rtl.bank, "ecc_bank"),
+    "a column twice": ("code: of 16 bits", rtl.ecc, "left.remove(best)", "left.remove(best if ones > 3 else left[-1])",
+                       code, "Code"),
+    "a double flip": ("code: of 32 bits", rtl.ecc, "syndrome.any() & ~odd", "syndrome[2:].any() & ~odd", code, "Code"),
+    "the wrong bit": ("code: of 16 bits", rtl.ecc, "self.columns[:self.data])\n        return node",
+                      "self.columns[1:self.data + 1])\n        return node", code, "Code"),
     "a write on its way": ("reduce: registers as of tiny", rtl.reduce, "(fresh, recent & ~fresh, ~recent & ~fresh)",
                            "(fresh, fresh & ~fresh, ~fresh)", blocks, "Reduce"),
     "a tie": ("reduce: ARGMAX as of tiny", rtl.reduce, "b[:bits].as_signed() > a[:bits]",

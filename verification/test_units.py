@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtl.config import PRESETS
+from rtl.config import PRESETS, WITH_ECC
 from rtl.technology import Technology
 from verification.runner import run
 from verification.settings import new_seed
@@ -12,7 +12,8 @@ from verification.units import OPTIMISE, UNITS, cached_design, cell_model
 
 
 @pytest.mark.parametrize(("unit", "name"), [
-    (unit, name) for unit in UNITS for name, cfg in PRESETS.items() if unit != "noise" or cfg.noise_rate])
+    *((unit, name) for unit in UNITS for name, cfg in PRESETS.items() if unit != "noise" or cfg.noise_rate),
+    *(("banks", f"{name}{WITH_ECC}") for name, cfg in PRESETS.items() if not cfg.single_port)])
 def test_unit_is_as_golden(unit: str, name: str) -> None:
     outcomes = run(
         cached_design(unit, name), f"verification.bench_{unit}", optimise=OPTIMISE,

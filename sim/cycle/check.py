@@ -149,8 +149,8 @@ def check_timeline(cfg: Config, timeline: Timeline, accesses: Accesses, loaded: 
                                  f"{timeline.cycles}", one.word)
     if cfg.noise_rate:
         _noise_rows(timing(cfg), timeline)
-    if cfg.single_port:
-        _single_port(timing(cfg), timeline, accesses)
+    if cfg.shared_port:
+        _shared_port(timing(cfg), timeline, accesses)
 
 
 def _noise_rows(times: Timing, timeline: Timeline) -> None:
@@ -170,14 +170,14 @@ def _noise_rows(times: Timing, timeline: Timeline) -> None:
         earlier.append(one)
 
 
-def _single_port(times: Timing, timeline: Timeline, accesses: Accesses) -> None:
-    """A bank is not read and written in one cycle; every step reads all banks."""
+def _shared_port(times: Timing, timeline: Timeline, accesses: Accesses) -> None:
+    """No step reads the banks in the cycle in which a store meets them; every step reads all banks."""
     starts = np.array([output.cycle for output in timeline.outputs], np.int64) + times.matrix_read
     ends = starts + np.array([len(output.rows) for output in timeline.outputs], np.int64)
     for one in accesses.stores:
         cycle = one.cycle + times.bank_write
         if len(clash := np.flatnonzero((starts <= cycle) & (cycle < ends))):
-            raise IllegalProgram(cycle, "{} writes a bank while {} reads it, and it has one port",
+            raise IllegalProgram(cycle, "{} writes a bank while {} reads it, and they share a port",
                                  one.word, timeline.outputs[int(clash[0])].word)
 
 

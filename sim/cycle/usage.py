@@ -73,7 +73,7 @@ def port_uses(cfg: Config, timeline: Timeline) -> dict[str, Uses]:
             ("constant read", t.scalar_read, [function is other[1] for function in functions]),
             ("scalar register write", t.scalar_visible - 1, [True] * len(functions))):
         some(name, after, chosen, scalar, of_scalar)
-    if cfg.single_port:
+    if cfg.shared_port:
         read, write = made["bank read"], made["bank write"]
         made["bank"] = Uses(np.concatenate([read.cycle, write.cycle]),
                             np.concatenate([read.who, write.who + len(of_matrix)]), of_matrix + of_vector)

@@ -75,7 +75,7 @@ class Bounds:
         for space, reads in accesses.reads.items():
             self._operands(reads, self._writes[space])
             self._reuse(reads, self._writes[space])
-        if cfg.single_port:
+        if cfg.shared_port:
             self._ports(accesses)
         self._partner = self._partners()
 
@@ -180,7 +180,7 @@ class Bounds:
             self._keep(Cause.REUSE, reads.space, writer[mine][found], reader[last][found], earliest[found])
 
     def _ports(self, accesses: Accesses) -> None:
-        """A bank that has one port: the last cycle in which the other side had it."""
+        """Banks with one port for both: the last cycle in which the other side had it."""
         times, matrix = timing(self._cfg), self._by_unit["matrix"]
         stores = np.array(sorted(one.cycle for one in accesses.stores), np.int64)
         if not len(stores) or not matrix:

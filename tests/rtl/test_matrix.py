@@ -9,7 +9,7 @@ import pytest
 from rtl.config import PRESETS, Config
 from rtl.matrix import Matrix
 from rtl.mesh import Mesh
-from rtl.timing import matrix_tree_stages, timing
+from rtl.timing import bank_stages, matrix_tree_stages, timing
 from tests.rtl.bench import pack, run, small, unpack
 
 
@@ -66,7 +66,7 @@ def test_steps_reach_their_accumulators_in_the_declared_cycles(name):
     cfg, seed = PRESETS[name], random.randrange(2**32)
     print(f"seed {seed}")
     rng, times = random.Random(seed), timing(PRESETS[name])
-    arrive = times.matrix_read + 1 + int(cfg.bank_register)
+    arrive = times.matrix_read + bank_stages(cfg)
     steps, cycle = {}, 0
     for index in range(30):
         cycle += rng.choice([1, 1, 1, 2, 7])

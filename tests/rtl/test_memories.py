@@ -7,11 +7,12 @@ import random
 import pytest
 
 from rtl.bank import Banks
-from rtl.config import PRESETS, Config
+from rtl.config import PRESETS, WITH_ECC, Config, preset
 from rtl.memories import ActMemory, ParamMemory, VectorMemory
 from rtl.ports import host_read_cycles, host_words
 from rtl.protocol import Space, word_bytes
-from tests.rtl.bench import SMALL, pack, run, small, unpack
+from rtl.timing import bank_stages, timing
+from tests.rtl.bench import SMALL, pack, run, shallow, small, unpack
 
 WIDE = {"square": (4, 4), "tall": (8, 2), "flat": (2, 8), "spread": (4, 4), "bytes": (2, 4)}
 
@@ -26,24 +27,25 @@ def shaped(name: str) -> Config:
                  spread=name in ("tall", "spread"), **own)
 
 
-def read_cycles(cfg: Config) -> int:
-    return 1 + int(cfg.bank_register)
+ECC = {f"{name}{WITH_ECC}": shallow(preset(f"{name}{WITH_ECC}"))
+       for name, config in PRESETS.items() if not config.single_port}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, *ECC])
 def test_banks_answer_in_time_with_what_was_written_before(name):
-    """Random reads and writes, often of one row; single-port banks never both in a cycle."""
-    cfg, seed = SMALL[name], random.randrange(2**32)
+    """Random reads and writes, often of one row; never both in a cycle where they share a port."""
+    cfg, seed = (SMALL | ECC)[name], random.randrange(2**32)
     print(f"seed {seed}")
-    rng, latency, size = random.Random(seed), read_cycles(SMALL[name]), SMALL[name].lanes * SMALL[name].taps
-    dut = Banks(cfg)
+    rng, latency, size = random.Random(seed), bank_stages(cfg), cfg.lanes * cfg.taps
+    dut, landing = Banks(cfg), timing(cfg).bank_visible - timing(cfg).bank_write
 
     async def body(ctx):
         rows = {row: [0] * size for row in range(cfg.bank_rows)}
         due: dict[int, list[int]] = {}
+        written: list[tuple[int, int, int, list[int]]] = []
         for cycle in range(60):
             reads, writes = rng.random() < 0.6, rng.random() < 0.6
-            if cfg.single_port and writes:
+            if cfg.shared_port and writes:
                 reads = False
             row, target = rng.choice([3, rng.randrange(cfg.bank_rows)]), rng.choice([3, rng.randrange(cfg.bank_rows)])
             enables, values = rng.getrandbits(size) if writes else 0, [rng.randint(-128, 127) for _ in range(size)]
@@ -52,13 +54,14 @@ def test_banks_answer_in_time_with_what_was_written_before(name):
             ctx.set(dut.write_row, target)
             ctx.set(dut.write_enable.as_value(), enables)
             ctx.set(dut.write_data.as_value(), pack(values, 8))
+            while written and written[0][0] <= cycle:
+                _, old, some, new = written.pop(0)
+                rows[old] = [new[place] if some >> place & 1 else rows[old][place] for place in range(size)]
+            written.append((cycle + landing, target, enables, values))
             if reads:
                 due[cycle + latency] = list(rows[row])
             if cycle in due:
                 assert unpack(ctx.get(dut.read_data.as_value()), 8, size) == due[cycle]
-            for place in range(size):
-                if enables >> place & 1:
-                    rows[target][place] = values[place]
             await ctx.tick()
 
     run(dut, body)
@@ -115,11 +118,11 @@ def test_vector_and_parameter_memory_answer_a_cycle_later(name):
     run(dut, body)
 
 
-@pytest.mark.parametrize("name", ["icebreaker", "ulx3s", *WIDE])
+@pytest.mark.parametrize("name", ["icebreaker", "ulx3s", *ECC, *WIDE])
 def test_activations_written_as_vectors_are_read_as_words_by_each_group(name):
-    cfg, seed = SMALL[name] if name in SMALL else shaped(name), random.randrange(2**32)
+    cfg, seed = (SMALL | ECC)[name] if name in SMALL | ECC else shaped(name), random.randrange(2**32)
     print(f"seed {seed}")
-    rng, latency, dut = random.Random(seed), read_cycles(cfg), ActMemory(cfg)
+    rng, latency, dut = random.Random(seed), bank_stages(cfg), ActMemory(cfg)
 
     async def body(ctx):
         memory = [0] * (cfg.act_rows * cfg.act_width)
@@ -185,7 +188,7 @@ def test_host_reads_back_every_word_that_it_wrote(name, space):
         else:
             ctx.set(dut.read_row, 3)
             expected = [words[3 * cfg.lanes + lane] for lane in range(cfg.lanes)]
-        for _ in range(read_cycles(cfg) + int(cfg.spread)):
+        for _ in range(bank_stages(cfg) + int(cfg.spread)):
             await ctx.tick()
         shown = dut.read_data[0] if space is Space.ACT else dut.read_data
         assert unpack(ctx.get(shown.as_value()), bits, len(expected), signed=False) == expected

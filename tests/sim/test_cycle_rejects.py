@@ -209,7 +209,7 @@ def test_single_port_bank():
         if good:
             run(NARROW, **programs)
         else:
-            error = rejected("it has one port", NARROW, **programs)
+            error = rejected("they share a port", NARROW, **programs)
             assert error.cycle == write
         run(replace(NARROW, single_port=False), **programs)
 
