@@ -139,13 +139,14 @@ def _window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _below(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Execution._kept
-    monkeypatch.setattr(Execution, "_kept", lambda self, one, memory, scalars: right(self, one, memory - 1, scalars))
+    monkeypatch.setattr(Execution, "_kept", lambda self, one, memory, scalars: right(
+        self, one, np.full_like(memory, 32767), scalars))
 
 
 def _search(monkeypatch: pytest.MonkeyPatch) -> None:
     right = golden.search
     monkeypatch.setattr(golden, "search", lambda reduce, a, *, bias, adjust: right(
-        reduce, a, bias=bias ^ 1 << 15, adjust=adjust))
+        1 << 16, a, bias=0, adjust=adjust))
 
 
 def _tie(monkeypatch: pytest.MonkeyPatch) -> None:
