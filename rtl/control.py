@@ -247,15 +247,14 @@ class Control(wiring.Component):
                     rope.eq(rope + registers["rope_step"])]
                 with m.If(position[:log2(cfg.lanes)].all()):
                     m.d.sync += key_offset.eq(key_offset + registers["key_step"])
-            restart = node(m, self.reset | self.restart[sequence], f"restart_{sequence}")
-            with m.If(restart):
-                m.d.sync += [position.eq(0), rope.eq(0), key_offset.eq(0)]
             if cfg.windows:
                 window, oldest = registers["window"], self.oldest[sequence]
                 with m.If(ended & (window != 0) & (position >= window - 1)):
                     m.d.sync += oldest.eq(oldest + 1)
-                with m.If(restart):
-                    m.d.sync += oldest.eq(0)
+            with m.If(self.reset | self.restart[sequence]):
+                m.d.sync += [position.eq(0), rope.eq(0), key_offset.eq(0)]
+                if cfg.windows:
+                    m.d.sync += self.oldest[sequence].eq(0)
             with m.If(self.reset):
                 m.d.sync += self.token[sequence].eq(0)
         return m
