@@ -74,7 +74,7 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     registers = Registers(
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
         expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
-        window=int(noise.choice((0, 1, 2, cfg.lanes, noise.integers(context)))) if cfg.windows else 0,
+        window=(0, 1, 2, cfg.lanes, int(noise.integers(context)))[noise.integers(5)] if cfg.windows else 0,
         temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
     cycles = np.zeros((2, context), np.int64)
