@@ -60,6 +60,7 @@ struct Core {
     Core() { model = std::make_unique<Vcore>(context.get(), "core"); }
 
     ~Core() {
+        Verilated::threadContextp(context.get());  // where the model looks for its scopes: not in that of another core
         model->final();
 #if VM_TRACE
         if (trace) trace->close();
@@ -278,10 +279,18 @@ EXPORT int openlpu_shape(void* handle, const char* scope, const char* name, uint
     return 1;
 }
 
-// Inverts a bit, between two clocks. The caller has asked for the shape, and keeps to it.
-EXPORT void openlpu_flip(void* handle, const char* scope, const char* name, uint64_t row, uint64_t bit) {
+// The byte that a bit of a row is in. The caller has asked for the shape, and keeps to it.
+static uint8_t& place(void* handle, const char* scope, const char* name, uint64_t row, uint64_t bit) {
     const VerilatedVar* const var = find(handle, scope, name);
-    uint8_t* const place = static_cast<uint8_t*>(var->datap()) + row * var->entSize();
-    place[bit / 8] ^= static_cast<uint8_t>(1u << bit % 8);
+    return (static_cast<uint8_t*>(var->datap()) + row * var->entSize())[bit / 8];
+}
+
+EXPORT int openlpu_bit(void* handle, const char* scope, const char* name, uint64_t row, uint64_t bit) {
+    return place(handle, scope, name, row, bit) >> bit % 8 & 1;
+}
+
+// Inverts a bit, between two clocks.
+EXPORT void openlpu_flip(void* handle, const char* scope, const char* name, uint64_t row, uint64_t bit) {
+    place(handle, scope, name, row, bit) ^= static_cast<uint8_t>(1u << bit % 8);
 }
 #endif

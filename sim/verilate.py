@@ -28,6 +28,7 @@ VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-ass
 COVERAGE_VARIABLE = "OPENLPU_COVERAGE"
 """A folder. If it is set, every machine counts what it reaches and leaves that there: see verification/coverage.py."""
 COVERAGE_FLAGS = ("--coverage-line", "--coverage-expr", "--coverage-toggle")
+OPEN_FLAG = "--public-flat-rw"
 COVERAGE_OPTIMISE = ("-O1",)  # three times as much code
 OPTIMISE = ("-O2",)  # 15 % faster than -O1 for two seconds more of building; -O3 is no faster
 
@@ -56,7 +57,8 @@ def build(verilog: str, top: str = "openlpu", *, trace: bool = False, probes: Se
     verilator, compiler = find_verilator(), find_compiler()
     counts = COVERAGE_VARIABLE in os.environ
     defines = (*cxx.definitions(trace=trace, coverage=counts), cxx.HIDDEN, f"-DOPENLPU_OPEN={int(opened)}")
-    flags = (*flags, *(["--trace-vcd"] if trace else []), *(COVERAGE_FLAGS if counts else []))
+    flags = (*flags, *(["--trace-vcd"] if trace else []), *(COVERAGE_FLAGS if counts else []),
+             *([OPEN_FLAG] if opened else []))
     optimise = COVERAGE_OPTIMISE if counts else optimise
     library = ("verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else []),
                *(["verilated_cov"] if counts else []))

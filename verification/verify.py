@@ -35,6 +35,9 @@ LIMIT_S = 900
 FUZZED = 500
 """Inputs of each target in one command."""
 
+FLIPS = 50
+"""Of each kind on each machine in one command."""
+
 TOLD_LINES = 20
 """Of the output of a command that failed."""
 
@@ -93,6 +96,8 @@ CHECKS = (
           commands=endless("verification.lockstep", "--programs", 1)),
     Check(name="machines of random sizes", unit="machines", each=1, share=2,
           commands=endless("verification.lockstep", "--configs", 1, "--programs", "4")),
+    Check(name="bits that flip", unit="flips of each kind, with and without ECC", each=FLIPS, share=1,
+          commands=endless("verification.flips", "--flips", FLIPS)),
     Check(name="faults on the line", unit="faults", each=25, share=1,
           commands=endless("fpga.link.soak", "--faults", 25)),
     Check(name="hostile input", unit="inputs", each=FUZZED * len(TARGETS), share=2,
