@@ -19,7 +19,7 @@ from compiler.sampling import checked_top_k
 from compiler.search import find_schedule
 from compiler.tensors import tensor_map
 from compiler.verify import verify_program
-from rtl.config import Config, log2
+from rtl.config import PRESETS, Config, log2
 
 
 def largest_context(model: QuantisedModel, config: Config, sequences: int = 1, top_k: int = 0) -> int:
@@ -51,6 +51,11 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         wanted = largest_context(model, config, sequences, top_k) or model.shape.context
     if not 1 <= wanted <= model.shape.context:
         raise InputError(f"context {wanted} is not possible: this model has positions for 1 to {model.shape.context}")
+    window = model.window if model.window < wanted else 0
+    if window and not config.windows:
+        able = ", ".join(name for name, other in PRESETS.items() if other.windows)
+        raise InputError(f"this model attends to {window} of {wanted} positions, which {config.name} cannot do; {able} "
+                         f"can, and it can with a context of {window}")
     layout = check_fit(model, config, wanted, sequences, top_k)
     check_accumulators(model, layout)
     buckets = layout.geometry.attention_blocks
@@ -80,7 +85,8 @@ def compile_model(model: QuantisedModel, config: Config, *, context: int | None 
         sequences=sequences, top_k=top_k,
         cycles=program.cycles[:, bucket], useful_macs=macs,
         registers=Registers(key_step=layout.geometry.head_steps, rope_step=layout.geometry.rope_period,
-                            embed_shift=log2(layout.geometry.embed_columns), expert_rows=layout.expert_rows),
+                            embed_shift=log2(layout.geometry.embed_columns), expert_rows=layout.expert_rows,
+                            window=window),
         tensors=tensor_map(layout, sequences), labels=labels(plan, layout),
         provenance={**(provenance or {}), **usage(layout, words, model.experts_used)}, tokenizer=tokenizer)
 

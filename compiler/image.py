@@ -27,19 +27,21 @@ class Registers:
     temperature, seeds: of rtl/noise.py, a seed for each sequence; see compiler/sampling.py. Without, the likeliest
         token is taken.
     expert_rows: bank rows from an expert's matrices to the next one's; 0 where a layer has only one.
+    window: positions that a token attends to, its own included; 0 for all.
     """
 
     key_step: int
     rope_step: int
     embed_shift: int
     expert_rows: int = 0
+    window: int = 0
     temperature: int = 0
     seeds: tuple[int, ...] = ()
 
     def words(self, cfg: Config) -> list[int]:
         """By address, as `rtl.protocol.register_names` has them."""
         named = {"key_step": self.key_step, "rope_step": self.rope_step, "embed_shift": self.embed_shift,
-                 "temperature": self.temperature, "expert_rows": self.expert_rows}
+                 "temperature": self.temperature, "expert_rows": self.expert_rows, "window": self.window}
         for sequence, seed in enumerate(self.seeds):
             named |= {f"seed_{sequence}_{word}": seed >> 16 * word & 0xFFFF for word in range(SEED_WORDS)}
         return [named.get(name, 0) for name in register_names(cfg)]

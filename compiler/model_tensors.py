@@ -51,7 +51,7 @@ def flatten_model(model: QuantisedModel) -> tuple[dict[str, Any], Tensors]:
     description: dict[str, Any] = {name: getattr(model, name) for name in _PLAIN}
     description |= {
         "shape": asdict(model.shape), "shifts": asdict(model.shifts), "hidden_chunks": list(model.hidden_chunks),
-        "experts_used": model.experts_used, "weight_bits": model.weight_bits,
+        "experts_used": model.experts_used, "weight_bits": model.weight_bits, "window": model.window,
         "layers": [{name: getattr(layer, name) for name in _LAYER_SHIFTS} for layer in model.layers]}
     return description, tensors
 
@@ -122,6 +122,7 @@ def restore_model(description: dict[str, Any], tensors: Tensors) -> QuantisedMod
     return QuantisedModel(
         shape=shape, layers=tuple(layers), classifier=linear("classifier", (shape.vocab, shape.dim)),
         shifts=_shifts(description["shifts"]), hidden_chunks=chunks, experts_used=used, weight_bits=bits,
+        window=integer(description["window"], "window", 0, shape.context),
         **{name: take(name, name in _SIGNED, sizes[name]) for name in _ARRAYS}, **plain)
 
 

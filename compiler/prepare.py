@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from compiler.calibrate import Activations, calibrate
-from compiler.errors import InputError
 from compiler.float_model import FloatModel
 from compiler.fold import FoldedModel, fold, residual_basis
 from compiler.head_norms import HeadNorm, head_norm, usable
@@ -39,14 +38,6 @@ HIDDEN_CHUNK: Final = 64
 EXP2_UNIT: Final = math.log(2) / 32  # what EXP2 takes comes in units of 1/32 of a factor of two
 ROUTER_LIFT: Final = 2  # bits that a router's logit has to spare, so that it can be made positive
 ROUTER_BITS_MOST: Final = 15
-
-
-def check_supported(model: FloatModel) -> None:
-    """Raise `InputError` where a model does what the machine does not do yet: it must not be computed wrongly."""
-    traits, context = model.traits, model.shape.context
-    if traits.window is not None and traits.window < context:
-        raise InputError(f"this model attends to {traits.window} of {context} positions, which the machine cannot do "
-                         "yet; only `sim.reference` runs it")
 
 
 def attention_multipliers(scales: Scales, shape: Shape) -> tuple[list[UInt8], list[Float64], int]:
@@ -104,7 +95,6 @@ class Prepared:
 def prepare(model: FloatModel, activations: Activations | None = None, *, chunk: int = HIDDEN_CHUNK,
             weight_bits: int | None = None) -> Prepared:
     """Everything about a model's integers but their rounding; parameters and errors as for `quantise`."""
-    check_supported(model)
     check_weight_bits(weight_bits)
     activations = calibrate(model) if activations is None else activations
     shape = model.shape

@@ -172,7 +172,7 @@ def quantise(model: FloatModel, activations: Activations | None = None, *, chunk
     chunk: hidden channels that share a block exponent.
     weight_bits: of the layers' matrices, 4 or 8; None: what the model was trained for.
 
-    Raises `InputError` for what `compiler.prepare.check_supported` names.
+    Raises `InputError` for other `weight_bits`.
     """
     return finish(model, prepare(model, activations, chunk=chunk, weight_bits=weight_bits))
 
@@ -239,6 +239,7 @@ def finish(model: FloatModel, prepared: Prepared) -> QuantisedModel:
         hidden_chunks=prepared.chunks,
         logit_scale=prepared.logit_scale,
         experts_used=model.traits.experts_used if model.traits.experts else 0,
+        window=model.traits.window if model.traits.window and model.traits.window < shape.context else 0,
         weight_bits=prepared.weight_bits,
     )
 

@@ -131,6 +131,7 @@ class QuantisedModel:
             `hidden`.
         logit_scale: real value of one unit of an integer logit (for cross-entropy and temperature).
         experts_used: of each layer for a token; 0 where there are no experts to choose from.
+        window: positions that a token attends to, its own included; 0 for all.
         weight_bits: 8, or 4: then the weights of a layer's wq, wk, wv, wo, w1, w2 and w3 are multiples of 16.
     """
 
@@ -147,6 +148,7 @@ class QuantisedModel:
     hidden_chunks: tuple[int, ...]
     logit_scale: float
     experts_used: int = 0
+    window: int = 0
     weight_bits: int = 8
 
     @property
@@ -156,7 +158,10 @@ class QuantisedModel:
         return 0 if router is None else len(router.multiplier)
 
     def macs(self, position: int, *, classify: bool) -> int:
-        """Useful multiply-accumulates of one token, as `Shape.macs`, of the experts that it uses and the router."""
+        """Useful multiply-accumulates of one token, as `Shape.macs`, of the experts that it uses, the router, and the
+        positions that it attends to."""
         shape, further = self.shape, max(0, self.experts_used - 1)
         routed = shape.layers * shape.dim * (self.experts + 3 * shape.hidden * further)
-        return shape.macs(position, classify=classify) + routed
+        unseen = max(0, position + 1 - self.window) if self.window else 0
+        attention = 2 * shape.layers * shape.heads * shape.head_dim
+        return shape.macs(position, classify=classify) + routed - unseen * attention

@@ -80,6 +80,7 @@ class Config:
         machine has none, and its tokens are always the likeliest ones.
     top_k: passes can hide lanes below a threshold, and the scalar unit can search for one: so a program draws from the
         likeliest tokens alone.
+    windows: POSITION masks also hide what is too far back, where a register says how far a token sees.
     external_banks: banks are instances of the Verilog module `openlpu_ram` (very deep banks, whose initial contents
         would make the Verilog hundreds of megabytes).
     """
@@ -133,6 +134,7 @@ class Config:
     serial_vector: bool = False
     noise_rate: int = 0
     top_k: bool = False
+    windows: bool = False
     external_banks: bool = False
 
     def __post_init__(self) -> None:
@@ -268,7 +270,7 @@ class Config:
 _PRESETS = (
     Config(name="tiny", lanes=4, taps=4, groups=2, bank_rows=2048, weight_planes=True, tile_lanes=1, tile_taps=1,
            acc_bits=22, slots=4, vector_rows=512, act_rows=512, param_rows=1024, scalars=32, reduces=32, sequences=2,
-           experts=8, choices=2, position_bits=6, token_bits=8, noise_rate=1, top_k=True),
+           experts=8, choices=2, position_bits=6, token_bits=8, noise_rate=1, top_k=True, windows=True),
     Config(name="icebreaker", lanes=2, taps=4, bank_rows=16384, single_port=True, bank_register=False,
            weight_planes=True, tile_lanes=2, tile_taps=4, slots=2, acc_bits=23, vector_rows=256, act_rows=256,
            param_rows=1536, constants=32, reduces=8, values=4, value_bits=7, linear_values=True, position_bits=7,
@@ -296,13 +298,13 @@ _PRESETS = (
            experts=8, choices=2, position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
-           noise_rate=4, top_k=True),
+           noise_rate=4, top_k=True, windows=True),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, weight_planes=True, tile_lanes=8, tile_taps=8,
            acc_bits=32, slots=8, vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64,
            reduces=64,
            vector_words=1024, values=32, sequences=2, experts=64, choices=2, position_bits=10,
            token_bits=16, wait_bits=16, repeat_bits=16, value_bits=16, external_banks=True, noise_rate=8,
-           top_k=True),
+           top_k=True, windows=True),
 )
 
 PRESETS: dict[str, Config] = {config.name: config for config in _PRESETS}

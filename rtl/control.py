@@ -118,6 +118,7 @@ class Control(wiring.Component):
     values : Out(ValuesSignature). The bucket's row, as it is told: that of the furthest position; with
         `Config.linear_values` it is `bucket` instead, the bucket's number.
     expert_rows : Out, with `Config.choices`. That register.
+    oldest : Out(sequences, position_bits), with `Config.windows`. The first position that the token sees.
     column, rope, key_offset : Out(sequences, ...). token << embed_shift, position * rope_step, position // lanes *
         key_step; steady from cycle 1 of a token to the end of it.
     load_values : In(address, data, en); with `linear_values` there is none, and what is written is forgotten.
@@ -141,6 +142,8 @@ class Control(wiring.Component):
         self.register_bits = {"key_step": row, "rope_step": param, "embed_shift": bits_for(column_bits(cfg))}
         if cfg.choices:
             self.register_bits["expert_rows"] = row
+        if cfg.windows:
+            self.register_bits["window"] = cfg.position_bits
         for name in self.register_bits:
             self.register_bits[name] = min(self.register_bits[name], dict(cfg.narrow).get(f"register.{name}", 32))
         tells = {"bucket": Out(bucket_bits(cfg))} if self.table is None else {
@@ -155,6 +158,7 @@ class Control(wiring.Component):
             "column": Out(each_sequence(column_bits(cfg), cfg)), "rope": Out(each_sequence(param, cfg)),
             "key_offset": Out(each_sequence(row, cfg)),
             **({"expert_rows": Out(row)} if cfg.choices else {}),
+            **({"oldest": Out(each_sequence(cfg.position_bits, cfg))} if cfg.windows else {}),
             "load_register": In(wiring.Signature({
                 "address": Out((register_words(cfg) - 1).bit_length()),
                 "data": Out(8 if cfg.small_control else 16), "en": Out(1)}
@@ -243,8 +247,14 @@ class Control(wiring.Component):
                     rope.eq(rope + registers["rope_step"])]
                 with m.If(position[:log2(cfg.lanes)].all()):
                     m.d.sync += key_offset.eq(key_offset + registers["key_step"])
+            if cfg.windows:
+                window, oldest = registers["window"], self.oldest[sequence]
+                with m.If(ended & (window != 0) & (position >= window - 1)):
+                    m.d.sync += oldest.eq(oldest + 1)
             with m.If(self.reset | self.restart[sequence]):
                 m.d.sync += [position.eq(0), rope.eq(0), key_offset.eq(0)]
+                if cfg.windows:
+                    m.d.sync += self.oldest[sequence].eq(0)
             with m.If(self.reset):
                 m.d.sync += self.token[sequence].eq(0)
         return m

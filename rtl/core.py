@@ -126,6 +126,8 @@ class Core(wiring.Component):
             matrix.issue.eq(matrix_issue.step), vector.issue.eq(vector_issue.issued),
             scalar.issue.eq(scalar_issue.operation)]
 
+        if cfg.windows:
+            m.d.comb += vector.oldest.eq(control.oldest)
         if cfg.choices:
             m.submodules.experts = experts = Experts(cfg)
             m.d.comb += [

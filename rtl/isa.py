@@ -257,7 +257,7 @@ VECTOR = Queue("vector", (
         "KEYS: which `taps` lanes of the vector are stored (lanes > taps), or which part of the bank row the vector "
         "fills")),
     Field("mask", _bits(2), (
-        "POSITION: element (pass * lanes + lane) is masked when it is past the position; "
+        "POSITION: element (pass * lanes + lane) is masked when it is past the position, or before the window; "
         "TAIL: lanes from `tail` on are masked; "
         "CHOSEN: the element that the sequence's first index register names is masked"), enum=Mask),
     Field("tail", lambda cfg: log2(cfg.lanes), "first masked lane for TAIL"),

@@ -87,13 +87,13 @@ SEED_WORDS = 4
 
 def register_names(cfg: Config) -> tuple[str, ...]:
     """Registers by address. Where the machine samples, the control unit's are followed by those of rtl/noise.py: a seed
-    counts from the sequence's next restart on, the temperature from the next token on. Last, where the machine chooses
-    experts, the rows of one."""
+    counts from the sequence's next restart on, the temperature from the next token on. Then, where the machine chooses
+    experts, the rows of one; and where it has windows, the positions of one, 0 for all, from the next restart on."""
     names = STEPS
     if cfg.noise_rate:
         names = (*names, "temperature", *(
             f"seed_{sequence}_{word}" for sequence in range(cfg.sequences) for word in range(SEED_WORDS)))
-    return (*names, "expert_rows") if cfg.choices else names
+    return (*names, *["expert_rows"] * (cfg.choices > 0), *["window"] * cfg.windows)
 
 
 def register_words(cfg: Config) -> int:

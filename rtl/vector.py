@@ -43,6 +43,7 @@ class Vector(wiring.Component):
     -------
     issue: the pass of this cycle, see rtl.ports.pass_layout.
     position, key_offset: of each sequence, its position and (position // lanes) * key_step; steady during a token.
+    oldest: (sequences, with `Config.windows`) the first position that the token sees.
     memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory; with `spread` that has a register,
         and is asked a cycle before it reads.
     param_row, param_enable, param_data: read port of ParamMemory.
@@ -71,6 +72,7 @@ class Vector(wiring.Component):
         super().__init__({
             "issue": In(pass_layout(cfg)),
             "position": In(each_sequence(cfg.position_bits, cfg)), "key_offset": In(each_sequence(row, cfg)),
+            **({"oldest": In(each_sequence(cfg.position_bits, cfg))} if cfg.windows else {}),
             "memory_read_row": Out(shapes["src"]), "memory_read_enable": Out(1),
             "memory_read_data": In(row_layout(16, cfg.lanes)),
             "param_row": Out(shapes["param"]), "param_enable": Out(1), "param_data": In(data.ArrayLayout(8, cfg.lanes)),
@@ -141,7 +143,7 @@ class Vector(wiring.Component):
         return state
 
     def compare(self, m: Module, asked):
-        """What `mask` needs: the first lane that is masked, and whether lanes count at all."""
+        """What `mask` needs: the first lane that is masked, and whether lanes count at all; the first that is not."""
         by_position, by_tail = asked.mask == Mask.POSITION.value, asked.mask == Mask.TAIL.value
         position = of_sequence(self.position, asked.sequence)
         past, last = position >> log2(self.cfg.lanes), position[:log2(self.cfg.lanes)]
@@ -149,6 +151,12 @@ class Vector(wiring.Component):
             "all_masked": node(m, by_position & (asked.index > past), "beyond"),
             "some_masked": node(m, by_tail | (by_position & (asked.index == past)), "within"),
             "first_masked": node(m, Mux(by_tail, asked.tail, last + 1), "first_masked")}
+        if self.cfg.windows:
+            oldest = of_sequence(self.oldest, asked.sequence)
+            row = oldest >> log2(self.cfg.lanes)
+            masks["all_masked"] |= by_position & (asked.index < row)
+            masks["first_seen"] = node(
+                m, Mux(by_position & (asked.index == row), oldest[:log2(self.cfg.lanes)], 0), "first_seen")
         if self.cfg.choices:
             firsts = [self.chosen[at] for at in range(0, len(self.chosen), self.cfg.choices)]
             first = of_sequence(firsts, asked.sequence)
@@ -158,11 +166,13 @@ class Vector(wiring.Component):
 
     def mask(self, m: Module, state):
         """A bit a lane: it yields zero and takes no part in reductions."""
-        masked = Cat(
-            state.all_masked | (state.some_masked & (lane >= state.first_masked)) for lane in range(self.cfg.lanes))
+        lanes = range(self.cfg.lanes)
+        masked = [state.all_masked | (state.some_masked & (lane >= state.first_masked)) for lane in lanes]
+        if self.cfg.windows:
+            masked = [masked[lane] | (lane < state.first_seen) for lane in lanes]
         if self.cfg.choices:
-            masked |= Cat(state.one_masked & (state.masked_lane == lane) for lane in range(self.cfg.lanes))
-        return masked
+            masked = [masked[lane] | (state.one_masked & (state.masked_lane == lane)) for lane in lanes]
+        return Cat(masked)
 
     def shift(self, m: Module, state):
         """The accumulator shifted, and what the memories answer; the lanes that are masked; the later shifts."""
@@ -176,7 +186,7 @@ class Vector(wiring.Component):
             m, "shift", state, shifted=shifted, plain=[self.memory_read_data[lane] for lane in lanes],
             params=[self.param_data[lane] for lane in lanes], masked=self.mask(m, state),
             drop=("slot", "shift0", "late", "out", "acc", "all_masked", "some_masked", "first_masked", "one_masked",
-                  "masked_lane"))
+                  "masked_lane", "first_seen"))
 
     def select(self, m: Module, state):
         """a: a requantised accumulator, or memory. The factors and the addend are chosen here too."""

@@ -101,7 +101,7 @@ def measure(model: FloatModel, stories: Sequence[Sequence[int]], *, costs: bool 
     progress: is told what is measured next, and how many measurements there are.
     weight_bits: as for `compiler.quantise.quantise`.
 
-    Raises `InputError` for what `compiler.prepare.check_supported` names.
+    Raises `InputError` for other `weight_bits`.
     """
     prepared = prepare(model, weight_bits=weight_bits)
     roundings = list(_roundings(model, prepared)) if costs else []

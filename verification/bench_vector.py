@@ -39,9 +39,9 @@ class Expected:
     indices: VectorModel | None = None  # which knows when index registers change
 
 
-def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int]) -> Expected:
+def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int], oldest: list[int]) -> Expected:
     """What passes issued in these cycles do, and when."""
-    times, model, found = timing(cfg), VectorModel(cfg, positions), Expected()
+    times, model, found = timing(cfg), VectorModel(cfg, positions, oldest), Expected()
     for cycle, one in sorted(schedule.items()):
         fields = one.fields
         if fields["mask"] == Mask.CHOSEN.value and model.index(
@@ -72,17 +72,21 @@ class Player:
         self.ports, self.cfg, self.rng, self.positions = Ports(dut, Vector(cfg)), cfg, rng, positions
         self.row_bits = field_bits(cfg, MATRIX, "row")["row"].width
         self.key_offsets = rng.sample(range(32), cfg.sequences)
+        back = (0, 1, cfg.lanes - 1, cfg.lanes, 2 * cfg.lanes) if cfg.windows else (1 << cfg.position_bits,)
+        self.oldest = [max(0, position - rng.choice(back)) for position in positions]
         self.noise = cases.with_operands(cfg, rng, cases.random_fields(cfg, rng, positions))
 
     async def play(self, passes: Iterable[tuple[int, Pass]]) -> None:
         """Issue passes in the given cycles, or as much further apart as they must be."""
         schedule = {cycle * self.cfg.beats: one for cycle, one in passes}
-        found, times, ports = expected(self.cfg, schedule, self.positions), timing(self.cfg), self.ports
+        found, times, ports = expected(self.cfg, schedule, self.positions, self.oldest), timing(self.cfg), self.ports
         known: dict[int, int] = {}
         tokens: dict[int, int] = {}
         asked = 0
         await ports.start()
         ports.set(position=self.positions, key_offset=self.key_offsets)
+        if self.cfg.windows:
+            ports.set(oldest=self.oldest)
         for cycle in range(max(schedule) + times.reduce_visible + 3):
             issued = schedule.get(cycle)
             still = {}  # where a pass takes several cycles, what does not move stands still in the next one

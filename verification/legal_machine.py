@@ -68,17 +68,19 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
     shift = rng.choice((0, 1, 2))
     half = cfg.act_words // 2
+    banks = noise.integers(-128, 128, (weights, cfg.lanes, cfg.taps)).astype(np.int8)
+    banks[-1] |= 1
+    constants = noise.integers(0, 64, cfg.constants).astype(np.uint8)
     registers = Registers(
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
         expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
+        window=(0, 1, 2, cfg.lanes, int(noise.integers(context)))[noise.integers(5)] if cfg.windows else 0,
         temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
-    banks = noise.integers(-128, 128, (weights, cfg.lanes, cfg.taps)).astype(np.int8)
-    banks[-1] |= 1
     cycles = np.zeros((2, context), np.int64)
     image = Image(
         config=cfg, programs={queue.name: [] for queue in QUEUES}, banks=banks, act=act, params=params,
-        constants=noise.integers(0, 64, cfg.constants).astype(np.uint8), values=np.array(table, np.uint16),
+        constants=constants, values=np.array(table, np.uint16),
         registers=registers, context=context, cycles=cycles, useful_macs=cycles, sequences=cfg.sequences)
     width = min(MEMORY_ROWS, cfg.vector_rows)
     first = rng.choice((0, cfg.vector_rows - width))

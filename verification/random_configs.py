@@ -60,6 +60,7 @@ RULES: dict[str, Rule] = {
     "noise_rate": lambda rng, so_far: 0 if so_far["serial_vector"] else rng.choice(
         [n for n in (0, 1, 2, 4, 8) if n <= so_far["lanes"]]),
     "top_k": lambda rng, so_far: so_far["noise_rate"] > 0 and rng.random() < 0.5,
+    "windows": _of(False, True),
     "external_banks": _of(False, False, True), "ecc": _of(False, False, True)}
 """How each field of Config is drawn, in order: later ones may look at those before."""
 

@@ -2,7 +2,8 @@
 
 Each is quantised, compiled and run to the end of its context. The golden model says which tokens and tensors are right,
 the compiler which cycles; what is not loaded is noise in the cycle simulator, which also raises on every hazard, port
-conflict and cell that nobody wrote. A model that does not fit a preset must be refused in one line, and is counted.
+conflict and cell that nobody wrote. A model that a preset has no room or mask for must be refused in one line, and is
+counted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from sim.commands.check import Comparison, compare
 from sim.device import CycleDevice, Device, VerilatedDevice, open_device
 
 DEVICES = ("golden", "cycle", "rtl")
-REFUSED = "does not fit"
+REFUSED = ("does not fit", "this model attends to")
+"""What a preset may say of a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,9 @@ def model_of(seed: int, number: int) -> tuple[QuantisedModel, str]:
         traits = Traits(experts=rng.randint(2, 8), experts_used=rng.randint(1, 2))
         words += f", {traits.experts_used} of {traits.experts} experts"
     bits = 4 if rng.random() < 0.25 else 8
+    if rng.random() < 0.25:
+        traits = replace(traits, window=rng.randint(1, shape.context))
+        words += f", a window of {traits.window}"
     return quantise(random_float_model(
         shape, seed=seed, tied=tied, biases=biases, head_norms=norms, traits=traits), weight_bits=bits), (
             words + ", weights of 4 bits" * (bits == 4))
@@ -107,7 +112,7 @@ def attempt(trial: Trial, devices: Sequence[str] = DEVICES) -> Outcome:
     try:
         image = replace(compile_model(model, cfg, sequences=sequences), model=model)
     except InputError as error:
-        unexpected = [] if REFUSED in str(error) else [f"refused: {error}"]
+        unexpected = [] if any(words in str(error) for words in REFUSED) else [f"refused: {error}"]
         return Outcome(trial=trial, model=words, refused=str(error), wrong=unexpected)
     except Exception as error:  # another process must be able to tell it
         return Outcome(trial=trial, model=words, wrong=[f"{type(error).__name__}: {error}"])

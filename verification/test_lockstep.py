@@ -128,15 +128,25 @@ def _mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "_unmasked", unmasked)
 
 
+def _window(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Execution.__init__
+
+    def init(self: Execution, *given: Any, **named: Any) -> None:
+        right(self, *given, **named)
+        self.oldest = [max(0, position - 1) for position in self.oldest]
+    monkeypatch.setattr(Execution, "__init__", init)
+
+
 def _below(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Execution._kept
-    monkeypatch.setattr(Execution, "_kept", lambda self, one, memory, scalars: right(self, one, memory - 1, scalars))
+    monkeypatch.setattr(Execution, "_kept", lambda self, one, memory, scalars: right(
+        self, one, np.full_like(memory, 32767), scalars))
 
 
 def _search(monkeypatch: pytest.MonkeyPatch) -> None:
     right = golden.search
     monkeypatch.setattr(golden, "search", lambda reduce, a, *, bias, adjust: right(
-        reduce, a, bias=bias ^ 1 << 15, adjust=adjust))
+        1 << 16, a, bias=0, adjust=adjust))
 
 
 def _tie(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +230,8 @@ def _cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CycleSimulator, "advance", advance)
 
 
-BUGS = (_scaled, _short, _mask, _below, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine, _expert, _sum,
-        _negate, _search, _cycles)
+BUGS = (_scaled, _short, _mask, _window, _below, _tie, _noise, _gather, _plane, _rope, _keys, _reduce, _combine,
+        _expert, _sum, _negate, _search, _cycles)
 
 
 @pytest.mark.slow

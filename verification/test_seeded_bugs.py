@@ -117,6 +117,16 @@ def the_lane_after_the_chosen_is_masked(patch: Patch) -> None:
     _alter_pass(patch, lambda made: made | {"masked_lane": made["masked_lane"] + 1})
 
 
+def the_window_ends_with_a_row(patch: Patch) -> None:
+    _alter_pass(patch, lambda made: made | {"first_seen": Const(0)})
+
+
+def the_window_is_the_first_sequences(patch: Patch) -> None:
+    right = rtl.vector.of_sequence
+    _choose(patch, "compare", lambda self, values, sequence: (
+        values[0] if values is self.oldest else right(values, sequence)))
+
+
 def nothing_is_below_a_threshold(patch: Patch) -> None:
     _alter_state(patch, below=lambda state: Const(0))
 
@@ -380,6 +390,7 @@ UNIT_BUGS: list[tuple[str, str, Callable[[Patch], None]]] = [
     ("vector", PRESET, sequences_share_a_winner), ("vector", PRESET, the_mask_of_the_chosen_hides_nothing),
     ("vector", PRESET, the_lane_after_the_chosen_is_masked),
     ("vector", PRESET, the_choice_of_an_expert_becomes_the_token),
+    ("vector", PRESET, the_window_ends_with_a_row), ("vector", PRESET, the_window_is_the_first_sequences),
     ("vector", PRESET, nothing_is_below_a_threshold),
     ("scalar", PRESET, every_bit_that_is_tried_stays), ("scalar", PRESET, no_next_bit_is_tried),
     ("sequencer", PRESET, the_second_expert_is_the_first), ("scalar", PRESET, a_value_is_negated),

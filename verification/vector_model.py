@@ -56,12 +56,14 @@ class VectorModel:
     """What passes compute and leave behind.
 
     Members:
-        positions: of each sequence. registers: reduce registers, 32 bits unsigned. tokens: ARGMAX's winner of each
+        positions, oldest: of each sequence, its own and the first that it sees.
+        registers: reduce registers, 32 bits unsigned. tokens: ARGMAX's winner of each
         sequence that has had one. indices: by (sequence, number from 1), what index registers become, and when.
     """
 
     cfg: Config
     positions: list[int]
+    oldest: list[int]
     registers: dict[int, int] = field(default_factory=dict[int, int])
     tokens: dict[int, int] = field(default_factory=dict[int, int])
     indices: dict[tuple[int, int], list[tuple[int, int]]] = field(
@@ -129,7 +131,8 @@ class VectorModel:
         lanes = np.arange(self.cfg.lanes)
         match Mask(fields["mask"]):
             case Mask.POSITION:
-                return fields["index"] * self.cfg.lanes + lanes <= self.positions[fields["sequence"]]
+                element, sequence = fields["index"] * self.cfg.lanes + lanes, fields["sequence"]
+                return (element >= self.oldest[sequence]) & (element <= self.positions[sequence])
             case Mask.TAIL:
                 return lanes < fields["tail"]
             case Mask.CHOSEN:

@@ -101,6 +101,7 @@ class Execution:
         registers = state.image.registers
         self.columns = [divmod(token << registers.embed_shift, self.cfg.taps) for token in tokens]
         self.ropes = [position * registers.rope_step for position in positions]
+        self.oldest = [max(0, position + 1 - registers.window) if registers.window else 0 for position in positions]
         self.key_rows = [position // self.cfg.lanes * registers.key_step for position in positions]
         self.lanes = np.arange(self.cfg.lanes)
         self.held: Ints = np.zeros(self.cfg.lanes, np.int64)
@@ -270,8 +271,9 @@ class Execution:
         f = one.word.fields
         number = 2 * one.index + 1 if one.swapped else one.index  # passes count one by one, also those of a pair
         if f["mask"] == Mask.POSITION.value:
-            last = self.positions[f["sequence"]] - number * self.cfg.lanes
-            return None if last >= self.cfg.lanes - 1 else self.lanes <= last
+            first, last = (at[f["sequence"]] - number * self.cfg.lanes for at in (self.oldest, self.positions))
+            whole = first <= 0 and last >= self.cfg.lanes - 1
+            return None if whole else (self.lanes >= first) & (self.lanes <= last)
         if f["mask"] == Mask.CHOSEN.value:
             return number * self.cfg.lanes + self.lanes != self.state.indices[f["sequence"] * self.cfg.choices]
         return self.lanes < f["tail"] if f["mask"] == Mask.TAIL.value else None

@@ -263,15 +263,16 @@ class Golden:
         kept |= {f"{name}.q": q, f"{name}.k": k, f"{name}.v8": v8, f"{name}.q8": q8, f"{name}.k8": k8}
         self._keys[i, :, position], self._values[i, :, position] = k8, v8.reshape(shape.kv_heads, -1)
 
-        # (kv_heads, queries_per_kv, positions)
+        # (kv_heads, queries_per_kv, positions); a window leaves out the first ones.
+        first = max(0, position + 1 - self.model.window) if self.model.window else 0
         grouped = q8.reshape(shape.kv_heads, -1, shape.head_dim).astype(np.float64)
-        dots = grouped @ self._keys[i, :, : position + 1].swapaxes(1, 2)
+        dots = grouped @ self._keys[i, :, first : position + 1].swapaxes(1, 2)
         s0s = self.model.layers[i].score_shifts
         shifted = [p.rshift(one, s0) for one, s0 in zip(dots.astype(np.int64), s0s, strict=True)]
         scores = p.sat16(np.array(shifted)).reshape(shape.heads, -1)
         softmaxes = [softmax(row) for row in scores]
-        probabilities = np.array([one[0] for one in softmaxes]).reshape(shape.kv_heads, -1, position + 1)
-        acc = (probabilities.astype(np.float64) @ self._values[i, :, : position + 1]).astype(np.int64)
+        probabilities = np.array([one[0] for one in softmaxes]).reshape(*dots.shape)
+        acc = (probabilities.astype(np.float64) @ self._values[i, :, first : position + 1]).astype(np.int64)
         o8 = np.array(
             [
                 attend(a, m, shifts.attention, one[2])

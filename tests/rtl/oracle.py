@@ -97,6 +97,7 @@ class Pass:
     out_exponent: int
     positions: list[int]
     noise: list[int] = field(default_factory=list)
+    oldest: list[int] = field(default_factory=list)  # the first position that is seen, of each sequence; none: all are
 
 
 @dataclass
@@ -156,7 +157,9 @@ class VectorOracle:
             d = rshift(b * f2, p["s2"] + late) + addend
             f = {Function.IDENTITY: sat(d, 16), Function.SILU: silu(sat(d, 8)),
                  Function.EXP2: exp2(sat(d, 16))}[Function(p["function"])]
-            hidden = {Mask.NONE: False, Mask.POSITION: p["index"] * self.lanes + lane > given.positions[p["sequence"]],
+            element = p["index"] * self.lanes + lane
+            unseen = bool(given.oldest) and element < given.oldest[p["sequence"]]
+            hidden = {Mask.NONE: False, Mask.POSITION: unseen or element > given.positions[p["sequence"]],
                       Mask.TAIL: lane >= p["tail"]}[Mask(p["mask"])]
             hidden |= bool(p["below"]) and given.memory[lane] < mantissa
             f = 0 if hidden else f

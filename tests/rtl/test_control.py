@@ -93,6 +93,9 @@ class Expected:
         offsets = [position // self.cfg.lanes * self.steps["key_step"] for position in self.positions]
         assert each(ctx, dut.rope) == [value % (1 << self.bits["rope_step"]) for value in ropes]
         assert each(ctx, dut.key_offset) == [value % (1 << self.bits["key_step"]) for value in offsets]
+        if self.cfg.windows:
+            window = self.steps["window"] or 1 << 16
+            assert each(ctx, dut.oldest) == [max(0, position + 1 - window) for position in self.positions]
 
     def check_column(self, ctx, dut: Control) -> None:
         """The tokens' embedding columns."""
@@ -120,7 +123,8 @@ async def prepare(ctx, dut: Control, rng: random.Random) -> Expected:
     for address, register in enumerate(register_names(cfg)):
         if register not in dut.register_bits:
             continue
-        steps[register] = rng.randrange(1 << min(16, dut.register_bits[register]))
+        most = cfg.lanes if register == "window" else 1 << min(16, dut.register_bits[register])
+        steps[register] = rng.randrange(most)
         await write(ctx, dut.load_register, address, steps[register])
     if cfg.choices:
         assert ctx.get(dut.expert_rows) == steps["expert_rows"]

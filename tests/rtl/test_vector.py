@@ -56,11 +56,13 @@ def random_fields(rng: random.Random, cfg: Config) -> dict[str, int]:
 def random_pass(rng: random.Random, cfg: Config, fields: dict[str, int], positions: list[int]) -> Pass:
     groups = [(number(rng, 16), rng.choice([0, 1, 7, 16, 40, 63])) for _ in range(cfg.groups)]
     by_lane = [groups[lane // cfg.group_lanes] for lane in range(cfg.lanes)]
+    oldest = [max(0, position - cfg.lanes - sequence) for sequence, position in enumerate(positions)]
     return Pass(
         fields, [number(rng, cfg.acc_bits) for _ in range(cfg.lanes)], [number(rng, 16) for _ in range(cfg.lanes)],
         [rng.choice([0, 1, 127, 128, 255, rng.randrange(256)]) for _ in range(cfg.lanes)],
         [mantissa for mantissa, _ in by_lane], [exponent for _, exponent in by_lane],
-        rng.choice([0, 1, 5, 40, 63]), positions, [number(rng, 16) for _ in range(cfg.lanes)])
+        rng.choice([0, 1, 5, 40, 63]), positions, [number(rng, 16) for _ in range(cfg.lanes)],
+        oldest if cfg.windows else [])
 
 
 def simulate(
@@ -92,6 +94,8 @@ def simulate(
     async def body(ctx):
         shown, tokens, asked, missed = [0] * cfg.reduces, [0] * cfg.sequences, 0, -9
         ctx.set(dut.position, positions)
+        if cfg.windows:
+            ctx.set(dut.oldest, next(iter(schedule.values())).oldest or [0] * cfg.sequences)
         ctx.set(dut.key_offset, key_offsets)
         for cycle in range(max(schedule) + times.reduce_visible + 3):
             # Operands: right in one cycle, wrong in all others.
@@ -212,7 +216,8 @@ def test_random_passes_give_what_numerics_says_in_their_cycles(name):
             cycle += cfg.beats - 1 + rng.choice([1, 3])
             fields = random_fields(rng, cfg) | {"rotate": 1, "odd": 1, "source": Source.MEM.value}
         if rng.random() < 0.3:  # around the edge of the mask
-            fields |= {"mask": Mask.POSITION.value, "index": positions[fields["sequence"]] // cfg.lanes}
+            last = positions[fields["sequence"]] // cfg.lanes
+            fields |= {"mask": Mask.POSITION.value, "index": max(0, last - rng.choice((0, 0, 1, 2)))}
         schedule[cycle] = random_pass(rng, cfg, fields, positions)
     simulate(cfg, schedule, positions, [rng.getrandbits(6) for _ in positions], rng)
 

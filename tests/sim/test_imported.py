@@ -30,7 +30,7 @@ from tests.compiler.importers.test_gguf import write as write_gguf
 SMALL = Case(architecture="LlamaForCausalLM", model=random_float_model(
     Shape(dim=10, hidden=12, layers=1, heads=2, kv_heads=1, head_dim=6, vocab=48, context=8)))
 RUNS = ("llama", "llama, tied, MHA", "llama, MQA, wide heads", "llama 3", "llama, linear", "mistral, no window",
-        "qwen2", "qwen3")
+        "mistral", "qwen2", "qwen2, window", "qwen3")
 
 
 @pytest.mark.parametrize("name", RUNS)

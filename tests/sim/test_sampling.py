@@ -268,7 +268,7 @@ def test_an_image_file_keeps_it(one: Image, tmp_path: Path):
     save_image(image, tmp_path / "a.lpu")
     assert load_image(tmp_path / "a.lpu").registers == image.registers
     (write,) = (item for item in memory_writes(image, skip_zeros=False) if item.space.name == "REGISTER")
-    assert len(write.data) == 2 * 13 and int.from_bytes(write.data[8:16], "little") == mixed(77)
+    assert len(write.data) == 2 * 14 and int.from_bytes(write.data[8:16], "little") == mixed(77)
 
 
 NOISY = replace(SQUARE, noise_rate=2)

@@ -58,7 +58,7 @@ def test_a_seed_is_new_each_time_or_the_one_asked_for(
 
 def test_the_held_value_and_the_registers_go_from_pass_to_pass() -> None:
     cfg, rng = shallow("tiny"), generator({"seed": 1})
-    model = VectorModel(cfg, positions=[63, 0])
+    model = VectorModel(cfg, positions=[63, 0], oldest=[0, 0])
 
     def one(memory: list[int], **fields: int) -> tuple[list[int], list[int]]:
         given = vector_cases.with_operands(cfg, rng, vector_cases.plain(cfg, **fields))

@@ -12,7 +12,6 @@ import pytest
 from compiler.errors import InputError
 from compiler.importers.huggingface import load_folder
 from compiler.library import open_model, shortened
-from compiler.quantise import quantise
 from tests.compiler.importers.folders import CASES, configuration, write_folder
 
 
@@ -78,10 +77,3 @@ def test_frequencies_in_old_files_are_known_to_follow_from_the_configuration(tmp
     path.write_bytes(save({**load(path.read_bytes()),
                            "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)}))
     load_folder(folder)
-
-
-@pytest.mark.parametrize(("name", "what"), [
-    ("qwen2, window", "attends to 4 of 40"), ("mistral", "attends to 5 of 40 positions")])
-def test_what_the_machine_cannot_do_is_refused_and_not_computed_wrongly(name: str, what: str) -> None:
-    with pytest.raises(InputError, match=what):
-        quantise(CASES[name].model)

@@ -203,10 +203,6 @@ def test_a_folder_that_cannot_be_run(name: str, tmp_path: Path, refused: Any) ->
     refused(folder, message)
 
 
-def test_windows_that_the_machine_cannot_do_yet(tmp_path: Path, refused: Any) -> None:
-    refused(write_folder(CASES["mistral"], tmp_path / "model"), "which the machine cannot do yet")
-
-
 GGUF: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no GGUF": (lambda data: b"nothing at all" * 9, "truncated or no GGUF file"),
     "empty": (lambda data: b"", "truncated or no GGUF file"),
