@@ -202,8 +202,8 @@ def test_the_stop_is_needed_and_is_the_only_way_from_the_code_to_control(monkeyp
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(verification.independence, "STOP", "core.bank_errors.uncorrectable_count")
         wrong = prove(flow(generate(cfg), TOP), cfg).wrong
-    assert any(text.startswith("data reaches core.host.protocol_state") and "bank_errors.failed" in text
-               for text in wrong)
+    for register in ("core.control.go", "core.host.want"):
+        assert any(text.startswith(f"data reaches {register}: core.failed -> ") for text in wrong)
 
     elaborate = rtl.host.Host.elaborate
 
