@@ -59,6 +59,8 @@ SHAPE: Final = Shape(dim=16, hidden=22, layers=1, heads=4, kv_heads=2, head_dim=
 
 EXPERTS: Final = 3
 TEMPERATURE: Final = 0.8
+TOP_K: Final = 7
+WINDOW: Final = 4
 
 TOKENS: Final = 6
 
@@ -207,11 +209,15 @@ class Outcome:
 def program(cfg: Config) -> Image:
     """A small random model for a machine, with as many sequences as it has; its integers travel along.
 
-    It has experts, and its tokens are drawn, where the machine can.
+    It has experts, weights of four bits and a window, and its tokens are drawn from the likeliest, where the machine
+    can.
     """
-    traits = Traits(experts=EXPERTS, experts_used=cfg.choices) if cfg.choices else Traits()
-    model = quantise(random_float_model(SHAPE, seed=1, traits=traits))
-    image = replace(compile_model(model, cfg, sequences=cfg.sequences), model=model)
+    traits = Traits(window=WINDOW if cfg.windows else None)
+    if cfg.choices:
+        traits = replace(traits, experts=EXPERTS, experts_used=cfg.choices)
+    model = quantise(random_float_model(SHAPE, seed=1, traits=traits),
+                     weight_bits=4 if cfg.weight_planes else 8)
+    image = replace(compile_model(model, cfg, sequences=cfg.sequences, top_k=TOP_K if cfg.top_k else 0), model=model)
     return with_sampling(image, TEMPERATURE, seed=1) if cfg.noise_rate else image
 
 

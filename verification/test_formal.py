@@ -64,8 +64,8 @@ def test_arithmetic_with_a_seeded_bug_fails(name: str, monkeypatch: pytest.Monke
 
 
 BLOCKS: dict[str, tuple[str, ModuleType, str, str, ModuleType, str]] = {
-    "byte enables": ("bank: as of tiny", rtl.bank, "writer.en.eq(self.write_enable)",
-                     "writer.en.eq(self.write_enable.any().replicate(cfg.taps))", blocks, "Bank"),
+    "byte enables": ("bank: as of tiny", rtl.bank, "write_enable=self.write_enable, write_data",
+                     "write_enable=self.write_enable.any().replicate(cfg.taps), write_data", blocks, "Bank"),
     "the port's row": ("bank: as of icebreaker", rtl.bank, "Mux(writing, self.write_row, self.read_row)",
                        "self.read_row", blocks, "Bank"),
     "a write to a row under way": ("bank: as of tiny+ecc", rtl.ecc_bank, "Mux(under_way[d], before, base)",

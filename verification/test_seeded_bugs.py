@@ -150,8 +150,8 @@ def every_bit_that_is_tried_stays(patch: Patch) -> None:
 
 def no_next_bit_is_tried(patch: Patch) -> None:
     right = rtl.scalar.search
-    patch.setattr(rtl.scalar, "search", lambda m, a, enough: (right(m, a, enough) & ~(
-        Const(1, 16) << (14 - a.exponent[:4])))[:16].as_signed())
+    patch.setattr(rtl.scalar, "search", lambda m, a, enough: (
+        right(m, a, enough) & ~(Const(1 << 14, 16) >> a.exponent[:4]))[:16].as_signed())
 
 
 def _alter_pass(patch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
