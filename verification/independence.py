@@ -12,6 +12,10 @@ token's embedding column becomes an address of the banks and of activation memor
 chosen, whose matrices' rows become an address of the banks, and for tables of functions, which a number looks up. All
 are read in the cycle that the program says.
 
+Stop: a machine with ECC stops when two bits of a word of its banks have flipped. That is data that decides when
+something happens, and meant so: one register, `STOP`, says that it was. What it reaches is not followed, so the proof
+is about machines in which no two bits of a word have flipped.
+
 An influence is a path in the graph of verification/flow.py, through operators, registers, memories, their addresses,
 enables and resets.
 """
@@ -28,7 +32,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from rtl.config import PRESETS, Config, preset
+from rtl.config import PRESETS, WITH_ECC, Config, preset
 from rtl.isa import QUEUES
 from rtl.ports import operation_layout, pass_layout, step_layout
 from rtl.verilog import TOP, generate
@@ -39,8 +43,11 @@ CONTROL = ("core.control.", "core.host.", "core.noise_issue.", *(f"core.{queue.n
                                             for part in ("sequencer", "issue")))
 """Modules whose state decides when something happens, with all that is below them."""
 DATA = ("core.banks.", "core.act.", "core.memory.", "core.param.", "core.matrix.", "core.vector.", "core.scalar.",
-        "core.noise.", "core.experts.")
+        "core.noise.", "core.experts.", "core.bank_errors.")
 """Modules whose state is data, every bit of it: also the passes on their way through a pipeline."""
+
+MACHINES = (*PRESETS, *(f"{name}{WITH_ECC}" for name, cfg in PRESETS.items() if not cfg.single_port))
+"""Whose proofs there are: every preset, and every one that can have ECC with it."""
 
 ANSWER = "the register behind tx_data"
 EXCEPTIONS = {
@@ -59,6 +66,8 @@ EXPERTS = "core.experts"
 """Where the addresses' proof is cut, and nowhere else: the token's column, and the experts' first rows."""
 GATHERED = ("core.banks.", "core.act.")
 """Modules whose memories the gather may address."""
+STOP = "core.bank_errors.failed"
+"""Where both proofs are cut on a machine with ECC."""
 LOOKED_UP = "core.scalar.table"
 """A table of functions that something writes, because the host's constants lie behind it: a number may be its address,
 as it is the address of tables that nobody writes."""
@@ -111,6 +120,9 @@ def controls(cfg: Config) -> Iterator[tuple[str, str]]:
     if cfg.noise_rate:
         yield "core.noise.state_0", "core.control.token"
         yield "core.noise_issue.missing_0", "core.noise.state_0"
+    if cfg.ecc:
+        yield "core.banks.bank_0", STOP
+        yield STOP, "tx_valid"
     yield "rx_data", "core.matrix_sequencer.words"
 
 
@@ -120,8 +132,9 @@ def prove(graph: Flow, cfg: Config) -> Verdict:
     started = time.perf_counter()
     wrong: list[str] = []
 
-    # Time: all that data reaches, ever. Exceptions need no cut: they are followed, too.
-    reached = graph.reached(bit for state in data for bit in state.bits)
+    # Time: all that data reaches, ever. Exceptions need no cut: they are followed, too; but the stop is the end.
+    stop = [bit for state in _of(graph, STOP) for bit in state.bits] if cfg.ecc else []
+    reached = graph.reached((bit for state in data for bit in state.bits), walls=stop)
     exceptions: dict[str, int] = {}
     for state in control:
         name = ANSWER if state.name in answer else state.name.partition(" #")[0]
@@ -142,8 +155,8 @@ def prove(graph: Flow, cfg: Config) -> Verdict:
     contents += [bit for name in ("core.control.token", GATHER) for state in _of(graph, name) for bit in state.bits]
     column = [bit for state in _of(graph, GATHER) for bit in state.bits]
     rows = [bit for state in _of(graph, EXPERTS) for bit in state.bits] if cfg.choices else []
-    by_contents = graph.reached(contents, walls=[*column, *rows])
-    by_gather, by_expert = graph.reached(column), graph.reached(rows, walls=column)
+    by_contents = graph.reached(contents, walls=[*column, *rows, *stop])
+    by_gather, by_expert = graph.reached(column, walls=stop), graph.reached(rows, walls=[*column, *stop])
     gathers, experts = list[str](), list[str]()
     for state in graph.states.values():
         for port, bits in state.ports.items() if state.written else ():
@@ -228,11 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prove the presets named, by default all; 1 if one is not proved."""
     parser = argparse.ArgumentParser(prog="python -m verification.independence", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=sorted(PRESETS), action="append", help="one preset, or several")
+    parser.add_argument("--preset", choices=MACHINES, action="append", help="one, or several; without, all")
     parser.add_argument("--json", action="store_true", help="all that was found, as JSON")
     options = parser.parse_args(arguments)
     verdicts: list[Verdict] = []
-    for name in options.preset or PRESETS:
+    for name in options.preset or MACHINES:
         verdicts.append(prove(machine_flow(preset(name)), preset(name)))
     if options.json:
         print(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))

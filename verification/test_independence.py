@@ -19,6 +19,7 @@ import rtl.memories
 import rtl.reduce
 import rtl.scalar
 import rtl.sequencer
+import verification.independence
 from rtl.config import PRESETS, preset
 from rtl.verilog import TOP, generate
 from verification.flow import Flow, NotUnderstood, flow
@@ -33,7 +34,7 @@ SMALL = replace(
     vector_words=8, scalar_words=8, constants=8, scalars=4, reduces=4, slots=2, values=4, sequences=1, position_bits=4)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*PRESETS, "tiny+ecc"])
 def test_timing_is_independent_of_data(name: str) -> None:
     verdict = prove(machine_flow(preset(name)), preset(name))
     assert verdict.wrong == []
@@ -193,6 +194,26 @@ def test_the_proof_finds_seeded_bugs_that_move_nothing_else(monkeypatch: Patch) 
                      "the gather reaches write enable 0 of core.matrix.accumulators"):
         assert expected in wrong
     assert "data reaches core.control.phase_state" not in wrong
+
+
+def test_the_stop_is_needed_and_is_the_only_way_from_the_code_to_control(monkeypatch: Patch) -> None:
+    cfg = replace(SMALL, ecc=True)
+    assert prove(flow(generate(cfg), TOP), cfg).wrong == []
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(verification.independence, "STOP", "core.bank_errors.uncorrectable_count")
+        wrong = prove(flow(generate(cfg), TOP), cfg).wrong
+    for register in ("core.control.go", "core.host.want"):
+        assert any(text.startswith(f"data reaches {register}: core.failed -> ") for text in wrong)
+
+    elaborate = rtl.host.Host.elaborate
+
+    def a_correction_ends_a_run(self: Any, platform: Any) -> Any:
+        self.failed = self.corrected_count[0]
+        return elaborate(self, platform)
+
+    monkeypatch.setattr(rtl.host.Host, "elaborate", a_correction_ends_a_run)
+    wrong = prove(flow(generate(cfg), TOP), cfg).wrong
+    assert any(text.startswith("data reaches core.host.want") and "corrected_count" in text for text in wrong)
 
 
 # What flows where ---------------------------------------------------------------------------------------------------

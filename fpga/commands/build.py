@@ -11,16 +11,20 @@ import typer
 
 from compiler.errors import InputError
 from compiler.image_file import check_writable, write_atomically
-from fpga.board import board
+from fpga.board import Board, board
 from fpga.build import design, make_bitstream, synthesise
 from fpga.commands import common
 from fpga.family import family
 from fpga.standalone.design import with_flash
+from rtl.config import WITH_ECC
 from sim.commands.common import Json, print_json
 from sim.toolchain import BuildFailed
 
 FOLDER = Path("build")
 """Where bitstreams go unless a name is given."""
+
+Ecc = Annotated[bool, typer.Option(
+    "--ecc", help=f"The board's machine with a code on its banks that corrects; its images are for PRESET{WITH_ECC}.")]
 
 
 def build_command(
@@ -32,10 +36,11 @@ def build_command(
         help="MHz that place and route aims at, if not the clock: a higher one often makes it try harder.")] = None,
     output: Annotated[Path | None, typer.Option(
         "-o", "--output", help="The bitstream; build/BOARD and its suffix.")] = None,
+    ecc: Ecc = False,
     as_json: Json = False,
 ) -> None:
     """Make a bitstream: Verilog, netlist, place and route, packing."""
-    facts = board(name)
+    facts = _board(name, ecc)
     if seed < 1 or (target is not None and target <= 0):
         raise InputError("--seed and --target must be more than 0")
     ask = design(facts, model=model, core_mhz=freq)
@@ -62,10 +67,10 @@ def build_command(
                           f"bitstream is written. Try another --seed, a higher --target, or a lower --freq")
 
 
-def synth_command(name: common.BoardName, model: common.Model = None, freq: common.Freq = None,
+def synth_command(name: common.BoardName, model: common.Model = None, freq: common.Freq = None, ecc: Ecc = False,
                   as_json: Json = False) -> None:
     """Make the netlist only, and say what it takes of the device."""
-    ask = design(board(name), model=model, core_mhz=freq)
+    ask = design(_board(name, ecc), model=model, core_mhz=freq)
     with common.progress() as watch:
         report = synthesise(ask, watch=watch)
     if as_json:
@@ -74,3 +79,9 @@ def synth_command(name: common.BoardName, model: common.Model = None, freq: comm
         common.print_report(report)
     if report.problems:
         raise BuildFailed("synthesis: the netlist is not what it must be\n  " + "\n  ".join(report.problems))
+
+
+def _board(name: str, ecc: bool) -> Board:
+    """The board, perhaps with ECC on its machine."""
+    facts = board(name)
+    return replace(facts, preset=facts.preset + WITH_ECC) if ecc else facts

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from compiler.errors import InputError
 from fpga.board import Board, board, board_names
 from fpga.build import STEPS, Design, design, make_bitstream, too_large
 from fpga.clocking import clocking
-from fpga.commands.build import build_command
+from fpga.commands.build import build_command, synth_command
 from fpga.commands.program import arguments, program_command
 from fpga.netlist import Netlist
 from fpga.tools import find_program
 from fpga.top import Clocking
-from rtl.config import Config, preset
+from rtl.config import Config, ConfigError, preset
 from sim.toolchain import BuildFailed, ToolMissing
 
 SMALL = "ulx3s"
@@ -161,6 +162,28 @@ def test_a_missing_program_is_missed_before_any_work(monkeypatch: pytest.MonkeyP
 def test_a_clock_that_no_pll_makes_is_refused_at_once(name: str, mhz: float) -> None:
     with pytest.raises(InputError, match="cannot make"):
         design(board(name), core_mhz=mhz)
+
+
+@pytest.mark.parametrize("command", [build_command, synth_command])
+def test_with_ecc_the_board_s_machine_has_the_code(
+        command: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask_only(facts: Board, **more: object) -> Design:
+        asked.append(facts.preset)
+        raise BuildFailed("enough")
+
+    monkeypatch.setattr(fpga.commands.build, "design", ask_only)
+    for ecc in (False, True):
+        with pytest.raises(BuildFailed, match="enough"):
+            command(SMALL, ecc=ecc)
+    assert asked == ["ulx3s", "ulx3s+ecc"]
+
+
+@pytest.mark.parametrize("command", [build_command, synth_command])
+def test_a_machine_that_cannot_have_ecc_is_refused_at_once(command: Callable[..., None]) -> None:
+    with pytest.raises(ConfigError, match=r"^config 'icebreaker\+ecc': ecc reads a row .*$"):
+        command("icebreaker", ecc=True)
 
 
 def test_programming_without_a_bitstream_says_what_to_do() -> None:
