@@ -20,7 +20,7 @@ CLOCKED = ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4", "MULT18X18D", "EHXPLLL")
 BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
 NUMBERED = (
     re.compile(r"\.mesh\.(?:product|weight|partial|sum)_(\d+)_"), re.compile(r"\.mesh\.(?:weights|sums)\[(\d+)\]"),
-    re.compile(r"\.vector\.(?:acc|d|held)_(\d+)$"),
+    re.compile(r"\.vector\.(?:acc|d|held)_(\d+)$"), re.compile(r"\.(?:memory\.|vector\.memory_)read_data\[(\d+)\]$"),
     re.compile(r"\.vector\.after_\w+?_(?:shifted|plain|params|a|f1|f2|addend|scaled|aligned|b|product|settled|d|short"
                r"|small|power|from_\w+|silus|powers|results|terms|narrowed|o)_(\d+)$"))
 """Names of registers with the lane's number."""
@@ -35,8 +35,6 @@ PICKED = re.compile(r"\.(?:banks|memory)\.picked_(\d+)_(\d+)$")
 UNIT = re.compile(r"(?:.*\.)?(?:core|board)\.(\w+)\.")
 PARTS = {"DP16KD": "block RAMs", "MULT18X18D": "multipliers", "TRELLIS_DPR16X4": "LUT RAMs", "TRELLIS_FF": "registers"}
 """Of a lane."""
-SHARED = re.compile(r"\.memory\.ram\.[\d.]+$")
-"""LUT RAMs of vector memory: some lead to what is picked for one of two neighbouring lanes, and to nothing else."""
 
 Region = str
 
@@ -157,7 +155,7 @@ def check_lanes(graph: Graph, regions: Regions, cfg: Config) -> None:
     All lanes are made of the same; but registers that are the same in some lanes may have been merged, and the last
     lanes may have a product more in logic.
     """
-    found = Counter((graph.type(name), region) for name, region in regions.of.items() if not SHARED.search(name))
+    found = Counter((graph.type(name), region) for name, region in regions.of.items())
     for kind, what in PARTS.items():
         counts = [found[kind, lane_region(lane)] for lane in range(cfg.lanes)]
         if not min(counts) or (kind in ("DP16KD", "TRELLIS_DPR16X4") and min(counts) != max(counts)):

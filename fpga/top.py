@@ -52,7 +52,8 @@ class BoardTop(Elaboratable):
     clk_hz : of the clock that `clocking` makes.
     baud : of the UART.
     clocking : makes the clock from the pin; by default the pin is the clock.
-    ring_bits : see `fpga.link.endpoint.Endpoint`.
+    ring_bits : see `fpga.link.endpoint.Endpoint`; by default 8, and 7 beside a machine that has small control, for which
+        frames of half the size cost fewer cells.
     make_core : what is behind the link: a component with the byte streams `rx` and `tx`. Tests of the link put a
         simpler one there.
 
@@ -68,8 +69,9 @@ class BoardTop(Elaboratable):
     """
 
     def __init__(self, cfg: Config, *, clk_hz: float, baud: float, clocking: Clocking = crystal,
-                 ring_bits: int = 8, make_core: Callable[[Config], Any] = Core) -> None:
-        self.cfg, self.clocking, self.ring_bits, self.make_core = cfg, clocking, ring_bits, make_core
+                 ring_bits: int | None = None, make_core: Callable[[Config], Any] = Core) -> None:
+        self.cfg, self.clocking, self.make_core = cfg, clocking, make_core
+        self.ring_bits = ring_bits or 8 - int(cfg.small_control)
         self.divisor = divisor(clk_hz, baud)
         self.identity = identity(cfg, clk_hz)
         self.clk, self.rx = Signal(name="clk"), Signal(name="rx", init=1)

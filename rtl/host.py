@@ -128,16 +128,21 @@ class Host(wiring.Component):
                 with m.Case(item.value):
                     m.d.comb += sizes.eq(word_bytes(cfg, item) - 1)
         # Where block RAM has a register of its own, so have the words on their way to a memory, and the many words of
-        # which one is sent.
+        # which one is sent. A second one, with `spread`, is near what it tells: nothing but the first is before it.
         registered = cfg.bank_register
-        sent_address, sent_word = (register(m, value, f"{name}_sent") if registered else value
-                                   for name, value in (("address", address), ("word", buffer)))
+        way = int(registered) + int(registered and cfg.spread)
+
+        def sent(value: Value, name: str) -> Value:
+            for stage in range(way):
+                value = register(m, value, f"{name}_{stage}")
+            return value
+
+        sent_address, sent_word = sent(address, "address_sent"), sent(buffer, "word_sent")
         for item in Space:
             port, bits, name = getattr(self, item.name.lower()), 8 * word_bytes(cfg, item), item.name.lower()
             here = node(m, active & (space == item.value), f"{name}_here")
             writes = node(m, here & write, f"{name}_write")
-            if registered:
-                here, writes = register(m, here, f"{name}_active"), register(m, writes, f"{name}_writes")
+            here, writes = sent(here, f"{name}_active"), sent(writes, f"{name}_writes")
             m.d.comb += [port.address.eq(sent_address), port.data.eq(sent_word[-bits:])]
             m.d.comb += [port.active.eq(here), port.write.eq(writes)] if item in DATA else [port.en.eq(writes)]
 
@@ -156,13 +161,13 @@ class Host(wiring.Component):
         if cfg.ecc:
             reads = Signal()
             here = node(m, reads & (space == Space.BANK.value), "bank_reads")
-            m.d.comb += self.bank.read.eq(register(m, here, "bank_read") if registered else here)
+            m.d.comb += self.bank.read.eq(sent(here, "bank_read"))
 
         each = range(cfg.sequences)
         values = {item: getattr(self, item.name.lower()).value for item in READABLE}
         if registered:
             values = {item: register(m, value, f"{item.name.lower()}_value") for item, value in values.items()}
-        read_cycles = host_read_cycles(cfg) + 2 * int(registered)
+        read_cycles = host_read_cycles(cfg) + way + int(registered)
         reply, tokens, waits = Signal(8), Signal(16), Signal(range(read_cycles + 1))
         step = buffer[-8 * step_bytes(cfg):]
         flags = step[:8]

@@ -24,11 +24,11 @@ class Crc(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({"start": In(1), "shift": In(1), "update": In(1), "bit": In(1), "next_bit": Out(1)})
+        self.state = Signal(BITS, init=(1 << BITS) - 1)
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        state = Signal(BITS, init=(1 << BITS) - 1)
-        feedback = Signal()
+        state, feedback = self.state, Signal()
         m.d.comb += [self.next_bit.eq(~state[0]), feedback.eq((state[0] ^ self.bit) & self.update)]
         with m.If(self.start):
             m.d.sync += state.eq(state.init)

@@ -7,7 +7,7 @@ UART <- [byte] <- CRC <- [ring of bytes from the core] <----------- core
 Both rings are halves of one memory.
 """
 
-
+from types import SimpleNamespace
 
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.hdl import Const
@@ -130,7 +130,7 @@ class Endpoint(wiring.Component):
         count = IDENTITY_BYTES
         letters = Array(Const(self.identity[(count - place) % count], 8) for place in range(count))
 
-        with m.FSM(name="endpoint"):
+        with m.FSM(name="endpoint") as states:
             with m.State("RECEIVE"), m.If(self.received_valid):
                 with m.If(self.received == START):
                     m.d.comb += crc.start.eq(1)
@@ -233,4 +233,10 @@ class Endpoint(wiring.Component):
             m.d.sync += [
                 one.eq(0) for one in (core_in, core_out, arriving, made, answer, answer_end, reading, self.rx.valid)]
             m.d.sync += before_answer.eq(-1)
+
+        # What proofs look at (verification/formal/frames.py).
+        self.inside = SimpleNamespace(
+            states=states, crc=crc, byte=byte, shifts=shifts, field=field, sending=sending, escaped=escaped, bad=bad,
+            overflow=overflow, special=special, control=control, left=left, last_number=last_number, store=store,
+            core_in=core_in, arriving=arriving)
         return m

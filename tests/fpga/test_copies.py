@@ -123,8 +123,8 @@ def test_a_lane_that_is_not_found_is_said() -> None:
         check_lanes(graph, Regions(graph), preset("ulx3s"))
 
 
-def test_vector_memory_may_belong_to_every_second_lane() -> None:
-    """What is picked for one of two neighbours is at home in one of them, and so is the LUT RAM before it."""
+def test_vector_memory_belongs_to_the_lane_that_reads_it() -> None:
+    """What is picked for one of two neighbours is at home in one of them; the LUT RAM before it may be the other's."""
     made, cfg = Netlist(), preset("tiny")
     assert cfg.lanes == LANES
     for lane in range(LANES):
@@ -132,15 +132,16 @@ def test_vector_memory_may_belong_to_every_second_lane() -> None:
             made.register(f"board.core.vector.d_{lane}", DI=made.cell(kind, name, "DO", CLK=1))
         product = made.cell("MULT18X18D", f"product_{lane}", "P", CLK=1)
         made.register(f"board.core.vector.after_multiply_product_{lane}", DI=product)
+        ram = made.cell("TRELLIS_DPR16X4", f"board.core.memory.ram.0.{lane}", "DO", CLK=1)
+        read = made.register(f"board.core.vector.memory_read_data[{lane}]", DI=ram)
         if lane % 2:
-            ram = made.cell("TRELLIS_DPR16X4", f"board.core.memory.ram.0.{lane}", "DO", CLK=1)
-            made.register(f"board.core.memory.picked_0_{lane // 2}", DI=ram)
+            made.register(f"board.core.memory.picked_0_{lane // 2}", DI=read)
     graph = Graph(made.module)
     regions = Regions(graph)
-    assert regions.of["board.core.memory.ram.0.3"] == regions.of["acc.3"] == lane_region(3)
+    assert all(regions.of[f"board.core.memory.ram.0.{lane}"] == lane_region(lane) for lane in range(LANES))
     check_lanes(graph, regions, cfg)
     del graph.cells["acc.2"], regions.of["acc.2"]
-    with pytest.raises(ArrangementFailed, match="these LUT RAMs were found: 1, 1, 0, 1"):
+    with pytest.raises(ArrangementFailed, match="these LUT RAMs were found: 2, 2, 1, 2"):
         check_lanes(graph, regions, cfg)
 
 

@@ -12,10 +12,11 @@ from rich.progress import track
 from rich.table import Table
 
 from sim.toolchain import ToolMissing
-from verification.formal import arithmetic, blocks, code, line, sequencing
+from verification.formal import arithmetic, blocks, code, frames, line, sequencing
 from verification.formal.prover import Proof, ProverFailed, prove
 
-PROPERTIES = (*arithmetic.PROPERTIES, *blocks.PROPERTIES, *code.PROPERTIES, *sequencing.PROPERTIES, *line.PROPERTIES)
+PROPERTIES = (*arithmetic.PROPERTIES, *blocks.PROPERTIES, *code.PROPERTIES, *sequencing.PROPERTIES, *line.PROPERTIES,
+              *frames.PROPERTIES)
 UNITS = tuple(dict.fromkeys(one.unit for one in PROPERTIES))
 
 

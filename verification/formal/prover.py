@@ -85,7 +85,7 @@ class Proof:
 
 def claim(condition: ValueLike) -> Any:
     """Must hold in every cycle."""
-    return Assert(condition, None)
+    return Assert(condition, None, src_loc_at=1)
 
 
 def given(condition: ValueLike) -> Any:
