@@ -239,7 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
               f"{time.monotonic() - start:.0f} s")
     ran = any(one.programs for one in tallies)
     if not ran:
-        print(f"lockstep: nothing ran: {sum(one.impossible for one in tallies)} programs were impossible", file=sys.stderr)
+        impossible = sum(one.impossible for one in tallies)
+        print(f"lockstep: nothing ran: {impossible} programs were impossible", file=sys.stderr)
     return int(wrong > 0 or not ran)
 
 

@@ -312,7 +312,7 @@ def test_the_command_tells_what_ran(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_command_does_not_pass_where_nothing_ran(
         capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def impossible(*args: Any) -> Any:
-        raise IllegalProgram("no such program")
+        raise IllegalProgram(0, "no such program")
 
     monkeypatch.setattr("verification.lockstep.trial_of", impossible)
     assert main(["--preset", "tiny", "--programs", "2"]) == 1
