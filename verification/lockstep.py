@@ -204,7 +204,7 @@ def _name(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit code 1 where anything differed."""
+    """Command line; exit code 1 where anything differed, or no program could be made."""
     parser = argparse.ArgumentParser(prog="python -m verification.lockstep",
                                      description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--preset", type=_name, action="append",
@@ -237,7 +237,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(tallies, Console())
         print(f"seed {args.seed}: {instructions} instructions, {wrong} programs differ; "
               f"{time.monotonic() - start:.0f} s")
-    return int(wrong > 0)
+    ran = any(one.programs for one in tallies)
+    if not ran:
+        impossible = sum(one.impossible for one in tallies)
+        print(f"lockstep: nothing ran: {impossible} programs were impossible", file=sys.stderr)
+    return int(wrong > 0 or not ran)
 
 
 if __name__ == "__main__":

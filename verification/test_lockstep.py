@@ -307,3 +307,13 @@ def test_the_command_tells_what_ran(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--programs", "0"])
     assert caught.value.code == 2
+
+
+def test_the_command_does_not_pass_where_nothing_ran(
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def impossible(*args: Any) -> Any:
+        raise IllegalProgram(0, "no such program")
+
+    monkeypatch.setattr("verification.lockstep.trial_of", impossible)
+    assert main(["--preset", "tiny", "--programs", "2"]) == 1
+    assert "nothing ran: 2 programs were impossible" in capsys.readouterr().err
