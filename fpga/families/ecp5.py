@@ -120,6 +120,7 @@ class _Ecp5(Family):
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(
             f"--{board.device}", "--package", board.package, "--speed", board.speed, "--json", "design.json",
             "--lpf", self.constraints_file, "--textcfg", self.placed_file, "--report", "report.json",
+            "--detailed-timing-report",  # each net's: what else is late, where the critical path is not all
             "--seed", str(seed), "--freq", f"{target_mhz:g}", "--placer", "static", "--router", "router2",
             "--timing-allow-fail"))
 

@@ -1,0 +1,39 @@
+"""Faults of the banks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import rtl.bank
+from verification.seeded.common import PRESET, Bug, Patch
+
+
+def banks_answer_a_cycle_early(patch: Patch) -> None:
+    bank = rtl.bank.Bank
+    patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, bank_register=False), init))
+
+
+def a_single_port_reads_where_it_writes(patch: Patch) -> None:
+    bank = rtl.bank.Bank
+    patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, single_port=False), init))
+
+
+def a_whole_word_is_written(patch: Patch) -> None:
+    patch.setattr(rtl.bank.Bank, "elaborate", _with_enables(rtl.bank.Bank.elaborate))
+
+
+def _with_enables(elaborate: Callable[..., Any]) -> Callable[..., Any]:
+    def wrong(self: Any, platform: Any) -> Any:
+        self.write_enable = self.write_enable.any().replicate(self.cfg.taps)
+        return elaborate(self, platform)
+
+    return wrong
+
+
+BUGS: tuple[Bug, ...] = (
+    ("banks", PRESET, banks_answer_a_cycle_early),
+    ("banks", "icebreaker", a_single_port_reads_where_it_writes),
+    ("banks", PRESET, a_whole_word_is_written))
+"""Bench, preset, fault."""
