@@ -52,8 +52,8 @@ class BoardTop(Elaboratable):
     clk_hz : of the clock that `clocking` makes.
     baud : of the UART.
     clocking : makes the clock from the pin; by default the pin is the clock.
-    ring_bits : see `fpga.link.endpoint.Endpoint`; by default 8, and 7 beside a machine that has small control, for which
-        frames of half the size cost fewer cells.
+    ring_bits : see `fpga.link.endpoint.Endpoint`; by default 8, and 7 beside a machine that has small control: frames
+        of half the size cost fewer cells.
     make_core : what is behind the link: a component with the byte streams `rx` and `tx`. Tests of the link put a
         simpler one there.
 
