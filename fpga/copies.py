@@ -22,6 +22,8 @@ LEAST_REGIONS = 3
 """With fewer, the register's loads are near enough."""
 LEAST_LOADS = 16
 """As many loads at least must be more than a register's input."""
+MULTIPLIER_LOAD = 2
+"""A multiplier counts as so many: it cannot move to where its operands are."""
 LEAST_UNIT_LOADS = 32
 """A unit that serves all lanes gets a twin for as many loads."""
 LUT_LEVELS = 3
@@ -76,7 +78,8 @@ def _by_region(graph: Graph, regions: Regions, name: str, there: Set[Region]) ->
         few = not region.startswith("lane ") and (len(pins) < LEAST_UNIT_LOADS or regions.of.get(name) == region)
         if few and region not in there:
             del found[region]
-    heavy = sum(not (graph.type(load.cell) == "TRELLIS_FF" and load.port in REGISTER_INPUTS)
+    heavy = sum(MULTIPLIER_LOAD if graph.type(load.cell) == "MULT18X18D" else
+                not (graph.type(load.cell) == "TRELLIS_FF" and load.port in REGISTER_INPUTS)
                 for pins in found.values() for load in pins)
     if len(found) < LEAST_REGIONS or heavy < LEAST_LOADS:
         found = {region: pins for region, pins in found.items() if region in there}
