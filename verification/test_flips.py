@@ -23,6 +23,7 @@ from sim.toolchain import BuildFailed
 from verification.flips import main
 from verification.flips_trial import Campaign, Kind, Outcome
 from verification.flow import flow
+from verification.seeded.common import replace_port
 from verification.settings import new_seed
 from verification.units import OPTIMISE
 
@@ -137,13 +138,7 @@ def two_flips_do_not_stop_the_run(patch: Patch) -> None:
 
 
 def a_run_goes_on(patch: Patch) -> None:
-    elaborate = rtl.control.Control.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        self.failed = Const(0)
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.control.Control, "elaborate", wrong)
+    replace_port(patch, rtl.control.Control, "failed", lambda self: Const(0))
 
 
 def a_store_merges_with_what_is_flipped(patch: Patch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fpga.boards.ulx3s import BOARD
-from fpga.copies import DEEPEST, LEAST_LOADS, copy_registers
+from fpga.copies import DEEPEST, LEAST_LOADS, MULTIPLIER_LOAD, copy_registers
 from fpga.families import ecp5
 from fpga.families.ecp5 import ECP5
 from fpga.family import ArrangementFailed
@@ -143,6 +143,17 @@ def test_vector_memory_belongs_to_the_lane_that_reads_it() -> None:
     del graph.cells["acc.2"], regions.of["acc.2"]
     with pytest.raises(ArrangementFailed, match="these LUT RAMs were found: 2, 2, 1, 2"):
         check_lanes(graph, regions, cfg)
+
+
+@pytest.mark.parametrize(("kind", "copied"), [("MULT18X18D", True), ("LUT4", False)])
+def test_operands_of_multipliers_are_copied_for_half_as_many_loads(kind: str, copied: bool) -> None:
+    made = Netlist()
+    operand = made.register("board.core.matrix.mesh.act_0_0_late1", DI=made.register("board.core.matrix.late", DI=1))
+    for lane in range(LEAST_LOADS // MULTIPLIER_LOAD):
+        product = made.cell(kind, f"product_{lane}", "P", A=operand)
+        made.register(f"board.core.matrix.mesh.product_{lane}_0", DI=product)
+    changed, *_ = arranged(made.module)
+    assert any(name.endswith("$of_lane_1") for name in changed["cells"]) == copied
 
 
 def test_small_designs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

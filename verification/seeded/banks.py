@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import rtl.bank
-from verification.seeded.common import PRESET, Bug, Patch
+from verification.seeded.common import PRESET, Bug, Patch, replace_port
 
 
 def banks_answer_a_cycle_early(patch: Patch) -> None:
@@ -21,15 +19,7 @@ def a_single_port_reads_where_it_writes(patch: Patch) -> None:
 
 
 def a_whole_word_is_written(patch: Patch) -> None:
-    patch.setattr(rtl.bank.Bank, "elaborate", _with_enables(rtl.bank.Bank.elaborate))
-
-
-def _with_enables(elaborate: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(self: Any, platform: Any) -> Any:
-        self.write_enable = self.write_enable.any().replicate(self.cfg.taps)
-        return elaborate(self, platform)
-
-    return wrong
+    replace_port(patch, rtl.bank.Bank, "write_enable", lambda self: self.write_enable.any().replicate(self.cfg.taps))
 
 
 BUGS: tuple[Bug, ...] = (

@@ -24,3 +24,14 @@ def choose(patch: Patch, method: str, choice: Callable[[Any, Any, Any], Any]) ->
             return right(self, m, state)
 
     patch.setattr(rtl.vector.Vector, method, wrong)
+
+
+def replace_port(patch: Patch, unit: type, name: str, value: Callable[[Any], Any]) -> None:
+    """Units in which `value(self)` stands for a port, from before they are elaborated."""
+    right: Callable[..., Any] = vars(unit)["elaborate"]
+
+    def wrong(self: Any, platform: Any) -> Any:
+        setattr(self, name, value(self))
+        return right(self, platform)
+
+    patch.setattr(unit, "elaborate", wrong)

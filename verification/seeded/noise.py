@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +11,11 @@ from amaranth.hdl import Cat, Const
 import rtl.issue_noise
 import rtl.noise
 from rtl.timing import timing
-from verification.seeded.common import PRESET, Bug, Patch
+from verification.seeded.common import PRESET, Bug, Patch, replace_port
 
 
 def a_restart_keeps_the_state(patch: Patch) -> None:
-    _noise(patch, lambda self: setattr(self, "restart", Const(0, self.cfg.sequences)))
+    replace_port(patch, rtl.noise.Noise, "restart", lambda self: Const(0, self.cfg.sequences))
 
 
 def tokens_begin_where_the_one_before_began(patch: Patch) -> None:
@@ -47,13 +46,8 @@ def a_row_comes_a_cycle_late(patch: Patch) -> None:
 
 
 def passes_of_any_sequence_take_rows(patch: Patch) -> None:
-    elaborate = rtl.issue_noise.NoiseIssue.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        self.issue = SimpleNamespace(valid=self.issue.valid, addend=self.issue.addend, sequence=_Any())
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.issue_noise.NoiseIssue, "elaborate", wrong)
+    replace_port(patch, rtl.issue_noise.NoiseIssue, "issue", lambda self: SimpleNamespace(
+        valid=self.issue.valid, addend=self.issue.addend, sequence=_Any()))
 
 
 class _Any:
@@ -63,17 +57,6 @@ class _Any:
         return Const(1)
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def _noise(patch: Patch, change: Callable[[Any], None]) -> None:
-    """A change of a Noise before it is elaborated."""
-    elaborate = rtl.noise.Noise.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        change(self)
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.noise.Noise, "elaborate", wrong)
 
 
 BUGS: tuple[Bug, ...] = (

@@ -8,7 +8,7 @@ import rtl.issue_matrix
 import rtl.issue_vector
 import rtl.sequencer
 import rtl.small_sequencer
-from verification.seeded.common import PRESET, Bug, Patch
+from verification.seeded.common import PRESET, Bug, Patch, replace_port
 
 
 def a_wait_is_cut_off(patch: Patch) -> None:
@@ -44,13 +44,8 @@ def rope_is_the_first_sequences(patch: Patch) -> None:
 
 
 def the_second_expert_is_the_first(patch: Patch) -> None:
-    elaborate = rtl.issue_matrix.MatrixIssue.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        self.offset = [self.offset[at - at % self.cfg.choices] for at in range(len(self.offset))]
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.issue_matrix.MatrixIssue, "elaborate", wrong)
+    replace_port(patch, rtl.issue_matrix.MatrixIssue, "offset", lambda self: [
+        self.offset[at - at % self.cfg.choices] for at in range(len(self.offset))])
 
 
 def the_first_sequences_token_is_gathered(patch: Patch) -> None:

@@ -12,7 +12,7 @@ import rtl.serial_reduce
 import rtl.serial_vector
 import rtl.vector
 from rtl.arithmetic import node
-from verification.seeded.common import PRESET, Bug, Patch, choose
+from verification.seeded.common import PRESET, Bug, Patch, choose, replace_port
 
 
 def rounding_truncates(patch: Patch) -> None:
@@ -92,33 +92,15 @@ def _alter_pass(patch: Patch, change: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def the_choice_of_an_expert_becomes_the_token(patch: Patch) -> None:
-    elaborate = rtl.reduce.Reduce.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        self.choice = Const(0, 2)
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.reduce.Reduce, "elaborate", wrong)
+    replace_port(patch, rtl.reduce.Reduce, "choice", lambda self: Const(0, 2))
 
 
 def sequences_share_a_winner(patch: Patch) -> None:
-    elaborate = rtl.reduce.Reduce.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        self.sequence = Const(0, 1)
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.reduce.Reduce, "elaborate", wrong)
+    replace_port(patch, rtl.reduce.Reduce, "sequence", lambda self: Const(0, 1))
 
 
 def sizes_keep_their_sign(patch: Patch) -> None:
-    elaborate = rtl.serial_reduce.SerialReduce.elaborate
-
-    def wrong(self: Any, platform: Any) -> Any:
-        self.negative = Const(0)
-        return elaborate(self, platform)
-
-    patch.setattr(rtl.serial_reduce.SerialReduce, "elaborate", wrong)
+    replace_port(patch, rtl.serial_reduce.SerialReduce, "negative", lambda self: Const(0))
 
 
 def what_is_held_moves_on(patch: Patch) -> None:
