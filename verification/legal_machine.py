@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,14 +53,22 @@ def _value(cfg: Config, rng: random.Random, number: int) -> int:
     return rng.choice((0, 0, 1, 2, 3)) if is_count(number) else rng.getrandbits(rng.randrange(1, cfg.value_bits + 1))
 
 
-def machine(cfg: Config, rng: random.Random) -> Machine:
-    """Random contents of all that is loaded."""
-    noise = np.random.default_rng(rng.randrange(1 << 32))
-    weights = min(WEIGHT_ROWS, cfg.bank_rows // 2)
+def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str, Any]:
+    """Members of an image: numbers in all memories, on which it does not depend whether a program is legal."""
     act = noise.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8)
     act[:, 0] |= 1  # a row that is all zero counts as never loaded
     params = noise.integers(0, 256, (cfg.param_rows, cfg.lanes)).astype(np.uint8)
     params[-1] |= 1
+    banks = noise.integers(-128, 128, (weights, cfg.lanes, cfg.taps)).astype(np.int8)
+    banks[-1] |= 1
+    constants = noise.integers(0, 64, cfg.constants).astype(np.uint8)
+    return {"banks": banks, "act": act, "params": params, "constants": constants}
+
+
+def machine(cfg: Config, rng: random.Random) -> Machine:
+    """Random contents of all that is loaded."""
+    noise = np.random.default_rng(rng.randrange(1 << 32))
+    weights = min(WEIGHT_ROWS, cfg.bank_rows // 2)
     if cfg.linear_values:
         table = cfg.linear_table()
     else:
@@ -68,9 +77,6 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
     shift = rng.choice((0, 1, 2))
     half = cfg.act_words // 2
-    banks = noise.integers(-128, 128, (weights, cfg.lanes, cfg.taps)).astype(np.int8)
-    banks[-1] |= 1
-    constants = noise.integers(0, 64, cfg.constants).astype(np.uint8)
     registers = Registers(
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
         expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
@@ -79,9 +85,9 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
     cycles = np.zeros((2, context), np.int64)
     image = Image(
-        config=cfg, programs={queue.name: [] for queue in QUEUES}, banks=banks, act=act, params=params,
-        constants=constants, values=np.array(table, np.uint16),
-        registers=registers, context=context, cycles=cycles, useful_macs=cycles, sequences=cfg.sequences)
+        config=cfg, programs={queue.name: [] for queue in QUEUES}, **contents(cfg, weights, noise),
+        values=np.array(table, np.uint16), registers=registers, context=context, cycles=cycles, useful_macs=cycles,
+        sequences=cfg.sequences)
     width = min(MEMORY_ROWS, cfg.vector_rows)
     first = rng.choice((0, cfg.vector_rows - width))
     stored = min(STORED, cfg.act_vectors)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections import Counter
@@ -34,9 +35,12 @@ from sim.rtl_device import RtlDevice
 from verification.legal_machine import CACHE_ROWS, Machine, cache_rows
 from verification.lockstep_points import control_points, known_points, points_of, result_points
 from verification.lockstep_shrink import listing, shrink
-from verification.lockstep_trial import Trial, trial_of
+from verification.lockstep_trial import Trial, refilled, trial_of
 from verification.plan import all_points
 from verification.random_configs import RANDOM, config_of
+
+FILLINGS = 4
+"""Contents of the memories that a program runs with: to make it takes four times as long as to run it."""
 
 Make = Callable[[Image], CycleSimulator]
 
@@ -137,13 +141,20 @@ def _memories(made: Machine, simulator: CycleSimulator, rtl: Rtl, *, whole: bool
 
 
 def attempt(name: str, seed: int, number: int, tally: Tally) -> None:
-    """Make and run one program, into the tally."""
+    """Make a program and run it with several fillings of the memories, into the tally."""
     try:
         trial, maker = trial_of(name, seed, number)
         difference = run(trial, tally)
     except IllegalProgram:
         tally.impossible += 1
         return
+    for filling in range(1, FILLINGS):
+        if difference is None:
+            try:
+                other = refilled(trial, random.Random(f"{seed}-{name}-{number}-{filling}"))
+                difference, trial = run(other, tally), other
+            except IllegalProgram:  # a token that the program was not made for
+                tally.cut += 1
     tally.programs += 1
     tally.tight += maker.tight
     tally.drawn += maker.drawn

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from compiler.image import Image
-from verification.legal_machine import Machine, machine
+from verification.legal_machine import Machine, contents, machine
 from verification.legal_programs import Maker
 from verification.random_configs import config_of
 
@@ -43,13 +45,21 @@ def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
     return Trial(image=image, script=tuple(script(made, rng)), made=made), maker
 
 
+def refilled(trial: Trial, rng: random.Random) -> Trial:
+    """The same program with other numbers in all memories, and other tokens."""
+    noise = np.random.default_rng(rng.randrange(1 << 32))
+    filled = contents(trial.image.config, trial.made.weights, noise)
+    return replace(trial, image=replace(trial.image, **filled), script=tuple(script(trial.made, rng)))
+
+
 def script(made: Machine, rng: random.Random) -> Iterator[Token]:
     """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context."""
     cfg = made.image.config
-    last = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1))
+    last, kept = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1)), int(cfg.sequences == 1)
     if rng.random() < LONG:
+        kept = 1  # the first sequence is not restarted, so that it comes to the end
         last = rng.choice((cfg.bucket_positions + 1, made.image.context - 1))
     for _ in range(min(last, made.image.context - 1, 300) + 1):
-        restart = tuple(s for s in range(cfg.sequences) if rng.random() < 0.05) if cfg.sequences > 1 else ()
+        restart = tuple(s for s in range(kept, cfg.sequences) if rng.random() < 0.05)
         tokens = tuple(rng.choice((rng.randrange(made.tokens), 0, made.tokens - 1)) for _ in range(cfg.sequences))
         yield Token(tokens=tokens, classify=rng.random() < 0.7, restart=restart)

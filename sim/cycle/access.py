@@ -81,12 +81,16 @@ class _Collector:
                   partial: Sequence[bool] | None = None) -> None:
         """Cells (steps, n) of consecutive cycles."""
         steps, each = cells.shape
-        issue = np.repeat(np.arange(cycle, cycle + steps, dtype=np.int64), each)
-        numbers = issue - (cycle - self._count - 1)
+        block = np.empty((steps, each, 6), np.int64)  # as `_rows`
+        step = np.arange(steps, dtype=np.int64)[:, None]
+        block[..., 0] = cells
+        block[..., 1] = step + (cycle + after)
+        block[..., 2] = step + cycle
+        block[..., 3] = self.who(word)
+        block[..., 4] = 0 if partial is None else np.array(partial, np.int64)[:, None]
+        block[..., 5] = step + (self._count + 1)
         self._count += steps
-        flags = np.zeros(steps * each, np.int64) if partial is None else np.repeat(np.array(partial, np.int64), each)
-        self._blocks[space].append(np.stack(
-            (cells.ravel(), issue + after, issue, np.full(steps * each, self.who(word)), flags, numbers), axis=1))
+        self._blocks[space].append(block.reshape(-1, 6))
 
     def touches(self, space: Space) -> Touches:
         rows = np.array(self._rows[space], np.int64).reshape(-1, 6)

@@ -119,9 +119,11 @@ def expand(cfg: Config, programs: Mapping[str, Sequence[Word]], values: Sequence
     times = timing(cfg)
     walks = {queue.name: walk(cfg, programs[queue.name], values, classify=classify, values_ready=times.values_ready)
              for queue in QUEUES}
+    matrix, vector = ({name: (1 << queue.by_name[name].bits(cfg)) - 1 for name in names}
+                      for queue, names in ((MATRIX, ("row", "act")), (VECTOR, ("src", "param", "dst"))))
     return Timeline(
-        outputs=[output for run in walks["matrix"].runs for output in _outputs(cfg, run)],
-        passes=[one for run in walks["vector"].runs for one in _passes(cfg, run)],
+        outputs=[output for run in walks["matrix"].runs for output in _outputs(cfg, run, matrix)],
+        passes=[one for run in walks["vector"].runs for one in _passes(cfg, run, vector)],
         operations=[_operation(run) for run in walks["scalar"].runs],
         walks=walks, cycles=max(one.end for one in walks.values()) + times.token_overhead)
 
@@ -131,14 +133,14 @@ def _limit(run: Run, what: str, highest: int, depth: int, cycle: int) -> None:
         raise IllegalProgram(cycle, f"{{}} addresses {what} {highest}; there are {depth}", run.word)
 
 
-def _outputs(cfg: Config, run: Run) -> list[Output]:
+def _outputs(cfg: Config, run: Run, masks: Mapping[str, int]) -> list[Output]:
+    """masks: of the addresses' widths; they come from the caller, for whom they cost once what a run costs."""
     f, steps = run.word.fields, run.rounds
-    row_mask, act_mask = ((1 << MATRIX.by_name[name].bits(cfg)) - 1 for name in ("row", "act"))
     number = np.arange(run.outputs, dtype=np.int64)[:, None]
     step = np.arange(steps, dtype=np.int64)
-    rows = (run.address["row"] + number * f["row_step"] + step) & row_mask  # (outputs, steps)
+    rows = (run.address["row"] + number * f["row_step"] + step) & masks["row"]  # (outputs, steps)
     starts = run.address["act"] + number * f["act_step"] + step
-    acts = (starts[..., None] + np.arange(cfg.groups) * f["group_step"]) & act_mask  # (outputs, steps, groups)
+    acts = (starts[..., None] + np.arange(cfg.groups) * f["group_step"]) & masks["act"]  # (outputs, steps, groups)
     for what, cells, depth in (("bank row", rows, cfg.bank_rows), ("activation word", acts, cfg.act_words)):
         if cells.max() >= depth:
             at = int(np.argmax((cells >= depth).reshape(run.outputs * steps, -1).any(axis=1)))
@@ -160,9 +162,8 @@ def mode_of(word: Word) -> Mode:
         reads_scalar=factor2 is Factor2.SCALAR or addend is Addend.SCALAR or bool(f["early"] or f["below"]))
 
 
-def _passes(cfg: Config, run: Run) -> list[Pass]:
+def _passes(cfg: Config, run: Run, masks: Mapping[str, int]) -> list[Pass]:
     f, base, mode = run.word.fields, run.address, mode_of(run.word)
-    masks = {name: (1 << VECTOR.by_name[name].bits(cfg)) - 1 for name in ("src", "param", "dst")}
     rotate = bool(f["rotate"])
     registers = range(cfg.groups if f["grouped"] else 1)
     scalars = tuple((base["scalar"] + group) % cfg.scalars for group in registers)
