@@ -8,18 +8,16 @@ is a point that nothing reached. `verification/coverage_holes.toml` says of hole
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from compiler.errors import InputError
+from verification.explanations import load
 
 HOLES = Path(__file__).with_name("coverage_holes.toml")
 KINDS = ("line", "branch", "expr", "toggle")
-KEYS = {"presets", "kinds", "module", "code", "reason"}
 TOP = "openlpu"
 
 
@@ -78,19 +76,12 @@ class Explanation:
 
 def load_explanations(path: Path = HOLES) -> list[Explanation]:
     """Raises InputError for a file that is none."""
-    try:
-        entries: Any = tomllib.loads(path.read_text(encoding="utf-8")).get("hole", [])
-        found = [Explanation(presets=tuple(entry["presets"]), kinds=tuple(entry["kinds"]), module=entry["module"],
-                             code=entry["code"], reason=entry["reason"])
-                 for entry in entries if entry.keys() == KEYS and set(entry["kinds"]) <= set(KINDS)]
-        for pattern in (pattern for one in found for pattern in (one.module, one.code)):
-            re.compile(pattern)
-    except (OSError, ValueError, TypeError, AttributeError, re.error) as error:
-        raise InputError(f"{path}: not a list of explained holes: {error}") from None
-    if len(found) != len(entries):
-        raise InputError(f"{path}: each [[hole]] must have {', '.join(sorted(KEYS))}, and kinds be some of "
-                         f"{', '.join(KINDS)}")
-    return found
+    entries = load(path, "hole", ("presets", "kinds", "module", "code", "reason"), ("module", "code"))
+    for entry in entries:
+        if not set(entry["kinds"]) <= set(KINDS):
+            raise InputError(f"{path}: kinds of a [[hole]] must be some of {', '.join(KINDS)}")
+    return [Explanation(**{**entry, "presets": tuple(entry["presets"]), "kinds": tuple(entry["kinds"])})
+            for entry in entries]
 
 
 @dataclass(frozen=True, kw_only=True)

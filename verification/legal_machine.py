@@ -19,6 +19,9 @@ WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS, STORED = 96, 16, 24, 24
 that programs write, at most."""
 MOST_STEP = 3
 """Of key_step."""
+WHOLE, WHOLE_BYTES = 0.15, 1 << 17
+"""Share of programs for which banks are loaded up to the caches, where they have no more bytes: for the high bits of
+addresses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +71,15 @@ def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str,
 def machine(cfg: Config, rng: random.Random) -> Machine:
     """Random contents of all that is loaded."""
     noise = np.random.default_rng(rng.randrange(1 << 32))
+    context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
     weights = min(WEIGHT_ROWS, cfg.bank_rows // 2)
+    if rng.random() < WHOLE and cfg.bank_rows * cfg.lanes * cfg.taps <= WHOLE_BYTES:
+        weights = max(weights, cfg.bank_rows - cache_rows(cfg, context))
     if cfg.linear_values:
         table = cfg.linear_table()
     else:
         pool = [[0, *(_value(cfg, rng, number) for number in range(1, cfg.values))] for _ in range(rng.choice((1, 2)))]
         table = [pool[bucket % len(pool)] for bucket in range(cfg.buckets)]
-    context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
     shift = rng.choice((0, 1, 2))
     half = cfg.act_words // 2
     registers = Registers(
@@ -98,10 +103,9 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
         tokens=max(1, min(1 << cfg.token_bits, weights // 2 * cfg.taps >> shift)),
         vectors=range(vector, vector + stored), gathered=range(half),
         memory=range(first, first + width), weights=weights,
-        caches=rng.choice((weights, max(weights, cfg.bank_rows - cache_rows(image)))))
+        caches=rng.choice((weights, max(weights, cfg.bank_rows - cache_rows(cfg, context)))))
 
 
-def cache_rows(image: Image) -> int:
+def cache_rows(cfg: Config, context: int) -> int:
     """Bank rows that K and V stores of such programs can reach, from the first on."""
-    cfg = image.config
-    return CACHE_ROWS + MOST_STEP * (image.context // min(cfg.lanes, cfg.taps) + 1) + 2 * CACHE_ROWS
+    return CACHE_ROWS + MOST_STEP * (context // min(cfg.lanes, cfg.taps) + 1) + 2 * CACHE_ROWS

@@ -143,7 +143,8 @@ class Words:
             fields["sequence"], choice = divmod(rng.choice(indices), cfg.choices)
             fields["choice"] = choice + 1
         near = not (fields["gather"] or fields["choice"]) and rng.random() < 0.4  # what K and V stores wrote
-        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else rng.randrange(made.weights // 4)
+        loaded = rng.randrange(made.weights // rng.choice((1, 4)))
+        fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else loaded
         fields["act"] = rng.randrange(max(1, len(made.gathered) // 2) if fields["gather"] else cfg.act_words)
         if rng.random() < 0.5:  # what ACT stores wrote, or write
             word = rng.choice(made.vectors) * cfg.lanes // cfg.taps

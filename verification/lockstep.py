@@ -120,7 +120,7 @@ def _memories(made: Machine, simulator: CycleSimulator, rtl: Rtl, *, whole: bool
     cfg, state = made.image.config, simulator.state
     rows = range(cfg.vector_rows) if whole else made.memory
     vectors = range(cfg.act_vectors) if whole else made.vectors
-    caches = range(made.caches, min(cfg.bank_rows, made.caches + cache_rows(made.image)))
+    caches = range(made.caches, min(cfg.bank_rows, made.caches + cache_rows(cfg, made.image.context)))
     pairs: list[tuple[str, int, Any, Any]] = [
         ("vector memory row", rows.start, state.memory[rows],
          rtl.read(Space.VECTOR, rows.start * cfg.lanes, len(rows) * cfg.lanes).reshape(-1, cfg.lanes)),

@@ -29,24 +29,38 @@ ELABORATE = """\
 read_verilog design.v
 hierarchy -check -top {top}
 proc -norom
-opt_expr
-opt_clean
+opt -full
+memory_share
+opt_mem_widen
 memory_collect
+opt -full
 opt_clean
 flatten
+opt_expr
 opt_clean
 """
+"""As it is said, a write port of four bytes is four of a word each, with 24 bits that never count, and most faults of
+those are none. So yosys first takes out what it can show to be without effect."""
 LEFT_OUT = ("$meminit", "$scopeinfo", "$print", "$check")
 """Cells that are no hardware."""
+EDGE = re.compile(r"-mode (inv|cnot).* -port \w*CLK ")
+"""Of a register that takes its value half a cycle earlier: with one clock nothing can see that."""
 OPTIMISE = ("-O1",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """A fault. unit : the module it is in, numbers as *. command : of yosys, without the input that switches it on."""
+    """A fault.
+
+    Members
+    -------
+    unit : the module it is in, numbers as *. command : of yosys, without the input that switches it on. code : lines of
+    Verilog that the cell and the wire come from.
+    """
 
     unit: str
     command: str
+    code: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -65,12 +79,15 @@ def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
     """
     script = ELABORATE.format(top=TOP) + f"mutate -list {POOL} -seed {seed} -o list.txt\n"
     folder = _yosys(verilog, script)
-    found = defaultdict[str, list[Mutant]](list)
+    found, design = defaultdict[str, list[Mutant]](list), verilog.splitlines()
     for line in dict.fromkeys((folder / "list.txt").read_text().splitlines()):
         command = line.partition(" -src ")[0]
         cell = re.search(r"-cell (\S+)", command)
-        if cell is not None and not any(f"{kind}$" in cell[1] for kind in LEFT_OUT):
-            found[unit_of(cell[1])].append(Mutant(unit=unit_of(cell[1]), command=command))
+        if cell is None or any(f"{kind}$" in cell[1] for kind in LEFT_OUT) or EDGE.search(command):
+            continue
+        numbers = dict.fromkeys(int(number) for number in re.findall(r"design\.v:(\d+)\.", line.partition(" -src ")[2]))
+        found[unit_of(cell[1])].append(Mutant(unit=unit_of(cell[1]), command=command,
+                                              code=tuple(design[number - 1].strip() for number in numbers)))
     for mutants in found.values():
         random.Random(seed).shuffle(mutants)
     return dict(sorted(found.items()))
