@@ -56,7 +56,8 @@ def work(name: str, seed: int, models: int, programs: int) -> Iterator[list[str]
         yield ["-m", "verification.sweep", "--rounds", "1", "--first", str(number), "--seed", str(seed),
                "--preset", name, "--devices", "golden,rtl"]
     yield ["-m", "verification.lockstep", "--preset", name, "--programs", str(programs), "--seed", str(seed)]
-    yield ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/rtl/test_host.py", "-k", name]
+    for test in ("tests/rtl/test_host.py", *(["tests/sim/test_top_k.py"] if preset(name).top_k else [])):
+        yield ["-m", "pytest", "-q", "-p", "no:cacheprovider", test, "-k", name]
 
 
 def design_of(name: str) -> str:

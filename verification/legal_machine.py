@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS, STORED = 96, 16, 24, 24
 that programs write, at most."""
 MOST_STEP = 3
 """Of key_step."""
+LONGEST_BITS = 10
+"""Of counts; what runs longer takes too long."""
 WHOLE, WHOLE_BYTES = 0.15, 1 << 17
 """Share of programs for which banks are loaded up to the caches, where they have no more bytes: for the high bits of
 addresses."""
@@ -47,13 +50,32 @@ class Machine:
     caches: int
 
 
-def is_count(number: int) -> bool:
-    """Whether a dynamic value is small enough to be added to a count; the others are waits of any length."""
-    return number % 4 != 3
+class Kind(enum.Enum):
+    """What a dynamic value is used for, by its number modulo 4.
+
+    Members
+    -------
+    COUNT, COUNT_TOO : small, added to any count. LONG : a count of what does nothing, or the same over and over.
+    WAIT : of any length.
+    """
+
+    COUNT = 0
+    COUNT_TOO = 1
+    LONG = 2
+    WAIT = 3
+
+
+def kind_of(number: int) -> Kind:
+    """Of a dynamic value."""
+    return Kind(number % len(Kind))
 
 
 def _value(cfg: Config, rng: random.Random, number: int) -> int:
-    return rng.choice((0, 0, 1, 2, 3)) if is_count(number) else rng.getrandbits(rng.randrange(1, cfg.value_bits + 1))
+    if kind_of(number) is Kind.LONG:
+        return rng.getrandbits(rng.randrange(1, min(cfg.value_bits, LONGEST_BITS) + 1))
+    if kind_of(number) is Kind.WAIT:
+        return rng.getrandbits(rng.randrange(1, cfg.value_bits + 1))
+    return rng.choice((0, 0, 1, 2, 3))
 
 
 def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str, Any]:
@@ -84,7 +106,7 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     half = cfg.act_words // 2
     registers = Registers(
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
-        expert_rows=rng.randrange(1, max(2, weights // (2 * cfg.experts))) if cfg.experts else 0,
+        expert_rows=rng.randrange(1, max(2, weights // cfg.experts)) if cfg.experts else 0,
         window=(0, 1, 2, cfg.lanes, int(noise.integers(context)))[noise.integers(5)] if cfg.windows else 0,
         temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())

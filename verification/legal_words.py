@@ -24,9 +24,10 @@ from rtl.isa import (
     stride_bits,
 )
 from sim.cycle.access import Space
-from verification.legal_machine import CACHE_ROWS, Machine, is_count
+from verification.legal_machine import CACHE_ROWS, LONGEST_BITS, Kind, Machine, kind_of
 from verification.random_programs import OUTER_STRIDES, ended
 
+COUNTS = (Kind.COUNT, Kind.COUNT_TOO)
 _SPACES = {("vector", "slot"): Space.ACC, ("vector", "src"): Space.MEMORY, ("vector", "scalar"): Space.SCALAR,
            ("vector", "out_scalar"): Space.SCALAR, ("scalar", "reduce"): Space.REDUCE, ("scalar", "a"): Space.SCALAR,
            ("scalar", "b"): Space.SCALAR}
@@ -77,7 +78,8 @@ class Words:
         wait = min((1 << bits) - 1, self.rng.choice((0, 0, 1, 2, 5, 9, 14, 22)))
         if word["op"] is Op.NOP and self.rng.random() < 0.5:
             wait = self.rng.getrandbits(self.rng.randrange(bits + 1))
-        return Insn(queue, {**word.fields, "wait": wait, **self._dynamic(queue, "wait_value", 0.1)})
+        chance = 0.5 if word["op"] is Op.NOP else 0.1
+        return Insn(queue, {**word.fields, "wait": wait, **self._dynamic(queue, "wait_value", chance, *Kind)})
 
     def _loop(self, queue: Queue, op: Op, *, idle: bool = False) -> Insn:
         """idle: of a body that does nothing, so that it may do it often."""
@@ -87,17 +89,23 @@ class Words:
                    for name in names}
         repeat = self.rng.choice((0, 1, 1, 2))
         if idle:
-            bits = min(10, queue.by_name["repeat"].bits(self.cfg))
-            repeat = self.rng.getrandbits(self.rng.randrange(bits + 1))
-        return Insn(queue, {"op": op, "repeat": repeat, **strides,
-                            **self._dynamic(queue, "repeat_value", 0.2)})
+            repeat = self._long(queue, "repeat")
+        chance, kinds = (0.5, (*COUNTS, Kind.LONG)) if idle else (0.2, COUNTS)
+        dynamic = self._dynamic(queue, "repeat_value", chance, *kinds)
+        return Insn(queue, {"op": op, "repeat": repeat, **strides, **dynamic})
 
-    def _dynamic(self, queue: Queue, name: str, chance: float) -> dict[str, int]:
-        """A field that names a dynamic value, now and then."""
+    def _long(self, queue: Queue, name: str) -> int:
+        """A count that may be large."""
+        bits = min(LONGEST_BITS, queue.by_name[name].bits(self.cfg))
+        return self.rng.getrandbits(self.rng.randrange(bits + 1))
+
+    def _dynamic(self, queue: Queue, name: str, chance: float, *kinds: Kind) -> dict[str, int]:
+        """A field that names a dynamic value of those kinds, now and then."""
         if self.rng.random() >= chance:
             return {}
         values = range(min(self.cfg.values, 1 << queue.by_name[name].bits(self.cfg)))
-        return {name: self.rng.choice([number for number in values if name == "wait_value" or is_count(number)])}
+        fitting = [number for number in values if kind_of(number) in kinds]
+        return {name: self.rng.choice(fitting)} if fitting else {}
 
     def run(self, queue: Queue, **given: Any) -> Insn:
         """A RUN word with every field of its queue drawn, or given."""
@@ -106,7 +114,7 @@ class Words:
             fields[item.name] = given.get(item.name, self._value(queue, item))
         if queue is not SCALAR:
             repeat = self.rng.choice((0, 0, 0, 1, 2, 3, 7) + (40,) * (queue is VECTOR))
-            fields |= {"repeat": repeat, **self._dynamic(queue, "repeat_value", 0.15)}
+            fields |= {"repeat": repeat, **self._dynamic(queue, "repeat_value", 0.15, *COUNTS)}
         if queue is MATRIX:
             self._shape_matrix(fields)
         if queue is VECTOR:
@@ -128,7 +136,7 @@ class Words:
         if item.name == "outer":
             return rng.choice((0, 0, 1, 2)) % (1 << bits)
         if item.name == "outer_value":
-            return self._dynamic(queue, item.name, 0.15).get(item.name, 0)
+            return self._dynamic(queue, item.name, 0.15, *COUNTS).get(item.name, 0)
         low = -(1 << bits - 1) if item.signed else 0
         high = low + (1 << bits) - 1 if bits else 0
         # Shifts that leave something, and corners.
@@ -149,6 +157,9 @@ class Words:
         if rng.random() < 0.5:  # what ACT stores wrote, or write
             word = rng.choice(made.vectors) * cfg.lanes // cfg.taps
             fields["act"] = max(0, word - rng.randrange(4)) if not fields["gather"] or word in made.gathered else 0
+        if rng.random() < 0.03 and not fields["gather"]:  # one output over and over
+            fields |= dict.fromkeys(("repeat", "repeat_value", "row_step", "act_step"), 0)
+            fields |= {"outer": self._long(MATRIX, "outer"), **self._dynamic(MATRIX, "outer_value", 0.7, Kind.LONG)}
         fields["group_step"] = fields["group_step"] if cfg.groups > 1 else 0
         fields["act"] %= 1 << MATRIX.by_name["act"].bits(cfg)
 

@@ -33,6 +33,7 @@ opt -full
 memory_share
 opt_mem_widen
 memory_collect
+wreduce
 opt -full
 opt_clean
 flatten

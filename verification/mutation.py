@@ -3,8 +3,9 @@
 Faults of each unit are drawn by yosys (verification/mutants.py), all in one netlist of the whole machine, and switched
 on one at a time. Tests are recorded once on the machine without fault, where they pass: random models and random
 programs, compared with golden and the cycle simulator, and the host's tests (verification/transcript.py). A fault is
-killed where the machine answers anything else, or nothing. Exit code 1 where a unit's share of killed faults is below
-the bar, or the netlist without a fault answers otherwise.
+killed where the machine answers anything else, or nothing. Of survivors `verification/mutation_equivalents.toml` says
+why nothing can find them; those count neither way. Exit code 1 where a unit's share of killed faults is below the bar,
+or the netlist without a fault answers otherwise; 2 for bad input.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import sys
 import time
 from collections import defaultdict
@@ -25,34 +27,70 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from compiler.errors import InputError
 from rtl.config import PRESETS, preset
 from rtl.verilog import generate
 from sim.cycle.program import IllegalProgram
 from sim.rtl_device import build_core
 from sim.verilate import VerilatedCore, cached_verilog
 from verification import lockstep, sweep
+from verification.explanations import load
 from verification.mutants import SELECT, Mutant, candidates, choose, library
 from verification.transcript import Transcript, play, recording
 
 BAR = 0.95
-HOST_TESTS = Path(__file__).parents[1] / "tests" / "rtl" / "test_host.py"
+EQUIVALENTS = Path(__file__).with_name("mutation_equivalents.toml")
+TESTS = Path(__file__).parents[1] / "tests"
+HOST_TESTS = TESTS / "rtl" / "test_host.py"
+TOP_K_TEST = f"{TESTS / 'sim' / 'test_top_k.py'}::test_all_devices_draw_the_same_tokens_in_the_predicted_cycles"
 
 
 class NothingToSay(Exception):
     """A test does not pass on the machine without fault, so nothing can be said."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Equivalent:
+    """Why some faults are none that a test could find.
+
+    Members
+    -------
+    presets : whose machine has it, empty for all. unit, what : what the fault's unit and description must contain.
+    code : what a line of its Verilog must contain; regular expressions. reason : for people.
+    """
+
+    presets: tuple[str, ...]
+    unit: str
+    what: str
+    code: str
+    reason: str
+
+    def covers(self, preset: str, mutant: Mutant) -> bool:
+        return ((not self.presets or preset in self.presets) and re.search(self.unit, mutant.unit) is not None
+                and re.search(self.what, mutant.what) is not None
+                and any(re.search(self.code, line) for line in mutant.code or ("",)))
+
+
+def load_equivalents(path: Path = EQUIVALENTS) -> list[Equivalent]:
+    """Raises InputError for a file that is none."""
+    entries = load(path, "equivalent", ("presets", "unit", "what", "code", "reason"), ("unit", "what", "code"))
+    return [Equivalent(**{**entry, "presets": tuple(entry["presets"])}) for entry in entries]
+
+
 @dataclass(kw_only=True)
 class Score:
-    """Faults of a unit. survivors : those that no test finds."""
+    """Faults of a unit. survivors : those that no test finds. explained : how many more survive, and are equivalent."""
 
     unit: str
     killed: int = 0
     survivors: list[Mutant] = field(default_factory=list[Mutant])
+    explained: int = 0
 
     @property
     def share(self) -> float:
-        return self.killed / (self.killed + len(self.survivors))
+        """Of those that could be found."""
+        there = self.killed + len(self.survivors)
+        return self.killed / there if there else 1.0
 
 
 def record(name: str, seed: int, *, models: int, programs: int) -> list[Transcript]:
@@ -69,10 +107,11 @@ def record(name: str, seed: int, *, models: int, programs: int) -> list[Transcri
                 continue
             if difference:
                 raise NothingToSay(f"program {number}: {difference}")
+        tests = [str(HOST_TESTS), *([f"{TOP_K_TEST}[{name}]"] if preset(name).top_k else [])]
         with redirect_stdout(io.StringIO()):
-            code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, str(HOST_TESTS)])
+            code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, *tests])
         if code:
-            raise NothingToSay(f"{HOST_TESTS.name}: a test fails")
+            raise NothingToSay(f"a test of {', '.join(tests)} fails")
     # Machines of other presets, and those with a bug for a test's own sake, are none of ours.
     return [one for one in made if one.library == build_core(preset(name))]
 
@@ -96,7 +135,7 @@ def mutate(name: str, seed: int, each: int, *, models: int, programs: int, conso
     transcripts = record(name, seed, models=models, programs=programs)
     if not transcripts or not survives(place, 0, transcripts):
         raise NothingToSay("the netlist without a fault does not answer as the machine does")
-    scores: dict[str, Score] = {}
+    equivalents, scores = load_equivalents(), dict[str, Score]()
     found = defaultdict[int, int](int)  # how many faults each transcript has killed: the best is played first
     for number, mutant in enumerate(track(mutants, name, console=console, disable=not console.is_terminal), 1):
         score = scores.setdefault(mutant.unit, Score(unit=mutant.unit))
@@ -107,23 +146,26 @@ def mutate(name: str, seed: int, each: int, *, models: int, programs: int, conso
                 score.killed += 1
                 break
         else:
-            score.survivors.append(mutant)
+            if any(one.covers(name, mutant) for one in equivalents):
+                score.explained += 1
+            else:
+                score.survivors.append(mutant)
     return list(scores.values())
 
 
 def report(name: str, scores: Sequence[Score], console: Console) -> None:
     """A line a unit, then the faults that nothing has found."""
-    table = Table(name, "faults", "killed", "share", box=None, pad_edge=False)
-    for one in scores:
-        table.add_row(one.unit, str(one.killed + len(one.survivors)), str(one.killed), f"{100 * one.share:.0f} %",
-                      style="" if one.share >= BAR else "red")
-    total = Score(unit="all", killed=sum(one.killed for one in scores),
+    table = Table(name, "faults", "killed", "equivalent", "survive", "share", box=None, pad_edge=False)
+    total = Score(unit="all", killed=sum(one.killed for one in scores), explained=sum(one.explained for one in scores),
                   survivors=[mutant for one in scores for mutant in one.survivors])
-    table.add_row("all", str(total.killed + len(total.survivors)), str(total.killed), f"{100 * total.share:.1f} %",
-                  style="bold")
+    for one in (*scores, total):
+        counts = one.killed, one.explained, len(one.survivors)
+        table.add_row(one.unit, *map(str, (sum(counts), *counts)), f"{100 * one.share:.1f} %",
+                      style="bold" if one is total else "" if one.share >= BAR else "red")
     console.print(table)
     for mutant in total.survivors:
-        console.print(f"{mutant.unit}: {mutant.what}", highlight=False, markup=False, soft_wrap=True)
+        code = "".join(f"\n    {line}" for line in mutant.code)
+        console.print(f"{mutant.unit}: {mutant.what}{code}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,12 +185,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         scores = mutate(args.preset, args.seed, args.each, models=args.models, programs=args.programs,
                         console=Console(stderr=True))
-    except NothingToSay as error:
+    except (NothingToSay, InputError) as error:
         print(f"mutation: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, NothingToSay) else 2
     if args.json:
         print(json.dumps({"preset": args.preset, "seed": args.seed, "units": {one.unit: {
-            "killed": one.killed, "survivors": [mutant.what for mutant in one.survivors]} for one in scores}}))
+            "killed": one.killed, "equivalent": one.explained,
+            "survivors": [{"what": mutant.what, "code": mutant.code} for mutant in one.survivors]}
+            for one in scores}}))
     else:
         report(args.preset, scores, Console())
         print(f"seed {args.seed}, {time.monotonic() - start:.0f} s")

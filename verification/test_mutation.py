@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from compiler.errors import InputError
 from rtl.config import preset
 from rtl.protocol import Request
 from sim.rtl_device import build_core
 from sim.verilate import VerilatedCore
 from verification import mutation
 from verification.mutants import Mutant, unit_of
-from verification.mutation import NothingToSay, main, mutate
+from verification.mutation import Equivalent, NothingToSay, load_equivalents, main, mutate
 from verification.settings import new_seed
 from verification.transcript import Transcript, play, recording
 
@@ -30,6 +32,50 @@ def test_a_fault_is_told_in_short() -> None:
     fault = Mutant(unit="core.act", command="mutate -mode cnot1 -module openlpu -cell c -port A -portbit 3 -ctrlbit 1 "
                                             "-wire core.act.x -wirebit 3")
     assert fault.what == "cnot1 c A[3], from core.act.x"
+
+
+def test_a_survivor_is_explained_by_its_unit_its_fault_and_its_code_together() -> None:
+    fault = Mutant(unit="core.act", command="mutate -mode const1 -cell c -port EN -portbit 0",
+                   code=("reg a;", "a <= b;"))
+    right = Equivalent(presets=("tiny",), unit="act$", what="^const1 c EN", code="^a <=", reason="so")
+    assert right.covers("tiny", fault)
+    assert not right.covers("large", fault)
+    for wrong in ({"unit": "bank"}, {"what": "const0"}, {"code": "^b"}):
+        assert not replace(right, **wrong).covers("tiny", fault)
+    assert replace(right, code="").covers("tiny", replace(fault, code=()))
+
+
+def test_explained_survivors_count_neither_way(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three faults that nothing finds the file explains one: two are told, and the unit is below the bar."""
+    faults = [Mutant(unit="core.act", command=f"mutate -mode const1 -cell c{n} -port EN -portbit 0", code=("x",))
+              for n in range(3)]
+    monkeypatch.setattr(mutation, "candidates", lambda *given: {"core.act": faults})
+    monkeypatch.setattr(mutation, "library", lambda *given: Path())
+    monkeypatch.setattr(mutation, "record", lambda *given, **named: [Transcript(library=Path(), calls=[])])
+    monkeypatch.setattr(mutation, "survives", lambda *given: True)
+    monkeypatch.setattr(mutation, "load_equivalents", lambda: [
+        Equivalent(presets=(), unit="act", what="c1", code="x", reason="so")])
+    assert main(["--each", "3"]) == 1
+    said = capsys.readouterr().out
+    assert "const1 c0 EN[0]" in said and "const1 c2 EN[0]" in said and "const1 c1 EN[0]" not in said
+    assert re.search(r"core\.act +3 +0 +1 +2 +0\.0 %", said)
+    monkeypatch.setattr(mutation, "load_equivalents", lambda: [
+        Equivalent(presets=(), unit="act", what="c", code="", reason="so")])
+    assert main(["--each", "3"]) == 0
+
+
+@pytest.mark.parametrize("text", ["[[equivalent]]\nunit = 'a'", "equivalent = 3", "[[equivalent", """[[equivalent]]
+presets = []
+unit = '('
+what = ''
+code = ''
+reason = 'so'"""])
+def test_a_file_of_explanations_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text(text)
+    with pytest.raises(InputError, match=r"e\.toml"):
+        load_equivalents(tmp_path / "e.toml")
+    assert all(one.reason for one in load_equivalents())
 
 
 @pytest.fixture(scope="module")
