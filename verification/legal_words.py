@@ -54,6 +54,8 @@ class Words:
         """A word, an inner loop, or an outer loop with or without one."""
         inner = not (self.cfg.small_control and queue is SCALAR)
         kind = self.rng.random()
+        if kind < 0.01 and queue is MATRIX:
+            return [self._over_and_over()]
         if kind < 0.6:
             return [self.run(queue)]
         if kind < 0.63:
@@ -70,6 +72,12 @@ class Words:
     def _inner(self, queue: Queue) -> list[Insn]:
         body = [self._some(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
         return [self._loop(queue, Op.LOOP_INNER), *ended(body, end_inner=1)]
+
+    def _over_and_over(self) -> Insn:
+        """A word that makes the same output many times."""
+        same = dict.fromkeys(("gather", "repeat", "repeat_value", "row_step", "act_step"), 0)
+        dynamic = {"outer_value": 0, **self._dynamic(MATRIX, "outer_value", 0.7, Kind.LONG)}
+        return self.run(MATRIX, **same, **dynamic, outer=self._long(MATRIX, "outer"))
 
     def _some(self, queue: Queue) -> Insn:
         """A word of a loop's body: RUN, now and then NOP, with a wait."""
@@ -157,9 +165,6 @@ class Words:
         if rng.random() < 0.5:  # what ACT stores wrote, or write
             word = rng.choice(made.vectors) * cfg.lanes // cfg.taps
             fields["act"] = max(0, word - rng.randrange(4)) if not fields["gather"] or word in made.gathered else 0
-        if rng.random() < 0.03 and not fields["gather"]:  # one output over and over
-            fields |= dict.fromkeys(("repeat", "repeat_value", "row_step", "act_step"), 0)
-            fields |= {"outer": self._long(MATRIX, "outer"), **self._dynamic(MATRIX, "outer_value", 0.7, Kind.LONG)}
         fields["group_step"] = fields["group_step"] if cfg.groups > 1 else 0
         fields["act"] %= 1 << MATRIX.by_name["act"].bits(cfg)
 

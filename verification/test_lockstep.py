@@ -25,7 +25,7 @@ from verification.legal_programs import insns_of
 from verification.lockstep import Tally, attempt, main, run
 from verification.lockstep_points import control_points, known_points
 from verification.lockstep_shrink import listing, shrink
-from verification.lockstep_trial import Trial, trial_of
+from verification.lockstep_trial import Trial, refilled, trial_of
 from verification.plan import all_points
 from verification.random_configs import RULES, config_of, random_config
 from verification.settings import new_seed
@@ -72,20 +72,21 @@ def playing(answers: list[Any]) -> Callable[[Image], AbstractContextManager[Tape
 
 @pytest.fixture(scope="module")
 def pool() -> list[tuple[Trial, list[Any]]]:
-    """Programs of tiny with what the RTL answered."""
+    """Programs of tiny, each with two fillings, and what the RTL answered."""
     made: list[tuple[Trial, list[Any]]] = []
     for number in range(POOL):
         try:
             trial, _ = trial_of("tiny", 1, number)
-            with Recorder(trial.image) as rtl:
-                @contextmanager
-                def opened(image: Image, rtl: Recorder = rtl) -> Generator[Recorder]:
-                    yield rtl
-                assert run(trial, open_rtl=opened) is None
-                made.append((trial, rtl.answers))
+            for one in (trial, refilled(trial, random.Random(number))):
+                with Recorder(one.image) as rtl:
+                    @contextmanager
+                    def opened(image: Image, rtl: Recorder = rtl) -> Generator[Recorder]:
+                        yield rtl
+                    assert run(one, open_rtl=opened) is None
+                    made.append((one, rtl.answers))
         except IllegalProgram:
             continue
-    assert len(made) > POOL // 2
+    assert len(made) > POOL
     return made
 
 

@@ -140,18 +140,20 @@ class SentencePieceTokenizer(AnyTokenizer):
         with library(where, "is no SentencePiece model"):
             processor: Any = SentencePieceProcessor(model_proto=content)
             count = int(processor.GetPieceSize())
+            silent = frozenset(token for token in range(count) if processor.IsControl(token))
+            texts = [processor.IdToPiece(token) for token in range(count)]  # one may be no UTF-8
         if not count:
             raise InputError(f"{where} is no SentencePiece model: it has no pieces")
         self._processor = processor
-        silent = frozenset(token for token in range(count) if processor.IsControl(token))
-        pieces = {token: b"" if token in silent else _spaced(processor.IdToPiece(token)) for token in range(count)}
+        pieces = {token: b"" if token in silent else _spaced(text) for token, text in enumerate(texts)}
         begin = int(processor.bos_id())
         prefix = (begin,) if begin >= 0 else ()
         super().__init__(padded(pieces, vocab, where), begin=max(begin, 0), prefix=prefix, stops=stops, silent=silent,
                          trims=True)
 
     def encode(self, text: str) -> list[int]:
-        return list(self._processor.EncodeAsIds(text))
+        with library("the tokenizer"):
+            return list(self._processor.EncodeAsIds(text))
 
     def file(self) -> bytes:
         return _envelope(SENTENCEPIECE_FILE, self, self._content)

@@ -115,6 +115,15 @@ def test_sentencepiece(tmp_path: Path) -> None:
     assert again.stops == {2}
 
 
+def test_a_piece_that_is_no_utf_8_is_refused() -> None:
+    content = sentencepiece_model()
+    piece = "\u2581the".encode()
+    damaged = content.replace(piece, piece.replace(b"t", b"\xe3"), 1)
+    assert damaged != content
+    with pytest.raises(InputError, match="here is no SentencePiece model: 'utf-8' codec"):
+        SentencePieceTokenizer(damaged, vocab=300, stops=frozenset(), where="here")
+
+
 @pytest.mark.parametrize(("data", "message"), [
     (b'{"', "is no JSON"), (b'{"format": "x"}', "has no content"), (b'{"content": "*"}', "no base64"),
     (b'{"content": "", "vocab": 1, "format": "x"}', "has the format 'x'")])
