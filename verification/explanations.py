@@ -10,6 +10,9 @@ from typing import Any
 
 from compiler.errors import InputError
 
+LISTS = ("presets", "kinds")
+"""Keys whose values are lists of texts; all others are texts."""
+
 
 def load(path: Path, name: str, keys: Sequence[str], patterns: Sequence[str]) -> list[dict[str, Any]]:
     """The tables [[name]] of a file.
@@ -25,6 +28,10 @@ def load(path: Path, name: str, keys: Sequence[str], patterns: Sequence[str]) ->
         for entry in entries:
             if entry.keys() != set(keys):
                 raise ValueError(f"each [[{name}]] must have {', '.join(sorted(keys))}")
+            for key, value in entry.items():
+                texts = value if key in LISTS else [value]
+                if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                    raise ValueError(f"{key} of a [[{name}]] must be {'a list of texts' if key in LISTS else 'a text'}")
             for pattern in patterns:
                 re.compile(entry[pattern])
     except (OSError, ValueError, TypeError, AttributeError, re.error) as error:

@@ -65,16 +65,18 @@ def test_explained_survivors_count_neither_way(
     assert main(["--each", "3"]) == 0
 
 
-@pytest.mark.parametrize("text", ["[[equivalent]]\nunit = 'a'", "equivalent = 3", "[[equivalent", """[[equivalent]]
-presets = []
-unit = '('
-what = ''
-code = ''
-reason = 'so'"""])
+WHOLE = "[[equivalent]]\npresets = []\nunit = 'a'\nwhat = ''\ncode = ''\nreason = 'so'"
+
+
+@pytest.mark.parametrize("text", [
+    "equivalent = 3", "[[equivalent", WHOLE.replace("code", "core"), WHOLE.replace("'a'", "'('"),
+    WHOLE.replace("[]\n", "3\n"), WHOLE.replace("[]\n", "'tiny'\n"), WHOLE.replace("'so'", "[]")])
 def test_a_file_of_explanations_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_text(text)
     with pytest.raises(InputError, match=r"e\.toml"):
         load_equivalents(tmp_path / "e.toml")
+    (tmp_path / "e.toml").write_text(WHOLE)
+    assert len(load_equivalents(tmp_path / "e.toml")) == 1
     assert all(one.reason for one in load_equivalents())
 
 
