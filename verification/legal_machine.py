@@ -20,8 +20,8 @@ WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS, STORED = 96, 16, 24, 24
 that programs write, at most."""
 MOST_STEP = 3
 """Of key_step."""
-LONGEST_BITS = 10
-"""Of counts; what runs longer takes too long."""
+LONGEST_BITS, VERY_LONG = 10, 0.03
+"""Of counts; what runs longer takes too long, and is for a few dynamic values."""
 WHOLE, WHOLE_BYTES = 0.15, 1 << 17
 """Share of programs for which banks are loaded up to the caches, where they have no more bytes: for the high bits of
 addresses."""
@@ -71,11 +71,13 @@ def kind_of(number: int) -> Kind:
 
 
 def _value(cfg: Config, rng: random.Random, number: int) -> int:
-    if kind_of(number) is Kind.LONG:
-        return rng.getrandbits(rng.randrange(1, min(cfg.value_bits, LONGEST_BITS) + 1))
-    if kind_of(number) is Kind.WAIT:
-        return rng.getrandbits(rng.randrange(1, cfg.value_bits + 1))
-    return rng.choice((0, 0, 1, 2, 3))
+    if kind_of(number) in (Kind.COUNT, Kind.COUNT_TOO):
+        return rng.choice((0, 0, 1, 2, 3))
+    long = kind_of(number) is Kind.LONG and rng.random() >= VERY_LONG
+    bits = min(cfg.value_bits, LONGEST_BITS) if long else cfg.value_bits
+    if rng.random() < 0.3:  # below a power of two, so that an immediate can make it one
+        return max(0, (1 << rng.randrange(1, bits + 1)) - 1 - rng.getrandbits(rng.randrange(cfg.wait_bits)))
+    return rng.getrandbits(rng.randrange(1, bits + 1))
 
 
 def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str, Any]:

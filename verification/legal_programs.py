@@ -52,6 +52,8 @@ DRAWS = 6
 """Units that are drawn before a place in the program is given up."""
 UNITS = (3, 9)
 """Units of each half of a program, for each queue."""
+CHOOSING = 0.3
+"""Share of index registers that a half sets from the start."""
 DRAIN = 600
 """Cycles, at least, that are left for everything to land while a program is made."""
 REASONS = (
@@ -96,6 +98,8 @@ class Maker:
         self._half()
         self._ends(Op.END_PROMPT)
         self._half()
+        for index in self._some(Space.INDEX, 2):
+            self._place(MATRIX, lambda index=index: [self.words.of_expert(index)])
         for sequence in range(self.cfg.sequences):
             if not any(self._place(VECTOR, lambda s=sequence: [self.words.argmax(s)]) for _ in range(DRAWS)):
                 raise IllegalProgram(None, "no place for ARGMAX")
@@ -108,6 +112,10 @@ class Maker:
 
     def _half(self) -> None:
         self._place(MATRIX, lambda: [self.words.run(MATRIX, clear=1, gather=0, choice=0)])
+        indices = [divmod(index, self.cfg.choices) for index in range(self.cfg.sequences * self.cfg.choices)]
+        for sequence, choice in indices:
+            if self.rng.random() < CHOOSING:
+                self._place(VECTOR, lambda s=sequence, c=choice + 1: [self.words.argmax(s, c)])
         for _ in range(self.rng.randint(*UNITS) * len(QUEUES)):
             queue = self.rng.choice((MATRIX, VECTOR, VECTOR, SCALAR))
             if len(self.insns[queue.name]) < queue.words(self.cfg) - 12:

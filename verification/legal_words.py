@@ -77,7 +77,8 @@ class Words:
         """A word that makes the same output many times."""
         same = dict.fromkeys(("gather", "repeat", "repeat_value", "row_step", "act_step"), 0)
         dynamic = {"outer_value": 0, **self._dynamic(MATRIX, "outer_value", 0.7, Kind.LONG)}
-        return self.run(MATRIX, **same, **dynamic, outer=self._long(MATRIX, "outer"))
+        return self.run(MATRIX, **same, **self._cornered(
+            MATRIX, "outer", {"outer": self._long(MATRIX, "outer"), **dynamic}, 0.5))
 
     def _some(self, queue: Queue) -> Insn:
         """A word of a loop's body: RUN, now and then NOP, with a wait."""
@@ -87,7 +88,8 @@ class Words:
         if word["op"] is Op.NOP and self.rng.random() < 0.5:
             wait = self.rng.getrandbits(self.rng.randrange(bits + 1))
         chance = 0.5 if word["op"] is Op.NOP else 0.1
-        return Insn(queue, {**word.fields, "wait": wait, **self._dynamic(queue, "wait_value", chance, *Kind)})
+        fields = {**word.fields, "wait": wait, **self._dynamic(queue, "wait_value", chance, *Kind)}
+        return Insn(queue, self._cornered(queue, "wait", fields, 0.3))
 
     def _loop(self, queue: Queue, op: Op, *, idle: bool = False) -> Insn:
         """idle: of a body that does nothing, so that it may do it often."""
@@ -99,8 +101,8 @@ class Words:
         if idle:
             repeat = self._long(queue, "repeat")
         chance, kinds = (0.5, (*COUNTS, Kind.LONG)) if idle else (0.2, COUNTS)
-        dynamic = self._dynamic(queue, "repeat_value", chance, *kinds)
-        return Insn(queue, {"op": op, "repeat": repeat, **strides, **dynamic})
+        fields = {"op": op, "repeat": repeat, **strides, **self._dynamic(queue, "repeat_value", chance, *kinds)}
+        return Insn(queue, self._cornered(queue, "repeat", fields, 0.5) if idle else fields)
 
     def _long(self, queue: Queue, name: str) -> int:
         """A count that may be large."""
@@ -114,6 +116,17 @@ class Words:
         values = range(min(self.cfg.values, 1 << queue.by_name[name].bits(self.cfg)))
         fitting = [number for number in values if kind_of(number) in kinds]
         return {name: self.rng.choice(fitting)} if fitting else {}
+
+    def _cornered(self, queue: Queue, name: str, fields: dict[str, Any], chance: float) -> dict[str, Any]:
+        """The fields; where the count takes a dynamic value, now and then such that their sum is a power of two or one
+        more: so long carries go through all its bits."""
+        if not fields.get(f"{name}_value") or self.rng.random() >= chance:
+            return fields
+        value = self.rng.choice(self.made.rows)[fields[f"{name}_value"]]
+        most = (1 << queue.by_name[name].bits(self.cfg)) - 1
+        sums = [total for bit in range(self.cfg.value_bits + 1) for total in (1 << bit, (1 << bit) + 1)
+                if value <= total <= value + most]
+        return {**fields, name: self.rng.choice(sums) - value} if sums else fields
 
     def run(self, queue: Queue, **given: Any) -> Insn:
         """A RUN word with every field of its queue drawn, or given."""
@@ -209,10 +222,18 @@ class Words:
             if self.cfg.choices and fields["reduce"] is Reduce.ARGMAX and not fields["rotate"]:
                 fields |= {"choice": self.rng.randint(1, self.cfg.choices), "first": 1}
 
-    def argmax(self, sequence: int) -> Insn:
-        source = self.rng.choice((Source.ACC, Source.MEM))
-        return self.run(VECTOR, source=source, reduce=Reduce.ARGMAX, first=1, choice=0, sequence=sequence, rotate=0,
-                         addend=Addend.ZERO, factor2=Factor2.ONE, store=Store.NONE)
+    def argmax(self, sequence: int, choice: int = 0) -> Insn:
+        """Without a choice, of a token. Of accumulators or vector memory, whatever has been written of them."""
+        there = [source for source, space in ((Source.ACC, Space.ACC), (Source.MEM, Space.MEMORY))
+                 if self.known.get(space)]
+        return self.run(VECTOR, source=self.rng.choice(there or [Source.ACC]), reduce=Reduce.ARGMAX, first=1,
+                        choice=choice, sequence=sequence, rotate=0, addend=Addend.ZERO, factor2=Factor2.ONE,
+                        store=Store.NONE)
+
+    def of_expert(self, index: int) -> Insn:
+        """An output of the matrix unit with the rows of what an index register names."""
+        sequence, choice = divmod(index, self.cfg.choices)
+        return self.run(MATRIX, clear=1, gather=0, sequence=sequence, choice=choice + 1)
 
 
 def _other(value: Any, unwanted: Any, instead: Any) -> Any:

@@ -29,6 +29,8 @@ def points_of(image: Image, timeline: Timeline, positions: Sequence[int], points
         for run in runs:
             insn = run.word.insn
             _fields(cfg, insn, points)
+            if queue == "matrix" and insn["choice"]:
+                points[_index_point(insn.number("sequence"), insn.number("choice"))] += 1
             if queue == "vector":
                 points["pass " + " ".join(_member(insn, name) for name in SHAPE)] += 1
                 points[f"reduce {_member(insn, 'reduce')} {_member(insn, 'mask')}"] += 1
@@ -36,6 +38,11 @@ def points_of(image: Image, timeline: Timeline, positions: Sequence[int], points
         corners = (0, 1, cfg.lanes - 1, cfg.lanes, image.context - 1)
         for name, corner in zip(POSITIONS, corners, strict=True):
             points[f"position {name}"] += position - 1 == corner
+
+
+def _index_point(sequence: int, choice: int) -> str:
+    """A matrix word reads the rows that an index register names."""
+    return f"matrix index register {choice} of sequence {sequence}"
 
 
 SHAPE = ("source", "factor1", "factor2", "addend", "function")
@@ -96,6 +103,8 @@ def result_points(plan: Plan, points: Counter[str]) -> None:
 def known_points(cfg: Config) -> Iterator[str]:
     """Names of those points beside the plan's that a machine can be asked for; what cannot be is left out."""
     yield from (f"position {name}" for name in POSITIONS)
+    yield from (_index_point(sequence, choice + 1) for sequence in range(cfg.sequences)
+                for choice in range(cfg.choices))
     for queue in QUEUES:
         for item in queue.fields:
             # A program that waits or counts so long would take too long; steps and loops of memory leave it.
