@@ -6,7 +6,8 @@ import numpy as np
 
 from compiler.ir import Accesses, Count, Ints, Space, Touch
 from rtl.config import Config
-from rtl.isa import Addend, Factor2, Insn, Mask, Reduce, ScalarFunction, Source, Store
+from rtl.encoding import Insn
+from rtl.isa import Addend, Factor2, Mask, Reduce, ScalarFunction, Source, Store
 from rtl.timing import ADDRESS, NOISE_ROWS, Timing, timing
 
 NO_CYCLES: Ints = np.zeros(0, np.int64)

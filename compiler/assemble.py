@@ -18,7 +18,8 @@ from compiler.layout import Layout
 from compiler.roll import Word, merge, roll
 from compiler.section import QUEUE_NAMES, SectionSchedule
 from rtl.config import Config
-from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Insn, Op, Queue, encode, stride_bits
+from rtl.encoding import Insn, encode
+from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Op, Queue, stride_bits
 from rtl.timing import timing
 
 

@@ -12,6 +12,7 @@ from compiler.layout import FIXED_SCALARS, Layout, Matrix
 from compiler.quantise import NORM_ADJUST
 from compiler.quantised import QuantisedModel
 from compiler.style import Style
+from rtl.encoding import Insn
 from rtl.isa import (
     MATRIX,
     SCALAR,
@@ -19,7 +20,6 @@ from rtl.isa import (
     Addend,
     Factor1,
     Factor2,
-    Insn,
     Mask,
     Op,
     Queue,

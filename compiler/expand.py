@@ -14,6 +14,7 @@ import numpy as np
 
 from compiler.ir import CompileError, Ints
 from rtl.config import Config
+from rtl.encoding import Insn
 from rtl.isa import (
     MATRIX,
     SCALAR,
@@ -21,7 +22,6 @@ from rtl.isa import (
     Addend,
     Factor1,
     Factor2,
-    Insn,
     Mask,
     Op,
     Queue,

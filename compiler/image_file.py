@@ -30,7 +30,8 @@ from compiler.lower import MOST_TOP_K
 from compiler.model_tensors import flatten_model, restore_model
 from compiler.typed import integer, integers, made, members, obj, shown
 from rtl.config import PRESETS, Config
-from rtl.isa import QUEUES, decode, word_bits
+from rtl.encoding import decode, word_bits
+from rtl.isa import QUEUES
 
 FORMAT: Final = "openlpu-image"
 FORMAT_VERSION: Final = 1

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtl.isa import VECTOR, Insn, Store
+from rtl.encoding import Insn
+from rtl.isa import VECTOR, Store
 
 Ints = npt.NDArray[np.int64]
 

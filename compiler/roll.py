@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from compiler.columns import Wait
 from rtl.config import Config
+from rtl.encoding import Insn
 from rtl.isa import (
     MATRIX,
     SCALAR,
@@ -18,7 +19,6 @@ from rtl.isa import (
     Addend,
     Factor1,
     Factor2,
-    Insn,
     Mask,
     Op,
     Reduce,

@@ -22,7 +22,7 @@ from compiler.links import Links
 from compiler.order import order
 from compiler.section import SectionSchedule, durations, issue_section, issues
 from rtl.config import Config
-from rtl.isa import Insn
+from rtl.encoding import Insn
 
 REFERENCE_POSITION = 63
 """The order of the operations is chosen for the bucket of this position."""

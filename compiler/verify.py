@@ -18,7 +18,8 @@ from compiler.ir import CompileError, Ints, Operation, Section, Space
 from compiler.join import Schedule
 from compiler.layout import Layout, Memory
 from rtl.config import Config
-from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Plane, Queue, ScalarFunction, Store, decode
+from rtl.encoding import decode
+from rtl.isa import MATRIX, QUEUES, VECTOR, Addend, Plane, Queue, ScalarFunction, Store
 from rtl.timing import NOISE_ROWS, timing
 
 

@@ -31,7 +31,8 @@ from __future__ import annotations
 import enum
 
 from rtl.config import Config
-from rtl.isa import MATRIX, SCALAR, VECTOR, Queue, word_bits
+from rtl.encoding import word_bits
+from rtl.isa import MATRIX, SCALAR, VECTOR, Queue
 
 VERSION = 1
 

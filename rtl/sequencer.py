@@ -30,7 +30,8 @@ from rtl.current import (
     strides,
     total_bits,
 )
-from rtl.isa import Op, Queue, layout, word_bits
+from rtl.encoding import layout, word_bits
+from rtl.isa import Op, Queue
 from rtl.ports import NEVER_COLLIDES, byte_member
 from rtl.protocol import program_space
 from rtl.technology import lut_ram

@@ -15,7 +15,8 @@ from amaranth.lib.memory import Memory
 from rtl.arithmetic import node
 from rtl.config import SMALL_SCALAR_CYCLES, log2
 from rtl.current import ROUNDS, outer_strides, strides
-from rtl.isa import Op, layout, stride_bits, word_bits
+from rtl.encoding import layout, word_bits
+from rtl.isa import Op, stride_bits
 from rtl.mesh import delays
 from rtl.ports import NEVER_COLLIDES
 from rtl.protocol import program_space

@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 
 from compiler.image import Image
+from rtl.encoding import EncodingError, Insn, decode, encode
 from rtl.isa import (
     MATRIX,
     QUEUES,
     SCALAR,
     VECTOR,
     Addend,
-    EncodingError,
     Factor2,
     Function,
-    Insn,
     Mask,
     Op,
     Queue,
@@ -34,8 +33,6 @@ from rtl.isa import (
     ScalarFunction,
     Source,
     Store,
-    decode,
-    encode,
 )
 from sim.cycle.access import Space, collect
 from sim.cycle.check import Loaded, check_position, check_timeline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from rtl.encoding import Insn
 from rtl.isa import (
     MATRIX,
     SCALAR,
@@ -13,7 +14,6 @@ from rtl.isa import (
     Factor1,
     Factor2,
     Field,
-    Insn,
     Mask,
     Op,
     Queue,

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from compiler.image import Image
 from rtl.config import Config
-from rtl.isa import QUEUES, Insn, Op, members
+from rtl.encoding import Insn
+from rtl.isa import QUEUES, Op, members
 from sim.cycle.plan import Event, Job, Plan
 from sim.cycle.timeline import Operation, Pass, Timeline
 from sim.golden.primitives import EXPONENT_MAX

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rtl.config import Config
-from rtl.isa import QUEUES, SCALAR, VECTOR, Insn, Op, Queue, disassemble, encode
+from rtl.encoding import Insn, disassemble, encode
+from rtl.isa import QUEUES, SCALAR, VECTOR, Op, Queue
 from verification.legal_programs import insns_of
 from verification.lockstep_trial import Trial
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rtl.config import Config
-from rtl.isa import Addend, Factor2, Insn, Op, Queue, Source, Store, encode, members, stride_bits
+from rtl.encoding import Insn, encode
+from rtl.isa import Addend, Factor2, Op, Queue, Source, Store, members, stride_bits
 from rtl.timing import timing
 from sim.cycle.program import IllegalProgram, decode_program
 from sim.cycle.timeline import Timeline, expand

@@ -15,7 +15,8 @@ import pytest
 from compiler.image import Image
 from fpga.cell_models import models
 from fpga.gates import MACHINES, TOP, Gates, check, gates, program, simulation, synthesise
-from rtl.isa import QUEUES, Op, decode, members
+from rtl.encoding import decode
+from rtl.isa import QUEUES, Op, members
 from rtl.protocol import Space
 from rtl.technology import Technology
 from sim.driver import Driver, ProtocolError

@@ -9,7 +9,9 @@ import typer
 
 from compiler.image_file import check_writable, load_image, write_atomically
 from rtl.config import preset as find_preset
-from rtl.isa import QUEUES, decode, disassemble, manual
+from rtl.encoding import decode, disassemble
+from rtl.isa import QUEUES
+from rtl.manual import manual
 from sim.commands import common
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; standard output.")]

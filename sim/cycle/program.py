@@ -10,22 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from rtl.config import Config
-from rtl.isa import (
-    Addend,
-    EncodingError,
-    Factor1,
-    Factor2,
-    Insn,
-    Mask,
-    Op,
-    Queue,
-    ScalarFunction,
-    Source,
-    Store,
-    decode,
-    disassemble,
-    stride_bits,
-)
+from rtl.encoding import EncodingError, Insn, decode, disassemble
+from rtl.isa import Addend, Factor1, Factor2, Mask, Op, Queue, ScalarFunction, Source, Store, stride_bits
 
 MOST_CYCLES = 1 << 26
 """A token that takes longer than this is a mistake in a loop count, not a program."""

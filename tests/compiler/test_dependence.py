@@ -8,7 +8,8 @@ import pytest
 from compiler.dependence import Edges, dependences
 from compiler.ir import Accesses, CompileError, Ints, Operation, Section, Space, Touch
 from compiler.order import order
-from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Queue
+from rtl.encoding import Insn
+from rtl.isa import MATRIX, SCALAR, VECTOR, Queue
 
 NOTHING: Ints = np.zeros(0, np.int64)
 OTHERS = [space for space in Space if space not in (Space.ACT, Space.BANK)]

@@ -16,6 +16,7 @@ from compiler.expand import Events, walk
 from compiler.ir import Ints
 from compiler.roll import Word, merge, roll
 from rtl.config import preset
+from rtl.encoding import Insn, decode, encode
 from rtl.isa import (
     MATRIX,
     SCALAR,
@@ -23,7 +24,6 @@ from rtl.isa import (
     Addend,
     Factor1,
     Factor2,
-    Insn,
     Mask,
     Op,
     Queue,
@@ -31,8 +31,6 @@ from rtl.isa import (
     ScalarFunction,
     Source,
     Store,
-    decode,
-    encode,
 )
 
 CONFIG = preset("tiny")

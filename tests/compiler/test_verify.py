@@ -15,7 +15,8 @@ from compiler.expand import walk
 from compiler.ir import CompileError, Operation
 from compiler.verify import verify_operations, verify_program
 from rtl.config import PRESETS
-from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op
+from rtl.encoding import Insn
+from rtl.isa import MATRIX, SCALAR, VECTOR, Op
 
 Make = Callable[[str, str], Any]
 

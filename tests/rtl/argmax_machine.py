@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtl.config import Config
-from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op, Reduce, Source, encode
+from rtl.encoding import Insn, encode
+from rtl.isa import MATRIX, SCALAR, VECTOR, Op, Reduce, Source
 from rtl.protocol import VERSION, Space, word_bytes
 from rtl.timing import timing
 from sim.driver import Driver

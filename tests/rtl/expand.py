@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rtl.config import Config, log2
-from rtl.isa import MATRIX, SCALAR, VECTOR, Insn, Op, Queue, Store, members, stride_bits
+from rtl.encoding import Insn
+from rtl.isa import MATRIX, SCALAR, VECTOR, Op, Queue, Store, members, stride_bits
 from rtl.ports import index_bits, operation_layout, pass_layout
 
 OUTER_FIELDS = {"matrix": ["row"], "vector": ["param", "dst"], "scalar": ["constant"]}

@@ -10,6 +10,7 @@ import pytest
 
 from compiler.image import Image, Registers
 from rtl.config import PRESETS, Config
+from rtl.encoding import Insn, encode
 from rtl.isa import (
     MATRIX,
     QUEUES,
@@ -17,7 +18,6 @@ from rtl.isa import (
     VECTOR,
     Factor1,
     Factor2,
-    Insn,
     Mask,
     Op,
     Queue,
@@ -25,7 +25,6 @@ from rtl.isa import (
     ScalarFunction,
     Source,
     Store,
-    encode,
 )
 from rtl.protocol import Space
 from rtl.timing import timing

@@ -9,24 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtl.config import PRESETS, Config
-from rtl.isa import (
-    MATRIX,
-    QUEUES,
-    SCALAR,
-    VECTOR,
-    EncodingError,
-    Insn,
-    Op,
-    Queue,
-    ScalarFunction,
-    assemble,
-    decode,
-    disassemble,
-    encode,
-    layout,
-    manual,
-    word_bits,
-)
+from rtl.encoding import EncodingError, Insn, assemble, decode, disassemble, encode, layout, word_bits
+from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Op, Queue, ScalarFunction
+from rtl.manual import manual
 from tests.rtl.bench import MACHINES
 
 EVERY = [(cfg, queue) for cfg in MACHINES.values() for queue in QUEUES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rtl.isa import manual
+from rtl.manual import manual
 
 MANUAL = Path(__file__).parents[2] / "docs" / "isa.md"
 

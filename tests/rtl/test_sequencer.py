@@ -11,7 +11,8 @@ from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
 
 from rtl.config import PRESETS, Config
-from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Factor1, Insn, Op, Queue, encode
+from rtl.encoding import Insn, encode
+from rtl.isa import MATRIX, QUEUES, SCALAR, VECTOR, Factor1, Op, Queue
 from rtl.issue_matrix import MatrixIssue, column_bits
 from rtl.issue_scalar import ScalarIssue
 from rtl.issue_vector import VectorIssue

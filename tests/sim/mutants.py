@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from compiler.image import Image
-from rtl.isa import QUEUES, Insn, Op, Queue, decode, encode
+from rtl.encoding import Insn, decode, encode
+from rtl.isa import QUEUES, Op, Queue
 from rtl.timing import timing
 from sim.cycle import CycleSimulator
 from sim.cycle.plan import make_plan

@@ -8,7 +8,8 @@ import numpy as np
 
 from compiler.image import Image, Registers
 from rtl.config import Config
-from rtl.isa import QUEUES, assemble, encode
+from rtl.encoding import assemble, encode
+from rtl.isa import QUEUES
 from rtl.timing import timing
 from sim.cycle import CycleSimulator
 

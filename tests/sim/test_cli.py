@@ -128,7 +128,8 @@ def test_profile(lpu: Any, image: Path, tmp_path: Path):
 
 def test_disasm_assembles_again(lpu: Any, image: Path, tmp_path: Path):
     from compiler.image_file import load_image
-    from rtl.isa import QUEUES, assemble, encode
+    from rtl.encoding import assemble, encode
+    from rtl.isa import QUEUES
     loaded, programs = load_image(image), lpu("disasm", image, "--json").json["programs"]
     for queue in QUEUES:
         words = [encode(loaded.config, assemble(queue, line)) for line in programs[queue.name]]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rtl.config import Config
-from rtl.isa import MATRIX, VECTOR, word_bits
+from rtl.encoding import word_bits
+from rtl.isa import MATRIX, VECTOR
 from rtl.timing import timing
 from sim.cycle import CycleSimulator, IllegalProgram
 from sim.cycle.access import Accesses, Space, collect

@@ -21,7 +21,8 @@ from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model
 from rtl.config import PRESETS, preset
-from rtl.isa import MATRIX, VECTOR, Insn, Mask, Op, decode, encode
+from rtl.encoding import Insn, decode, encode
+from rtl.isa import MATRIX, VECTOR, Mask, Op
 from sim.commands.check import compare
 from sim.cycle.program import IllegalProgram
 from sim.cycle.proof import Refuted, prove

@@ -12,7 +12,8 @@ from compiler.errors import InputError
 from compiler.image import Image
 from compiler.labels import Labels
 from rtl.config import PRESETS, preset
-from rtl.isa import QUEUES, Insn, Op, decode, encode
+from rtl.encoding import Insn, decode, encode
+from rtl.isa import QUEUES, Op
 from sim.cycle import CycleSimulator, IllegalProgram
 from sim.cycle.access import collect
 from sim.profile import Profile, profile

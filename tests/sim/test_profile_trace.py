@@ -12,7 +12,8 @@ import pytest
 
 from compiler.image import Image
 from rtl.config import preset
-from rtl.isa import SCALAR, Insn, Op, decode, encode
+from rtl.encoding import Insn, decode, encode
+from rtl.isa import SCALAR, Op
 from sim.profile.profile import checked_timeline
 from sim.profile.trace import Issue, difference, image_events, trace_bytes
 from verification.small_model import SHAPES, small_image

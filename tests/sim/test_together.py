@@ -15,7 +15,8 @@ from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from rtl.config import preset
-from rtl.isa import VECTOR, Insn, Reduce, decode, encode
+from rtl.encoding import Insn, decode, encode
+from rtl.isa import VECTOR, Reduce
 from sim.commands.check import compare
 from sim.commands.verify import verify_image
 from sim.cycle.proof import Refuted

@@ -19,7 +19,8 @@ from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model
 from compiler.sampling import mantissa_and_shift, temperature_of, with_sampling
 from rtl.config import PRESETS, preset
-from rtl.isa import SCALAR, VECTOR, EncodingError, Insn, Op, ScalarFunction, encode
+from rtl.encoding import EncodingError, Insn, encode
+from rtl.isa import SCALAR, VECTOR, Op, ScalarFunction
 from sim.commands.check import compare
 from sim.cycle import CycleSimulator, IllegalProgram
 from sim.cycle.proof import prove

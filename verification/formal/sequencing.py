@@ -16,7 +16,8 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value
 
 from rtl.config import Config, preset
 from rtl.current import strides
-from rtl.isa import SCALAR, Op, layout
+from rtl.encoding import layout
+from rtl.isa import SCALAR, Op
 from rtl.issue_scalar import ScalarIssue
 from rtl.sequencer import Sequencer
 from verification.formal.prover import Property, claim, constant, given

@@ -27,7 +27,8 @@ from compiler.random_model import random_float_model
 from compiler.sampling import temperature_of
 from compiler.tokenizer import Tokenizer, parse_tokenizer
 from rtl.config import PRESETS
-from rtl.isa import QUEUES, decode, disassemble
+from rtl.encoding import decode, disassemble
+from rtl.isa import QUEUES
 from sim.cycle import CycleSimulator, IllegalProgram
 from sim.device import GoldenDevice
 from sim.driver import memory_writes
