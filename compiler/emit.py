@@ -161,3 +161,23 @@ class Emitter:
         """1/rms of x from the sum of squares."""
         self.scalar("rsqrt", ScalarFunction.RSQRT, reduce=self.square_target, dst=register, bias=self.model.norm_bias,
                     adjust=NORM_ADJUST)
+
+    @property
+    def x8(self) -> int:
+        """Activation word of x8."""
+        return self.words(self.layout.x)
+
+    def residual(self, matrix: Matrix, act: int, shifts: tuple[int, int, int], *, scalar: int | None, out: int | None,
+                 name: str, fresh: bool) -> None:
+        """x += matrix @ activations. scalar: register of a factor; out: of the x shift, for x8 and the squares."""
+        jobs = [(matrix, block) for block in range(matrix.blocks)]
+        for _, block, slot in self.matmuls(jobs, act, fresh=fresh):
+            row = self.layout.x + block
+            fields: dict[str, Value] = {"addend": Addend.MEM, "src": row, "dst": row, "write": 1}
+            if scalar is not None:
+                fields |= {"factor2": Factor2.SCALAR, "scalar": scalar}
+            if out is not None:
+                fields |= {"store": Store.ACT, "out_scaled": 1, "out_scalar": out}
+            self.requantise(matrix, block, slot, shifts, name, **fields)
+            if out is not None:
+                self.square(block)
