@@ -9,9 +9,10 @@ import numpy as np
 from compiler.assemble import assemble, encode_program
 from compiler.columns import NoValueLeft
 from compiler.errors import InputError
+from compiler.fit import check_fit, misfits
 from compiler.image import Image, Registers
 from compiler.ir import CompileError
-from compiler.layout import Layout, check_fit, lay_out, misfits
+from compiler.layout import Layout, lay_out
 from compiler.name_events import labels
 from compiler.place import activations, banks, check_accumulators, constants, params
 from compiler.quantised import QuantisedModel

@@ -8,9 +8,10 @@ from functools import cache
 import pytest
 
 from compiler.assemble import Program, assemble, encode_program
+from compiler.fit import check_fit
 from compiler.ir import Operation
 from compiler.join import Schedule
-from compiler.layout import Layout, check_fit
+from compiler.layout import Layout
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model

@@ -15,8 +15,9 @@ import pytest
 from compiler.calibrate import calibrate
 from compiler.compile import compile_model, largest_context
 from compiler.errors import InputError
+from compiler.fit import misfits
 from compiler.image import Image
-from compiler.layout import lay_out, misfits
+from compiler.layout import lay_out
 from compiler.library import open_model
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel

@@ -10,9 +10,10 @@ import pytest
 
 from compiler.compile import compile_model
 from compiler.errors import InputError
+from compiler.fit import check_fit
 from compiler.interleave import interleave
 from compiler.ir import CompileError, Operation, Section
-from compiler.layout import Layout, check_fit
+from compiler.layout import Layout
 from compiler.lower import lower
 from compiler.quantised import QuantisedModel
 from compiler.style import Style

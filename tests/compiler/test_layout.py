@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from compiler.errors import InputError
+from compiler.fit import check_fit, misfits
 from compiler.geometry import Geometry, pad_to
-from compiler.layout import Memory, check_fit, lay_out, misfits
+from compiler.layout import Memory, lay_out
 from compiler.quantise import quantise
 from compiler.quantised import QuantisedModel, Shape
 from compiler.random_model import random_float_model

@@ -10,8 +10,9 @@ import compiler.search
 from compiler.columns import NoValueLeft
 from compiler.compile import compile_model
 from compiler.errors import InputError
+from compiler.fit import check_fit
 from compiler.join import Schedule
-from compiler.layout import Layout, check_fit
+from compiler.layout import Layout
 from compiler.quantised import QuantisedModel
 from compiler.schedule import Release, Token
 from compiler.search import cost, find_schedule
