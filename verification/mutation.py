@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import random
 import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from sim.rtl_device import build_core
 from sim.verilate import VerilatedCore, cached_verilog
 from verification import lockstep, sweep
 from verification.explanations import load
+from verification.lockstep_trial import Trial, refilled, trial_of
 from verification.mutants import SELECT, Mutant, candidates, choose, library
 from verification.transcript import Transcript, play, recording
 
@@ -101,12 +103,13 @@ def record(name: str, seed: int, *, models: int, programs: int) -> list[Transcri
             if outcome.wrong:
                 raise NothingToSay(f"model {number}: {outcome.wrong[0]}")
         for number in range(programs):
-            try:
-                difference = lockstep.run(lockstep.trial_of(name, seed, number)[0])
-            except IllegalProgram:
-                continue
-            if difference:
-                raise NothingToSay(f"program {number}: {difference}")
+            for one in _fillings(name, seed, number):
+                try:
+                    difference = lockstep.run(one)
+                except IllegalProgram:
+                    continue
+                if difference:
+                    raise NothingToSay(f"program {number}: {difference}")
         tests = [str(HOST_TESTS), *([f"{TOP_K_TEST}[{name}]"] if preset(name).top_k else [])]
         with redirect_stdout(io.StringIO()):
             code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, *tests])
@@ -114,6 +117,14 @@ def record(name: str, seed: int, *, models: int, programs: int) -> list[Transcri
             raise NothingToSay(f"a test of {', '.join(tests)} fails")
     # Machines of other presets, and those with a bug for a test's own sake, are none of ours.
     return [one for one in made if one.library == build_core(preset(name))]
+
+
+def _fillings(name: str, seed: int, number: int) -> Iterator[Trial]:
+    """A program with two fillings of the memories; none where there is no place for what it needs."""
+    with suppress(IllegalProgram):
+        trial, _ = trial_of(name, seed, number)
+        yield trial
+        yield refilled(trial, random.Random(f"{seed}-{name}-{number}"))
 
 
 def survives(place: Path, number: int, transcripts: Sequence[Transcript]) -> bool:
