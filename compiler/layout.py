@@ -160,8 +160,8 @@ top logit or the sum, and each factor."""
 
 def lay_out(model: QuantisedModel, config: Config, context: int, sequences: int = 1,
             top_k: int = 0) -> Layout:
-    """Place a model for so many sequences. Never fails for lack of room: `compiler.fit` says what does not fit, and by how
-    much."""
+    """Place a model for so many sequences. Never fails for lack of room: `compiler.fit` says what does not fit, and by
+    how much."""
     g = Geometry(shape=model.shape, config=config, context=context)
     shape, lanes, taps = model.shape, config.lanes, config.taps
     act_scale = config.act_width // lanes  # vectors in a row of activation memory

@@ -122,7 +122,8 @@ def _banks(graph: Graph, cfg: Config) -> list[list[str]]:
 
 
 def _multipliers(graph: Graph, cfg: Config) -> list[list[str]]:
-    """Of each lane the DSPs: those of the mesh by taps, then the vector lane's."""
+    """Of each lane the DSPs: those of the mesh by taps, then the vector lane's. Of those that two lanes share each has
+    one half in its strip."""
     found: list[dict[int, str]] = [{} for _ in range(cfg.lanes)]
     for name in graph.cells:
         if graph.type(name) == "MULT18X18D":
@@ -131,4 +132,7 @@ def _multipliers(graph: Graph, cfg: Config) -> list[list[str]]:
                     found[int(hit[1])][int(hit[2])] = name
                 elif hit := LANE_PRODUCT.search(register):
                     found[int(hit[1])][cfg.taps + ("product" in register)] = name
+    for one, other in zip(found[::2], found[1::2], strict=True) if cfg.paired_products else ():
+        shared = sorted(tap for tap in one if tap < cfg.taps)
+        other |= {tap: one.pop(tap) for tap in shared[(len(shared) + 1) // 2:]}
     return [[cells[key] for key in sorted(cells)] for cells in found]

@@ -74,6 +74,7 @@ class Config:
     direct_tables: SILU's and EXP2's tables have all 256 results and nothing to compute behind them: larger and faster.
     logic_products: multipliers of the mesh that are made of adders, because the FPGA has too few others; a lane's last
         taps first.
+    paired_products: two lanes share each multiplier of the mesh, see rtl/paired_mesh.py: more logic, half the DSPs.
     lut_memories: which of LUT_MEMORIES are LUT RAM where the FPGA's family has it.
     serial_vector: one lane does the vector unit's work, lane after lane; a pass takes `beats` cycles.
     noise_rate: numbers a cycle that each sequence's noise generator makes for sampling, see rtl/noise.py; 0: the
@@ -130,6 +131,7 @@ class Config:
     scalar_register: bool = False
     direct_tables: bool = False
     logic_products: int = 0
+    paired_products: bool = False
     lut_memories: tuple[str, ...] = ()
     serial_vector: bool = False
     noise_rate: int = 0
@@ -189,6 +191,8 @@ class Config:
         need("add" in self.vector_cuts, "vector_cuts must contain 'add': the held value lives in that register")
         need(self.reduce_levels >= 1, "reduce_levels must be at least 1")
         need(0 <= self.logic_products <= self.lanes * self.taps, "logic_products must be 0 to lanes * taps")
+        need(not self.paired_products or min(self.tile_lanes, self.group_lanes) >= 2,
+             "paired_products need tiles and groups of two lanes")
         need(set(self.lut_memories) <= set(LUT_MEMORIES), f"lut_memories must be among {', '.join(LUT_MEMORIES)}")
         for field in ("bank_rows", "vector_rows", "act_rows", "param_rows", "constants", "matrix_words", "vector_words",
                       "scalar_words", "position_bits", "token_bits", "wait_bits", "repeat_bits", "value_bits"):

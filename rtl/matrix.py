@@ -11,6 +11,7 @@ from rtl.arithmetic import pipe, register
 from rtl.config import Config
 from rtl.isa import MATRIX, Plane
 from rtl.mesh import Mesh
+from rtl.paired_mesh import PairedMesh
 from rtl.ports import bank_rows_layout, field_bits, row_layout, step_layout
 from rtl.timing import MEMORY, timing
 
@@ -70,7 +71,7 @@ class Matrix(wiring.Component):
             self.act_words.eq(step.act), self.act_enable.eq(step.valid)]
 
         # Memory, multiply, sum.
-        m.submodules.mesh = mesh = Mesh(cfg)
+        m.submodules.mesh = mesh = (PairedMesh if cfg.paired_products else Mesh)(cfg)
         plane = step.plane
         for cycle in range(times.matrix_read + MEMORY, times.matrix_weights + 1):
             plane = register(m, plane, f"plane{cycle}")

@@ -63,11 +63,7 @@ class Mesh(wiring.Component):
         cfg, m = self.cfg, Module()
         lane_tiles, tap_tiles = cfg.lanes // cfg.tile_lanes, cfg.taps // cfg.tile_taps
 
-        # Activations: tap tile j enters j cycles late, then moves down a lane tile a cycle.
-        down = [[
-            delays(m, self.activations[group][tap], tap // cfg.tile_taps + self.last_tile(group), f"act_{group}_{tap}")
-            for tap in range(cfg.taps)] for group in range(cfg.groups)]
-
+        down = self.entered(m)
         factors = []  # and products, of the multipliers
         for lane in range(cfg.lanes):
             row, group = lane // cfg.tile_lanes, lane // cfg.group_lanes
@@ -99,6 +95,14 @@ class Mesh(wiring.Component):
             factors = factors[len(factors) // 2 * 2:]
         m.d.sync += [product.eq(weight * activation) for weight, activation, product in factors]
         return m
+
+    def entered(self, m: Module) -> list[list[list]]:
+        """Activations by group, tap, and cycles since. Tap tile j enters j cycles late, then moves down a lane tile a
+        cycle."""
+        return [[
+            delays(m, self.activations[group][tap], tap // self.cfg.tile_taps + self.last_tile(group),
+                   f"act_{group}_{tap}")
+            for tap in range(self.cfg.taps)] for group in range(self.cfg.groups)]
 
     def of_adders(self, m: Module, weight, activation: list, late: int, name: str):
         """A product of operands `late` cycles ago; if that is a cycle at least, its terms are made before the last."""

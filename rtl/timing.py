@@ -84,9 +84,9 @@ def bank_stages(cfg: Config) -> int:
 
 
 def matrix_tree_stages(cfg: Config) -> int:
-    """Registers of the mesh: one for each tile of taps a partial sum crosses, and one for each further tile of
-    lanes."""
-    return cfg.taps // cfg.tile_taps + cfg.lanes // cfg.tile_lanes - 1
+    """Registers of the mesh behind the products': one for each tile of taps a partial sum crosses, and one for each
+    further tile of lanes; paired products are told apart before, and put together behind them."""
+    return cfg.taps // cfg.tile_taps + cfg.lanes // cfg.tile_lanes - 1 + 2 * cfg.paired_products
 
 
 def reduce_stages(cfg: Config) -> int:

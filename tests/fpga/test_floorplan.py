@@ -40,7 +40,7 @@ def netlist(cfg: Config, mesh_products: int, vector_products: int = 2) -> dict[s
         for index in range(12):
             cells[f"core.banks.bank_{lane}.ram.0.{index}"] = {
                 "type": "DP16KD", "connections": {"DIA0": [columns[index % 4]], "ADA0": [1]}, "attributes": {}}
-        for tap in range(mesh_products):
+        for tap in range(0 if cfg.paired_products and lane % 2 else mesh_products):
             multiplier(f"core.matrix.mesh.${lane * cfg.taps + tap}", f"core.matrix.mesh.product_{lane}_{tap}")
         for name in ("scale_scaled", "multiply_product")[:vector_products]:
             multiplier(f"core.vector.{name}{lane}", f"core.vector.after_{name}_{lane}")
@@ -88,6 +88,22 @@ def test_a_bank_s_bytes_are_in_one_row() -> None:
     for first in range(4):
         rows = {sites[f"core.banks.bank_5.ram.0.{first + deep}"].split("/")[1] for deep in (0, 4, 8)}
         assert len(rows) == 1, f"the RAMs of one column of bytes are in rows {rows}"
+
+
+def test_multipliers_of_two_lanes_lie_in_the_strips_of_both() -> None:
+    cfg = replace(CFG, taps=16, bank_rows=CFG.bank_rows // 2, tile_taps=8, paired_products=True, logic_products=32)
+    module = netlist(cfg, mesh_products=14)
+    sites = floorplan(Graph(module), cfg)
+    shared = {int(name.partition("$")[2]): site for name, site in sites.items() if "mesh.$" in name}
+    assert len(shared) == 14 * cfg.lanes // 2
+    for lane in range(0, cfg.lanes, 2):
+        banks = [{column(site) for name, site in sites.items() if f"bank_{number}." in name}
+                 for number in (lane, lane + 1)]
+        for tap in range(14):
+            low, high = min(banks[tap >= 7]), max(banks[tap >= 7])
+            assert low - 9 < column(shared[lane * cfg.taps + tap]) < high + 9
+    with pytest.raises(ArrangementFailed, match="lane 0 has 10 multipliers; its strip of the die has 9"):
+        floorplan(Graph(netlist(cfg, mesh_products=15)), cfg)
 
 
 def test_what_does_not_fit_is_said() -> None:

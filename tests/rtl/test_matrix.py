@@ -9,6 +9,7 @@ import pytest
 from rtl.config import PRESETS, Config
 from rtl.matrix import Matrix
 from rtl.mesh import Mesh
+from rtl.paired_mesh import PairedMesh
 from rtl.timing import bank_stages, matrix_tree_stages, timing
 from tests.rtl.bench import pack, run, small, unpack
 
@@ -38,13 +39,47 @@ def test_mesh_sums_arrive_together_after_the_declared_registers(lanes, taps, gro
     check_mesh(cfg, 20, random.Random(seed))
 
 
-def check_mesh(cfg: Config, rounds: int, rng: random.Random) -> None:
+PAIRED = [mesh for mesh in MESHES if mesh[3] > 1] + [(8, 16, 2, 4, 8), (16, 4, 1, 4, 1)]
+
+
+@pytest.mark.parametrize("in_logic", [0, 5])
+@pytest.mark.parametrize(("lanes", "taps", "groups", "tile_lanes", "tile_taps"), PAIRED)
+def test_two_products_of_one_multiplier_are_told_apart(lanes, taps, groups, tile_lanes, tile_taps, in_logic):
+    cfg = small(PRESETS["tiny"], lanes=lanes, taps=taps, groups=groups, tile_lanes=tile_lanes, tile_taps=tile_taps,
+                paired_products=True, logic_products=min(in_logic, lanes * taps))
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    check_mesh(cfg, 40, random.Random(seed), PairedMesh)
+
+
+def test_every_product_of_two_pairs_of_weights_is_right():
+    """All pairs of a weight and an activation, in either lane of a pair, beside corners of the other."""
+    cfg = small(PRESETS["tiny"], lanes=2, taps=2, groups=1, tile_lanes=2, tile_taps=2, paired_products=True)
+    seen = [(one, other) for one in range(-128, 128) for other in (-128, -1, 0, 1, 127)]
+    operands = [([one, 0, other, 0], [x, 0]) for one, other in (*seen, *((b, a) for a, b in seen))
+                for x in (-128, -127, -33, -1, 0, 1, 31, 64, 127)]
+    check_operands(cfg, operands, PairedMesh)
+
+
+def test_a_sign_that_is_not_turned_is_found(monkeypatch: pytest.MonkeyPatch):
+    """The seeded bug: the lower weight as it is."""
+    cfg = small(PRESETS["tiny"], lanes=4, taps=4, groups=1, tile_lanes=2, tile_taps=2, paired_products=True)
+    monkeypatch.setattr("rtl.paired_mesh.TURNED", 6)
+    with pytest.raises(AssertionError):
+        check_mesh(cfg, 20, random.Random(1), PairedMesh)
+
+
+def check_mesh(cfg: Config, rounds: int, rng: random.Random, mesh: type[Mesh] = Mesh) -> None:
     """New operands each cycle, but one: nothing of a neighbour may get in."""
-    latency = 1 + matrix_tree_stages(cfg)
     operands = [(int8s(rng, cfg.lanes * cfg.taps), int8s(rng, cfg.groups * cfg.taps)) for _ in range(rounds)]
     operands[3] = ([-128] * (cfg.lanes * cfg.taps), [-128] * (cfg.groups * cfg.taps))  # the largest sum
     operands[4] = ([-128] * (cfg.lanes * cfg.taps), [127] * (cfg.groups * cfg.taps))  # the smallest
-    dut = Mesh(cfg)
+    check_operands(cfg, operands, mesh)
+
+
+def check_operands(cfg: Config, operands: list[tuple[list[int], list[int]]], mesh: type[Mesh]) -> None:
+    """Sums of operands that come one after another."""
+    dut, rounds, latency = mesh(cfg), len(operands), 1 + matrix_tree_stages(cfg)
     bits = len(dut.sums[0])
 
     async def body(ctx):
