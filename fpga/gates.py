@@ -30,10 +30,10 @@ from compiler.random_model import random_float_model
 from compiler.sampling import with_sampling
 from fpga import copies, graph, regions, words
 from fpga.board import board, board_names
-from fpga.build import SYNTHESISER, synthesis_script
 from fpga.cell_models import models
 from fpga.family import TOP, family
 from fpga.netlist import Netlist, read_netlist
+from fpga.synthesis import SYNTHESISER, synthesis_script
 from fpga.tools import find_program
 from fpga.tools import run as run_program
 from rtl.config import Config, preset

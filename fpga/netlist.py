@@ -218,7 +218,7 @@ def product_problems(netlist: Netlist, cfg: Config) -> list[str]:
     found = [f"product of {a} x {b} bits in {name} is made of LUTs" for name, a, b in netlist.soft
              if min(a, b) >= SOFT_BITS and ".mesh" in name]
     dsps = sum(sum(count.values()) for path, count in netlist.dsp.items() if ".mesh" in path)
-    if 2 * dsps < cfg.peak_macs:
+    if 2 * dsps < cfg.peak_macs - cfg.logic_products:
         found.append(f"the mesh has {dsps} DSPs for {cfg.peak_macs} products; a DSP holds two at most")
     return found
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fpga.build import SYNTHESISER
+from fpga.synthesis import SYNTHESISER
 from fpga.tools import find_program
 from fpga.tools import run as run_program
 from sim.toolchain import cache_root, cached, digest

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpga.build import SYNTHESISER
+from fpga.synthesis import SYNTHESISER
 from fpga.tools import find_program
 from fpga.tools import run as run_program
 from rtl.verilog import TOP

@@ -41,6 +41,7 @@ class _Ecp5(Family):
     packer = "yowasp-ecppack"
     # On a chip that is nearly full a wire takes longer than the 300 ps of yosys: fewer levels, for 1 % more LUTs.
     look_up_tables = "check -latchonly -assert\ntechmap -map +/lattice/latches_map.v\nabc9 -W 1200\nclean"
+    carry_chains = True
     ram_cells = {"DP16KD": "block", "PDPW16KD": "block", "TRELLIS_DPR16X4": "lut"}
     dsp_cells = {"MULT18X18D": 1.0}
     placed_cells = {

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from fpga.board import board
-from fpga.build import synthesis_script
 from fpga.families.ice40 import ICE40
 from fpga.family import TOP, Family
+from fpga.synthesis import synthesis_script
 from fpga.tools import find_program, run
 
 PAIR = {"MODE_8x8": 1, "TOP_8x8_MULT_REG": 1, "BOT_8x8_MULT_REG": 1, "TOPOUTPUT_SELECT": 2, "BOTOUTPUT_SELECT": 2}

