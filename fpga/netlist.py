@@ -214,11 +214,11 @@ def bank_problems(netlist: Netlist, family: Family, cfg: Config) -> list[str]:
 
 
 def product_problems(netlist: Netlist, cfg: Config) -> list[str]:
-    """The mesh's products that are in no DSP."""
+    """The mesh's products that are in no DSP. Paired ones fill their DSPs, so those made of adders count."""
     found = [f"product of {a} x {b} bits in {name} is made of LUTs" for name, a, b in netlist.soft
              if min(a, b) >= SOFT_BITS and ".mesh" in name]
     dsps = sum(sum(count.values()) for path, count in netlist.dsp.items() if ".mesh" in path)
-    if 2 * dsps < cfg.peak_macs - cfg.logic_products:
+    if 2 * dsps < cfg.peak_macs - (cfg.logic_products if cfg.paired_products else 0):
         found.append(f"the mesh has {dsps} DSPs for {cfg.peak_macs} products; a DSP holds two at most")
     return found
 

@@ -55,8 +55,9 @@ class PairedMesh(Mesh):
         cfg, m = self.cfg, Module()
         lane_tiles, tap_tiles = cfg.lanes // cfg.tile_lanes, cfg.taps // cfg.tile_taps
         down = self.entered(m)
-        # What the inverted sign bits have added to the sums of a group's lower lanes: these, times 128.
-        stages = matrix_tree_stages(cfg)  # the last one puts together; before the first are the products
+        # What the inverted sign bits have added to the sums of a group's lower lanes is 128 times these: as late as the
+        # parts' last sums are, after all of the mesh but what puts them together.
+        stages = matrix_tree_stages(cfg)
         entered = [delays(m, tree(list(self.activations[group])), stages, f"act_{group}_sum")[stages]
                    for group in range(cfg.groups)]
 
@@ -84,8 +85,8 @@ class PairedMesh(Mesh):
         """The products of two lanes with an activation that comes `late` cycles after their weights; two cycles later.
         """
         a, b = (delays(m, self.weights[one][tap], late, f"weight_{one}_{tap}")[late] for one in (lane, lane + 1))
-        weights = node(m, Cat(b[:TURNED], ~b[TURNED], Const(0, LOW - 8), a).as_signed(), f"weights_{lane}_{tap}")
-        both = Signal(signed(26), name=f"product_{lane}_{tap}")
+        weights = node(m, Cat(b[:TURNED], ~b[TURNED], Const(0, LOW - len(b)), a).as_signed(), f"weights_{lane}_{tap}")
+        both = Signal(signed(len(weights) + len(activation)), name=f"product_{lane}_{tap}")
         m.d.sync += both.eq(tree(partial_products(weights, activation)) if self.in_logic(lane, tap)
                             else weights * activation)
         rows = [Mux(a[bit], Cat(Const(0, bit), activation[:COVERED - bit]), 0) for bit in range(COVERED)]
@@ -103,7 +104,3 @@ class PairedMesh(Mesh):
         if left is not None:
             sums = [total + before for total, before in zip(sums, left, strict=True)]
         return Parts(*(register(m, total, f"{name}_{part}") for total, part in zip(sums, Parts._fields, strict=True)))
-
-    def in_logic(self, lane: int, tap: int) -> bool:
-        """Whether the two products of a pair of lanes are made of adders; see Mesh."""
-        return self.cfg.lanes * (self.cfg.taps - tap) - lane <= self.cfg.logic_products

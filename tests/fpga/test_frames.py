@@ -68,7 +68,8 @@ def test_an_identity_is_read_again():
 
 def test_designs_with_different_images_have_different_hashes():
     config = PRESETS["tiny"]
-    others = [*PRESETS.values(), small(config, bank_rows=4096), small(config, values=8), small(config, tile_taps=2)]
+    others = [*PRESETS.values(), small(config, bank_rows=4096), small(config, values=8), small(config, tile_taps=2),
+              small(config, tile_lanes=2), small(config, tile_lanes=2, paired_products=True)]
     hashes = [design_hash(one) for one in others]
     assert len(set(hashes)) == len(hashes)
     assert design_hash(config) == design_hash(small(config))

@@ -107,10 +107,9 @@ endmodule
 
 def test_additions_in_a_row_are_carry_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without, they are a tree of carry-save adders; a product that is left for LUTs is mapped in either case."""
-    text = ADDITIONS
-    with_chains = synthesised(text, ECP5.synthesis(BOARDS[ECP5]), ECP5, tmp_path)
+    with_chains = synthesised(ADDITIONS, ECP5.synthesis(BOARDS[ECP5]), ECP5, tmp_path)
     monkeypatch.setattr(type(ECP5), "carry_chains", False)
-    without = synthesised(text, ECP5.synthesis(BOARDS[ECP5]), ECP5, tmp_path)
+    without = synthesised(ADDITIONS, ECP5.synthesis(BOARDS[ECP5]), ECP5, tmp_path)
     luts = [ECP5.resources(one.cells).lut for one in (with_chains, without)]
     assert with_chains.cells["CCU2C"] > without.cells["CCU2C"] and luts[0] < luts[1]
 
@@ -179,7 +178,12 @@ def test_a_mesh_with_fewer_dsps_than_two_products_each_is_found() -> None:
     half = replace(RIGHT, dsp={"board.core.matrix.mesh": {"MULT18X18D": 8}})
     assert product_problems(half, TINY) == []
     fewer = replace(RIGHT, dsp={"board.core.matrix.mesh": {"MULT18X18D": 7}})
-    assert product_problems(fewer, TINY) == ["the mesh has 7 DSPs for 16 products; a DSP holds two at most"]
+    complaint = ["the mesh has 7 DSPs for 16 products; a DSP holds two at most"]
+    assert product_problems(fewer, TINY) == complaint
+    # Two of its products are made of adders: of paired ones that is a whole DSP, and any other mesh has more anyway.
+    paired = replace(TINY, tile_lanes=2, paired_products=True)
+    assert product_problems(fewer, replace(TINY, logic_products=2)) == product_problems(fewer, paired) == complaint
+    assert product_problems(fewer, replace(paired, logic_products=2)) == []
 
 
 def test_a_table_of_logic_may_be_small() -> None:
