@@ -12,8 +12,9 @@ The sites were read from what nextpnr-ecp5 places a design on that uses all of t
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from fpga.family import ArrangementFailed
 from fpga.graph import Graph
@@ -84,16 +85,38 @@ def floorplan(graph: Graph, cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
                 raise ArrangementFailed(
                     f"a copy of activation memory has {len(copies[side])} block RAMs; its place has {len(taken)}")
             sites |= dict(zip(copies[side], taken, strict=False))
-        dsps = [[site for block in blocks for site in dsp_sites(block, row)] for row in die.dsp_rows]
-        for what, rows, cells in (("block RAMs", rams, banks), ("multipliers", dsps, multipliers)):
-            room = len(blocks) * 4 // half  # of a lane, in a row
-            for place, lane in enumerate(lanes):
-                if len(cells[lane]) > room * len(rows):
-                    raise ArrangementFailed(f"lane {lane} has {len(cells[lane])} {what}; its strip of the die has "
-                                            f"{room * len(rows)}")
-                strip = [site for row in rows for site in row[place * room:(place + 1) * room]]
-                sites |= dict(zip(cells[lane], strip, strict=False))
+        for what, rows, found in (("block RAMs", rams, banks), ("multipliers", _dsps(die, side), multipliers)):
+            cells = [found[lane] for lane in lanes]
+            needed, there = sum(map(len, cells)), sum(map(len, rows))
+            if needed > there:
+                raise ArrangementFailed(f"lanes {lanes[0]} to {lanes[-1]} have {needed} {what}; their side of the die "
+                                        f"has {there}")
+            for lane, strip in zip(cells, _strips(rows, cells, side), strict=True):
+                sites |= dict(zip(lane, strip, strict=True))
     return sites
+
+
+def _dsps(die: Die, side: int) -> list[list[str]]:
+    """The DSPs of a side, row by row. Those of the spine are for lanes too: each side has half of them."""
+    rows: list[list[str]] = []
+    for row in die.dsp_rows:
+        own, spine = [site for block in die.sides()[side] for site in dsp_sites(block, row)], dsp_sites(
+            die.spine_block, row)
+        half = len(spine) // 2
+        rows.append(spine[half:] + own if side else own + spine[:half])
+    return rows
+
+
+def _strips(rows: list[list[str]], cells: list[list[str]], side: int) -> list[list[str]]:
+    """Sites for each lane's cells, row by row: a strip as wide as they need. What is left over is at the spine."""
+    order = [(column, row) for column in range(len(rows[0])) for row in range(len(rows))]
+    start = len(order) - sum(map(len, cells)) if side else 0
+    strips: list[list[str]] = []
+    for lane in cells:
+        strip = sorted(order[start:start + len(lane)], key=lambda place: (place[1], place[0]))
+        strips.append([rows[row][column] for column, row in strip])
+        start += len(lane)
+    return strips
 
 
 def _act_copies(graph: Graph) -> list[list[str]]:
@@ -106,19 +129,23 @@ def _act_copies(graph: Graph) -> list[list[str]]:
 
 
 def _banks(graph: Graph, cfg: Config) -> list[list[str]]:
-    """Of each lane the block RAMs of its bank, those of the lowest taps first; which bytes one holds, its number in the
-    first row of RAMs says."""
-    found: list[dict[tuple[int, ...], list[str]]] = [defaultdict(list) for _ in range(cfg.lanes)]
+    """Of each lane the block RAMs of its bank, those of the lowest taps first, whichever rows they hold. Which bytes
+    one holds, its number in its memory's first row of RAMs says."""
+    found: list[dict[tuple[Any, ...], list[str]]] = [defaultdict(list) for _ in range(cfg.lanes)]
+    of_memory: Counter[str] = Counter()
     for name in graph.cells:
         if graph.type(name) == "DP16KD" and (hit := BANK.search(name)):
             written = sorted((pin, bit) for pin, bit in graph.pins(name, "input") if re.match(r"DI[AB]\d", pin.port))
-            found[int(hit[1])][tuple(bit for _, bit in written)].append(name)
+            memory = name.rpartition(".")[0]
+            found[int(hit[1])][memory, *(bit for _, bit in written)].append(name)
+            of_memory[memory] += 1
 
-    def number(name: str) -> int:
-        return int(name.rpartition(".")[2])
+    def place(name: str) -> float:
+        memory, _, number = name.rpartition(".")
+        return int(number) / of_memory[memory]
 
-    return [[name for group in sorted(groups.values(), key=lambda names: min(map(number, names)))
-             for name in sorted(group, key=number)] for groups in found]
+    return [[name for group in sorted(groups.values(), key=lambda names: min(map(place, names)))
+             for name in sorted(group, key=place)] for groups in found]
 
 
 def _multipliers(graph: Graph, cfg: Config) -> list[list[str]]:

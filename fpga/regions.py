@@ -17,7 +17,7 @@ from rtl.config import Config
 CLOCKED = ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4", "MULT18X18D", "EHXPLLL")
 """Cells at which a path between two clock edges begins and ends."""
 
-BANK = re.compile(r"\.banks\.bank_(\d+)\.ram\.[\d.]+$")
+BANK = re.compile(r"\.banks\.bank_(\d+)\.ram(?:_above)?\.[\d.]+$")
 NUMBERED = (
     re.compile(r"\.mesh\.(?:product|weight|partial|sum)_(\d+)_"), re.compile(r"\.mesh\.(?:weights|sums)\[(\d+)\]"),
     re.compile(r"\.vector\.(?:acc|d|held)_(\d+)$"), re.compile(r"\.(?:memory\.|vector\.memory_)read_data\[(\d+)\]$"),

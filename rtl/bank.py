@@ -20,7 +20,11 @@ from rtl.protocol import Space
 
 def memory(m: Module, cfg: Config, *, shape: ShapeLike, init: Sequence[int], read_row: Value, read_enable: Value,
            write_row: Value, write_enable: Value, write_data: Value) -> Value:
-    """A lane's SRAM of rows of a shape; what was read a cycle ago. write_enable: a bit for each equal part of a row."""
+    """A lane's SRAM of rows of a shape; what was read a cycle ago. write_enable: a bit for each equal part of a row.
+
+    Rows that are no power of two are two memories, the larger one a power: yosys would take three block RAMs above
+    each other for them, and every bit of a row would need a multiplexer of three.
+    """
     found, bits = Signal(shape, name="found"), Shape.cast(shape).width
     if cfg.external_banks:
         parts = {} if bits == 8 * len(write_enable) else {"p_PARTS": len(write_enable)}
@@ -28,12 +32,26 @@ def memory(m: Module, cfg: Config, *, shape: ShapeLike, init: Sequence[int], rea
             "openlpu_ram", p_WIDTH=bits, **parts, p_DEPTH=cfg.bank_rows, i_clk=ClockSignal(),
             i_read_enable=read_enable, i_read_row=read_row, o_read_data=Value.cast(found),
             i_write_enable=write_enable, i_write_row=write_row, i_write_data=write_data)
-    else:
-        m.submodules.ram = ram = Memory(shape=unsigned(bits), depth=cfg.bank_rows, init=init, attrs=NEVER_COLLIDES)
+        return found
+
+    def part(name: str, rows: int, init: Sequence[int], write_enable: Value) -> Value:
+        m.submodules[name] = ram = Memory(shape=unsigned(bits), depth=rows, init=init, attrs=NEVER_COLLIDES)
         reader, writer = ram.read_port(), ram.write_port(granularity=bits // len(write_enable))
         m.d.comb += [
-            reader.addr.eq(read_row), reader.en.eq(read_enable), found.eq(reader.data),
+            reader.addr.eq(read_row), reader.en.eq(read_enable),
             writer.addr.eq(write_row), writer.en.eq(write_enable), writer.data.eq(write_data)]
+        return reader.data
+
+    top = cfg.bank_rows.bit_length() - 1
+    if cfg.bank_rows == 1 << top:
+        m.d.comb += found.eq(part("ram", cfg.bank_rows, init, write_enable))
+    else:
+        write_above, found_above = Value.cast(write_row)[top], Signal(name="found_above")
+        low = part("ram", 1 << top, init[:1 << top], Mux(write_above, 0, write_enable))
+        high = part("ram_above", cfg.bank_rows - (1 << top), init[1 << top:], Mux(write_above, write_enable, 0))
+        with m.If(read_enable):
+            m.d.sync += found_above.eq(Value.cast(read_row)[top])
+        m.d.comb += found.eq(Mux(found_above, high, low))
     return found
 
 
@@ -53,7 +71,7 @@ class Bank(wiring.Component):
     -------
     read_row, read_enable: the row to read; without an enable the last value stays.
     read_data: (taps) int8.
-    write_row, write_enable (a bit a byte), write_data: (taps) int8.
+    write_row, write_enable (a bit a byte), write_data: (taps) int8. There must be such a row.
     corrected, uncorrectable: with `ecc`: of the row that arrives, also of one that a write wanted.
 
     Latency: read_data follows `rtl.timing.bank_stages` later; a read sees writes of earlier cycles only, with `ecc` of

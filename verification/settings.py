@@ -19,11 +19,15 @@ SHALLOW_ROWS = 64
 def shallow(name: str) -> Config:
     """A preset with shallow memories. Nothing that decides a width of data or a latency is changed.
 
-    Banks that are instances of a Verilog module stay as deep as they are: those are quick to build at any depth.
+    Banks that are instances of a Verilog module stay as deep as they are: those are quick to build at any depth. Rows
+    that are no power of two stay none: such a bank is two memories.
     """
     cfg = preset(name)
     depths = ("vector_rows", "act_rows", "param_rows", *(() if cfg.external_banks else ("bank_rows",)))
-    return replace(cfg, **{depth: min(SHALLOW_ROWS, getattr(cfg, depth)) for depth in depths})
+    rows = {depth: min(SHALLOW_ROWS, getattr(cfg, depth)) for depth in depths}
+    if "bank_rows" in rows and cfg.bank_rows.bit_count() > 1:
+        rows["bank_rows"] = SHALLOW_ROWS * 3 // 4
+    return replace(cfg, **rows)
 
 
 def new_seed() -> int:

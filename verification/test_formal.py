@@ -67,6 +67,8 @@ def test_arithmetic_with_a_seeded_bug_fails(name: str, monkeypatch: pytest.Monke
 BLOCKS: dict[str, tuple[str, ModuleType, str, str, ModuleType, str]] = {
     "byte enables": ("bank: as of tiny", rtl.bank, "write_enable=self.write_enable, write_data",
                      "write_enable=self.write_enable.any().replicate(cfg.taps), write_data", blocks, "Bank"),
+    "a row of the memory above": ("bank: as of ulx3s", rtl.bank, "Mux(found_above, high, low)",
+                                  "Mux(Value.cast(read_row)[top], high, low)", rtl.bank, "memory"),
     "the port's row": ("bank: as of icebreaker", rtl.bank, "Mux(writing, self.write_row, self.read_row)",
                        "self.read_row", blocks, "Bank"),
     "a write to a row under way": ("bank: as of tiny+ecc", rtl.ecc_bank, "Mux(under_way[d], before, base)",

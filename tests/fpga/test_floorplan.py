@@ -90,24 +90,27 @@ def test_a_bank_s_bytes_are_in_one_row() -> None:
         assert len(rows) == 1, f"the RAMs of one column of bytes are in rows {rows}"
 
 
-def test_multipliers_of_two_lanes_lie_in_the_strips_of_both() -> None:
-    cfg = replace(CFG, taps=16, bank_rows=CFG.bank_rows // 2, tile_taps=8, paired_products=True, logic_products=32)
-    module = netlist(cfg, mesh_products=14)
+@pytest.mark.parametrize("products", [14, 15])
+def test_multipliers_of_two_lanes_lie_in_the_strips_of_both(products: int) -> None:
+    cfg = replace(CFG, taps=16, bank_rows=CFG.bank_rows // 2, tile_taps=8, paired_products=True,
+                  logic_products=16 * (16 - products))
+    module = netlist(cfg, mesh_products=products)
     sites = floorplan(Graph(module), cfg)
     shared = {int(name.partition("$")[2]): site for name, site in sites.items() if "mesh.$" in name}
-    assert len(shared) == 14 * cfg.lanes // 2
+    assert len(shared) == products * cfg.lanes // 2
+    assert len(set(sites.values())) == len(sites), "two cells on one site"
     for lane in range(0, cfg.lanes, 2):
         banks = [{column(site) for name, site in sites.items() if f"bank_{number}." in name}
                  for number in (lane, lane + 1)]
-        for tap in range(14):
-            low, high = min(banks[tap >= 7]), max(banks[tap >= 7])
+        for tap in range(products):
+            low, high = min(banks[tap >= (products + 1) // 2]), max(banks[tap >= (products + 1) // 2])
             assert low - 9 < column(shared[lane * cfg.taps + tap]) < high + 9
-    with pytest.raises(ArrangementFailed, match="lane 0 has 10 multipliers; its strip of the die has 9"):
-        floorplan(Graph(netlist(cfg, mesh_products=15)), cfg)
+    with pytest.raises(ArrangementFailed, match="lanes 0 to 7 have 80 multipliers; their side of the die has 78"):
+        floorplan(Graph(netlist(cfg, mesh_products=16)), cfg)
 
 
 def test_what_does_not_fit_is_said() -> None:
-    with pytest.raises(ArrangementFailed, match="lane 0 has 10 multipliers; its strip of the die has 9"):
+    with pytest.raises(ArrangementFailed, match="lanes 0 to 7 have 80 multipliers; their side of the die has 78"):
         floorplan(Graph(netlist(CFG, mesh_products=8)), CFG)
     assert floorplan(Graph(netlist(CFG, mesh_products=8, vector_products=1)), CFG)
 

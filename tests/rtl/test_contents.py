@@ -80,7 +80,7 @@ def test_a_machine_with_contents_runs_as_if_it_had_been_loaded(name: str, tmp_pa
 
 
 def test_large_memories_go_to_files_and_small_ones_stay() -> None:
-    cfg = replace(shallow(PRESETS["tiny"]), bank_rows=FEW_ROWS + 1)
+    cfg = replace(shallow(PRESETS["tiny"]), bank_rows=2 * FEW_ROWS)
     rng = random.Random(4)
     words = [rng.getrandbits(8 * cfg.taps) for _ in range(cfg.lanes * cfg.bank_rows)]
     whole = generate(cfg, contents=Contents(words={Space.BANK: words}))

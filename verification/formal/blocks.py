@@ -31,8 +31,9 @@ def bank(m: Module, *, cfg: Config) -> Sequence[Value]:
     `bank_stages` cycles, and a single port leaves a read out that meets a write. With `ecc` a write can be seen as much
     later, and nothing is ever reported: no bit flips here."""
     m.submodules.bank = dut = Bank(cfg)
-    watched, kept = Signal(range(ROWS), name="watched"), Signal(8 * cfg.taps)
+    watched, kept = Signal(range(cfg.bank_rows), name="watched"), Signal(8 * cfg.taps)
     constant(m, watched)
+    m.d.comb += given((watched < cfg.bank_rows) & (dut.write_row < cfg.bank_rows))
     written = Value.cast(dut.write_data)
     for byte in range(cfg.taps):
         with m.If(dut.write_enable[byte] & (dut.write_row == watched)):
@@ -138,7 +139,8 @@ def argmax(m: Module, *, cfg: Config) -> Sequence[Value]:
 
 
 def _bank(name: str) -> Config:
-    cfg = replace(preset(name), bank_rows=ROWS, taps=2, tile_taps=2)
+    rows = ROWS if preset(name).bank_rows.bit_count() == 1 else ROWS - 1  # then it is two memories, and stays so
+    cfg = replace(preset(name), bank_rows=rows, taps=2, tile_taps=2)
     return replace(cfg, bank_register=False) if cfg.ecc else cfg  # two writes and a read must be over in time
 
 
@@ -149,7 +151,7 @@ def _reduce(name: str) -> Config:
 PROPERTIES = (
     *(Property(unit="bank", name=f"as of {name}", build=partial(bank, cfg=_bank(name)), depth=depth, bounded=True,
                intent="a read is what was written last")
-      for name, depth in (("tiny", 9), ("icebreaker", 9), ("tiny+ecc", 8))),
+      for name, depth in (("tiny", 9), ("icebreaker", 9), ("ulx3s", 9), ("tiny+ecc", 8))),
     *(Property(unit="reduce", name=f"registers as of {name}", build=partial(reduction, cfg=_reduce(name)), depth=5,
                bounded=True, intent="MAX, MAXABS and SUM are those of a loop, and a read sees all writes up to it")
       for name in ("tiny", "ulx3s")),
