@@ -15,9 +15,11 @@ from rtl.protocol import Space, word_bytes
 def shallow(config: Config) -> Config:
     """A config with memories shallow enough for Python. Nothing that decides a latency is changed. Rows of banks that
     are no power of two stay none: such a bank is two memories."""
+    bank_rows = 64 if config.bank_rows.bit_count() == 1 else 48
     return dataclasses.replace(
-        config, external_banks=False, bank_rows=min(config.bank_rows, 64 if config.bank_rows.bit_count() == 1 else 48), vector_rows=min(config.vector_rows, 64),
-        act_rows=min(config.act_rows, 64), param_rows=min(config.param_rows, 64))
+        config, external_banks=False, bank_rows=min(config.bank_rows, bank_rows),
+        vector_rows=min(config.vector_rows, 64), act_rows=min(config.act_rows, 64),
+        param_rows=min(config.param_rows, 64))
 
 
 SMALL = {name: shallow(config) for name, config in PRESETS.items()}
