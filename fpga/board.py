@@ -126,16 +126,17 @@ class Board:
 
 
 def board_names() -> tuple[str, ...]:
-    """The boards that there is a file for."""
+    """The boards that there is a file for; a hyphen is an underscore in its name."""
     import fpga.boards
 
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(fpga.boards.__path__)))
+    return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(fpga.boards.__path__)))
 
 
 def board(name: str) -> Board:
     """The board of that name. Raises InputError naming the known ones."""
     if name not in board_names():
         raise InputError(f"unknown board {name!r}; known boards: {', '.join(board_names())}")
-    found = importlib.import_module(f"fpga.boards.{name}").BOARD
-    assert isinstance(found, Board) and found.name == name, f"fpga/boards/{name}.py must define BOARD of that name"
+    module = name.replace("-", "_")
+    found = importlib.import_module(f"fpga.boards.{module}").BOARD
+    assert isinstance(found, Board) and found.name == name, f"fpga/boards/{module}.py must define BOARD named {name}"
     return found

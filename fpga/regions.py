@@ -22,7 +22,7 @@ NUMBERED = (
     re.compile(r"\.mesh\.(?:product|weight|partial|sum)_(\d+)_"), re.compile(r"\.mesh\.(?:weights|sums)\[(\d+)\]"),
     re.compile(r"\.vector\.(?:acc|d|held)_(\d+)$"), re.compile(r"\.(?:memory\.|vector\.memory_)read_data\[(\d+)\]$"),
     re.compile(r"\.vector\.after_\w+?_(?:shifted|plain|params|a|f1|f2|addend|scaled|aligned|b|product|settled|d|short"
-               r"|small|power|from_\w+|silus|powers|results|terms|narrowed|o)_(\d+)$"))
+               r"|small|power|from_\w+|silus|lines|gaps|powers|results|terms|narrowed|o)_(\d+)$"))
 """Names of registers with the lane's number."""
 ROWS = (
     (re.compile(r"\.vector\.after_\w+_masked$"), 1),

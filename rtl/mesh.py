@@ -74,12 +74,13 @@ class Mesh(wiring.Component):
                 products = []
                 for tap in range(column * cfg.tile_taps, (column + 1) * cfg.tile_taps):
                     product = Signal(sum_shape(1), name=f"product_{lane}_{tap}")
-                    if not self.in_logic(lane, tap):
-                        weight = delays(m, self.weights[lane][tap], late, f"weight_{lane}_{tap}")[late]
-                        factors.append((weight, down[group][tap][late], product))
+                    logic = self.in_logic(lane, tap)
+                    weight = delays(m, self.weights[lane][tap], max(0, late - logic), f"weight_{lane}_{tap}")
+                    if not logic:
+                        factors.append((weight[late], down[group][tap][late], product))
                     else:
                         m.d.sync += product.eq(self.of_adders(
-                            m, self.weights[lane][tap], down[group][tap], late, f"partial_{lane}_{tap}"))
+                            m, weight, down[group][tap], late, f"partial_{lane}_{tap}"))
                     products.append(product)
                 # Add what comes from the left.
                 total = Signal(sum_shape((column + 1) * cfg.tile_taps), name=f"sum_{lane}_{column}")
@@ -104,10 +105,11 @@ class Mesh(wiring.Component):
                    f"act_{group}_{tap}")
             for tap in range(self.cfg.taps)] for group in range(self.cfg.groups)]
 
-    def of_adders(self, m: Module, weight, activation: list, late: int, name: str):
-        """A product of operands `late` cycles ago; if that is a cycle at least, its terms are made before the last."""
+    def of_adders(self, m: Module, weight: list, activation: list, late: int, name: str):
+        """A product of operands `late` cycles ago; if that is a cycle at least, its terms are made before the last.
+        Both operands 0, 1, ... cycles later."""
         early = max(0, late - 1)
-        terms = partial_products(delays(m, weight, early, f"{name}_weight")[early], activation[early])
+        terms = partial_products(weight[early], activation[early])
         if late:
             terms = register(m, [node(m, term, f"{name}_term") for term in terms], name)
         return tree(terms)

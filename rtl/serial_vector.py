@@ -27,7 +27,7 @@ from rtl.serial_reduce import SerialReduce
 from rtl.technology import Technology, technology
 from rtl.timing import vector_cycle
 from rtl.vector import Vector, choose, number, store_in_banks
-from rtl.vector_tables import exp2, silu_of_size
+from rtl.vector_tables import exp2, parts_of_size, silu_of_parts
 
 
 class Fields:
@@ -215,7 +215,8 @@ def clamp(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value) -> Simp
 def function(m: Module, unit: Vector, fields: Fields, cycle: int, d: Value, clamped: SimpleNamespace) -> Value:
     """f: saturated or looked up, zero where masked. A row is written as its last lane's f is made."""
     cfg = unit.cfg
-    silus, powers = silu_of_size(m, 0, clamped.index, clamped.negative), exp2(m, 0, clamped.index, direct=False)
+    silus = silu_of_parts(*parts_of_size(m, 0, clamped.index, clamped.negative))
+    powers = exp2(m, 0, clamped.index, direct=False)
     f = (Mux(clamped.from_d, saturate(m, d, 16), 0) | Mux(clamped.from_silu, silus, 0)
          | Mux(clamped.from_exp2, powers, 0))
     f = node(m, f[:16].as_signed(), "f")

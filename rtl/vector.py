@@ -26,7 +26,7 @@ from rtl.ports import (
     scalar_layout,
 )
 from rtl.reduce import Reduce
-from rtl.vector_tables import exp2, silu
+from rtl.vector_tables import exp2, silu_directly, silu_of_parts, silu_parts
 
 SHIFT_MOST = 47
 """Larger sums of shifts count as this."""
@@ -244,17 +244,21 @@ class Vector(wiring.Component):
         return self.cut(m, "settle", state, settled=settled, drop=("product", "shift2"))
 
     def add(self, m: Module, state):
-        """d: the product rounded, and the addend; the held value is kept until the next pass."""
-        made = []
+        """d: the product rounded, and the addend; the held value is kept until the next pass.
+
+        It is d clamped, since the first of a rotate pair has no addend. After a `settle` register it is made beside d,
+        for d would be late; else that way is the longer one, and d is clamped while the next product is shifted.
+        """
+        made, beside = [], "settle" in self.cfg.vector_cuts
         for lane, settled in enumerate(state.settled):
-            d, held = Signal(signed(32), name=f"d_{lane}"), Signal(signed(16), name=f"held_{lane}")
+            d = Signal(signed(32), name=f"d_{lane}")
+            held = Signal(signed(16), name=f"held_{lane}") if beside else saturate(m, d, 16)
             addend = Mux(state.second, held, state.addend[lane]).as_signed()
             with m.If(state.valid):
-                m.d.sync += [
-                    # One carry chain: the rounding bit is its carry in.
-                    d.eq((settled + Cat(settled[0], addend).as_signed())[1:33]),
-                    # As d is clamped, since the first of a rotate pair has no addend; but d would be late.
-                    held.eq(round_saturate(m, settled, 16))]
+                # One carry chain: the rounding bit is its carry in.
+                m.d.sync += d.eq((settled + Cat(settled[0], addend).as_signed())[1:33])
+                if beside:
+                    m.d.sync += held.eq(round_saturate(m, settled, 16))
             made.append(d)
         state = self.cut(m, "add", state, drop=("settled", "addend", "second", "valid"))
         state.d = made
@@ -275,23 +279,29 @@ class Vector(wiring.Component):
             from_exp2=from_exp2, drop=("function",))
 
     def look_up(self, m: Module, state):
-        """The functions of d."""
+        """The functions of d; of SILU, where it is no table, the two numbers whose difference it is."""
         direct = self.cfg.direct_tables
-        return self.cut(
-            m, "look_up", state, silus=[silu(m, lane, x, direct=direct) for lane, x in enumerate(state.small)],
-            powers=[exp2(m, lane, x, direct=direct) for lane, x in enumerate(state.power)], drop=("small", "power"))
+        powers = [exp2(m, lane, x, direct=direct) for lane, x in enumerate(state.power)]
+        if direct:
+            made = {"silus": [silu_directly(m, lane, x) for lane, x in enumerate(state.small)]}
+        else:
+            parts = [silu_parts(m, lane, x) for lane, x in enumerate(state.small)]
+            made = {"lines": [line for line, _ in parts], "gaps": [gap for _, gap in parts]}
+        return self.cut(m, "look_up", state, powers=powers, **made, drop=("small", "power"))
 
     def function(self, m: Module, state):
         """f: d clamped, or a function of it, or zero where masked."""
         results, terms = [], []
+        silus = state.silus if self.cfg.direct_tables else [
+            silu_of_parts(line, gap) for line, gap in zip(state.lines, state.gaps, strict=True)]
         for lane, d in enumerate(state.d):
-            f = (Mux(state.from_d[lane], state.short[lane], 0) | Mux(state.from_silu[lane], state.silus[lane], 0)
+            f = (Mux(state.from_d[lane], state.short[lane], 0) | Mux(state.from_silu[lane], silus[lane], 0)
                  | Mux(state.from_exp2[lane], state.powers[lane], 0))
             f = node(m, f[:16].as_signed(), f"f_{lane}")
             results.append(f)
             terms.append(Mux(state.from_d[lane], d, f)[:32].as_signed())
         state = self.cut(m, "function", state, results=results, terms=terms, drop=(
-            "d", "short", "silus", "powers", "from_d", "from_silu", "from_exp2"))
+            "d", "short", "silus", "lines", "gaps", "powers", "from_d", "from_silu", "from_exp2"))
 
         # f goes to vector memory and to the reductions.
         m.submodules.reduce = reduce = Reduce(self.cfg)

@@ -45,21 +45,28 @@ def silu_at(x: int) -> int:
     return (max(x, 0) << SILU_OUT_BITS - SILU_IN_BITS) - silu_gap(abs(x))
 
 
-def silu(m: Module, lane: int, x: Value, *, direct: bool) -> Value:
-    """SILU of a signed 8-bit x: 16 bits signed. direct: from a table of all results."""
-    if direct:
-        return look_up(m, f"silu_{lane}", 16, [
-            silu_at(index - (index >> 7 << 8)) & 0xFFFF for index in range(256)], x[:8]).as_signed()
-    return silu_of_size(m, lane, node(m, Mux(x[7], -x, x)[:8], "size"), x[7])
+def silu_directly(m: Module, lane: int, x: Value) -> Value:
+    """SILU of a signed 8-bit x: 16 bits signed, from a table of all results."""
+    return look_up(m, f"silu_{lane}", 16, [
+        silu_at(index - (index >> 7 << 8)) & 0xFFFF for index in range(256)], x[:8]).as_signed()
 
 
-def silu_of_size(m: Module, lane: int, size: Value, negative: Value) -> Value:
-    """SILU of an x by its size, 0 to 128, and its sign: 16 bits signed."""
+def silu_parts(m: Module, lane: int, x: Value) -> tuple[Value, Value]:
+    """Of a signed 8-bit x what `silu_of_parts` makes its SILU of."""
+    return parts_of_size(m, lane, node(m, Mux(x[7], -x, x)[:8], "size"), x[7])
+
+
+def parts_of_size(m: Module, lane: int, size: Value, negative: Value) -> tuple[Value, Value]:
+    """The straight line at an x, by its size, 0 to 128, and its sign, before its last zeros; and what is missing."""
     gaps = [silu_gap(index) for index in range(128)]
     gap = look_up(m, f"silu_{lane}", max(gaps).bit_length(), gaps, size[:7])
     gap = Mux(size[7], silu_gap(128), gap)
-    line = Mux(negative, 0, size) << SILU_OUT_BITS - SILU_IN_BITS
-    return (line - gap)[:16].as_signed()
+    return Mux(negative, 0, size), gap
+
+
+def silu_of_parts(line: Value, gap: Value) -> Value:
+    """SILU: 16 bits signed."""
+    return ((line << SILU_OUT_BITS - SILU_IN_BITS) - gap)[:16].as_signed()
 
 
 def exp2_at(index: int) -> int:

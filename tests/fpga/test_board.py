@@ -22,6 +22,11 @@ def test_there_are_boards() -> None:
     assert {"icebreaker", "tangnano20k", "ulx3s"} <= set(board_names())
 
 
+def test_two_machines_of_one_board_differ_in_nothing_else() -> None:
+    other = board("ulx3s-256")
+    assert other == replace(ULX3S, name=other.name, title=other.title, preset=other.preset) and other != ULX3S
+
+
 def test_an_unknown_board_is_told_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"'nexys'.*icebreaker, tangnano20k, ulx3s"):
         board("nexys")
@@ -43,7 +48,7 @@ def test_a_boards_clock_is_exact_and_makes_its_baud_rate(facts: Board) -> None:
 
 @pytest.mark.parametrize("facts", BOARDS, ids=lambda facts: facts.name)
 def test_a_board_file_holds_facts_and_nothing_else(facts: Board) -> None:
-    tree = ast.parse((Path(fpga.boards.__path__[0]) / f"{facts.name}.py").read_text())
+    tree = ast.parse((Path(fpga.boards.__path__[0]) / f"{facts.name.replace('-', '_')}.py").read_text())
     docstring, *statements = tree.body
     assert isinstance(docstring, ast.Expr)
     *imports, fact = statements
