@@ -38,9 +38,9 @@ def a_tie_goes_to_the_higher_lane(patch: Patch) -> None:
 
 
 def a_table_entry_is_wrong(patch: Patch) -> None:
-    right = rtl.vector.silu
-    patch.setattr(rtl.vector, "silu", lambda m, lane, x, *, direct: right(
-        m, lane, node(m, Mux(x == -77, -8, x)[:8].as_signed(), "changed"), direct=direct))
+    right = rtl.vector.silu_parts
+    patch.setattr(rtl.vector, "silu_parts", lambda m, lane, x: right(
+        m, lane, node(m, Mux(x == -77, -8, x)[:8].as_signed(), "changed")))
 
 
 def masks_follow_the_first_sequence(patch: Patch) -> None:
