@@ -281,13 +281,13 @@ class Vector(wiring.Component):
     def look_up(self, m: Module, state):
         """The functions of d; of SILU, where it is no table, the two numbers whose difference it is."""
         direct = self.cfg.direct_tables
-        powers = [exp2(m, lane, x, direct=direct) for lane, x in enumerate(state.power)]
         if direct:
             made = {"silus": [silu_directly(m, lane, x) for lane, x in enumerate(state.small)]}
         else:
             parts = [silu_parts(m, lane, x) for lane, x in enumerate(state.small)]
             made = {"lines": [line for line, _ in parts], "gaps": [gap for _, gap in parts]}
-        return self.cut(m, "look_up", state, powers=powers, **made, drop=("small", "power"))
+        powers = [exp2(m, lane, x, direct=direct) for lane, x in enumerate(state.power)]
+        return self.cut(m, "look_up", state, **made, powers=powers, drop=("small", "power"))
 
     def function(self, m: Module, state):
         """f: d clamped, or a function of it, or zero where masked."""
