@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from amaranth import Elaboratable
 
@@ -331,7 +332,7 @@ def make_bitstream(ask: Design, *, seed: int = 1, target_mhz: float | None = Non
 
 
 def _report(ask: Design, build: _Run, made: _Synthesised, programs: tuple[str, ...],
-            counts: Mapping[str, int]) -> Report:
+            counts: Mapping[str, Any]) -> Report:
     """What is known before placement."""
     board = ask.board
     return Report(

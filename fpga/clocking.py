@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import Elaboratable, Module, Signal
 
 from fpga.board import Board, Pin
@@ -50,7 +52,7 @@ class Pads(Elaboratable):
     ports : list of signals, the pins.
     """
 
-    def __init__(self, board: Board, inner: Elaboratable) -> None:
+    def __init__(self, board: Board, inner: Any) -> None:
         self.board, self.inner = board, inner
         self.ports = [Signal(len(port), name=port.name, init=port.init) for port in inner.ports]
         self.high = Signal(len(board.high), name="high") if board.high else None

@@ -17,7 +17,7 @@ class Pin(NamedTuple):
 
     cell: str
     port: str
-    index: int
+    bit: int
 
 
 class Graph:
@@ -98,7 +98,7 @@ class Graph:
         self.cells[name] = copy.deepcopy(self.cells[cell])
         ((pin, _),) = self.pins(name, "output")
         net, self.fresh = self.fresh, self.fresh + 1
-        self.cells[name]["connections"][pin.port][pin.index] = net
+        self.cells[name]["connections"][pin.port][pin.bit] = net
         self.module["netnames"][f"{name}$net"] = {"hide_name": 1, "bits": [net], "attributes": {}}
         self.driver[net] = pin
         for load, bit in self.pins(name, "input"):
@@ -109,7 +109,7 @@ class Graph:
         """Connect loads of one net to another."""
         moved = dict.fromkeys(loads)
         for load in moved:
-            self.cells[load.cell]["connections"][load.port][load.index] = new
+            self.cells[load.cell]["connections"][load.port][load.bit] = new
         self.loads[old] = [load for load in self.loads[old] if load not in moved]
         self.loads[new] += moved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 
@@ -76,7 +77,7 @@ def limit(m: Module, x: Value, most: int) -> Value:
     return node(m, Mux(over, most, whole)[:most.bit_length()], "limited")
 
 
-def register(m: Module, value, name: str, *, enable: Value = Const(1)):
+def register(m: Module, value, name: str, *, enable: Value = Const(1)) -> Any:
     """The value a cycle later; a list of values as a list. Without the enable it stays."""
     if isinstance(value, list):
         return [register(m, item, f"{name}_{index}", enable=enable) for index, item in enumerate(value)]

@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import picked
+from rtl.arithmetic import node, picked, pipe
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.ecc_bank import ecc_bank
@@ -110,21 +110,24 @@ class Bank(wiring.Component):
 class Banks(wiring.Component):
     """All banks, side by side, with the host's way in.
 
-    All are read at one row; a write goes to one row too, to the bytes that are enabled.
+    All are read at one row; a write goes to one row too, to the bytes that are enabled. It is a chunk of `taps` bytes
+    that any lane can take (a K row is written so), or a byte from each lane, for any of its taps (a V column).
 
     Parameters
     ----------
-    cfg: as for Bank, and lanes.
+    cfg: as for Bank, and lanes, spread.
     contents: uses BANK.
 
     Members
     -------
     read_row, read_enable; read_data: (lanes, taps) int8.
-    write_row; write_enable: (lanes) of a bit a byte; write_data: (lanes, taps) int8.
+    write_row; write_enable: (lanes) of a bit a byte; write_chunk: (taps) int8; write_bytes: (lanes) int8; write_shared:
+        it is the chunk that is written.
     corrected, uncorrectable: with `ecc`, a bit a lane: see Bank. Of the host's reads those that it means count.
     host: see rtl.ports.host_signature; a word is one lane's part of a row.
 
-    Latency, Throughput, Reset: as for Bank.
+    Latency, Throughput, Reset: as for Bank; with `spread` all that goes into a bank has a register, so that a row is
+        read, and written, in the cycle after it is asked for.
     """
 
     def __init__(self, cfg: Config, contents: Contents = EMPTY):
@@ -132,7 +135,9 @@ class Banks(wiring.Component):
         row = field_bits(cfg, MATRIX, "row")["row"]
         super().__init__({
             "read_row": In(row), "read_enable": In(1), "read_data": Out(bank_rows_layout(cfg)),
-            "write_row": In(row), "write_enable": In(bank_enables_layout(cfg)), "write_data": In(bank_rows_layout(cfg)),
+            "write_row": In(row), "write_enable": In(bank_enables_layout(cfg)),
+            "write_chunk": In(row_layout(8, cfg.taps)), "write_bytes": In(row_layout(8, cfg.lanes)),
+            "write_shared": In(1),
             **({"corrected": Out(cfg.lanes), "uncorrectable": Out(cfg.lanes)} if cfg.ecc else {}),
             "host": In(host_signature(cfg, Space.BANK))})
 
@@ -140,22 +145,27 @@ class Banks(wiring.Component):
         cfg, host, m = self.cfg, self.host, Module()
         host_lane, host_row = host.address[:log2(cfg.lanes)], host.address[log2(cfg.lanes):]
         values = Signal(data.ArrayLayout(8 * cfg.taps, cfg.lanes))
-        value = picked(m, list(values), host_lane, in_steps=cfg.spread)
+        value = picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_steps=cfg.spread)
         m.d.comb += host.value.eq(value.word_select(host.byte, 8) if cfg.small_control else value)
+        # One way for the host and the machine, as far as it is the same for all lanes: a word of the host is a chunk.
+        chunk = node(m, Mux(
+            host.active, host.data.replicate(8 * cfg.taps // len(host.data)), self.write_chunk.as_value()), "chunk")
+        shared = node(m, host.active | self.write_shared, "shared")
+        asked = pipe(
+            m, cfg.spread, "asked", read_row=Mux(host.active, host_row, self.read_row),
+            read_enable=Mux(host.active, host.read if cfg.ecc else ~host.write, self.read_enable),
+            write_row=Mux(host.active, host_row, self.write_row))
+        host_bytes = (1 << host.byte)[:cfg.taps] if cfg.small_control else Const(-1, cfg.taps)
         for lane in range(cfg.lanes):
             m.submodules[f"bank_{lane}"] = bank = Bank(cfg, self.contents.lane(lane, cfg.lanes))
-            host_writes, host_bytes = host.write & (host_lane == lane), Const(-1, cfg.taps)
-            if cfg.small_control:
-                host_bytes = (1 << host.byte)[:cfg.taps]
+            byte = self.write_bytes[lane]
+            own = pipe(
+                m, cfg.spread, f"lane{lane}", data=Mux(shared, chunk, Cat(byte).replicate(cfg.taps)),
+                enable=Mux(
+                    host.active, Mux(host.write & (host_lane == lane), host_bytes, 0), self.write_enable[lane]))
             m.d.comb += [
-                bank.read_row.eq(Mux(host.active, host_row, self.read_row)),
-                bank.read_enable.eq(Mux(
-                    host.active, host.read if cfg.ecc else ~host_writes, self.read_enable)),
-                bank.write_row.eq(Mux(host.active, host_row, self.write_row)),
-                bank.write_enable.eq(Mux(
-                    host.active, Mux(host_writes, host_bytes, 0), self.write_enable[lane])),
-                bank.write_data.eq(Mux(
-                    host.active, host.data.replicate(8 * cfg.taps // len(host.data)), Cat(self.write_data[lane]))),
+                bank.read_row.eq(asked.read_row), bank.read_enable.eq(asked.read_enable),
+                bank.write_row.eq(asked.write_row), bank.write_enable.eq(own.enable), bank.write_data.eq(own.data),
                 self.read_data[lane].eq(bank.read_data),
                 values[lane].eq(bank.read_data)]
             if cfg.ecc:

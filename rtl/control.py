@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -68,9 +70,9 @@ class Values(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         cfg, index_bits = self.cfg, log2(self.cfg.values)
+        init: list[Any] = [{"value": value, "some": value != 0} for value in self.contents.of(Space.VALUES)]
         m.submodules.rows = rows = Memory(
-            shape=dynamic_layout(cfg), depth=cfg.values * cfg.buckets, attrs=NEVER_COLLIDES,
-            init=[{"value": value, "some": value != 0} for value in self.contents.of(Space.VALUES)])
+            shape=dynamic_layout(cfg), depth=cfg.values * cfg.buckets, attrs=NEVER_COLLIDES, init=init)
         read, write = rows.read_port(), rows.write_port()
         m.d.comb += [
             write.addr.eq(self.load.address), write.en.eq(self.load.en), write.data.value.eq(self.load.data),

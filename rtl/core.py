@@ -162,7 +162,8 @@ class Core(wiring.Component):
             act.write_vector.eq(vector.act_vector), act.write_enable.eq(vector.act_enable),
             act.write_data.eq(vector.act_data),
             banks.write_row.eq(vector.bank_row), banks.write_enable.eq(vector.bank_enable),
-            banks.write_data.eq(vector.bank_data)]
+            banks.write_chunk.eq(vector.bank_chunk), banks.write_shared.eq(vector.bank_shared),
+            banks.write_bytes.eq(vector.act_data)]
 
         # Scalar unit.
         m.d.comb += [

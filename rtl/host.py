@@ -158,8 +158,8 @@ class Host(wiring.Component):
             """Statements that send `length` bytes; only while `free`."""
             return [outgoing.eq(value), out_left.eq(length)]
 
+        reads = Signal()
         if cfg.ecc:
-            reads = Signal()
             here = node(m, reads & (space == Space.BANK.value), "bank_reads")
             m.d.comb += self.bank.read.eq(sent(here, "bank_read"))
 

@@ -38,7 +38,8 @@ class Matrix(wiring.Component):
     -------
     issue: the step of this cycle, see rtl.ports.step_layout; `clear`: start from zero; `plane`: see rtl.isa.Plane.
     bank_row, bank_enable: read port of all banks; bank_data: (lanes, taps) int8.
-    act_words: (groups) addresses, act_enable: read ports of activation memory; act_data: (groups, taps) int8.
+    act_words: (groups) addresses, act_enable: read ports of activation memory; act_data: (groups, taps) int8. With
+        `spread` these read ports have a register, and are asked a cycle before they read.
     acc_slot: accumulator that the vector unit reads; acc: (lanes) its contents, in the same cycle.
 
     Latency: reads in rtl.timing `matrix_read`, the sum can be read from `acc_visible` on.
@@ -60,15 +61,17 @@ class Matrix(wiring.Component):
         times = timing(cfg)
 
         # Address: ask the banks and activation memory.
-        step = self.issue
+        step, asked = self.issue, []
         for stage in range(times.matrix_read):
+            asked.append(step)
             enable = step.valid if cfg.small_control else Const(1)  # the same as the issue logic's own registers have
             valid, step = step.valid, register(m, step, f"step{stage}", enable=enable)
             if cfg.small_control:
                 m.d.sync += step.valid.eq(valid)
+        asks = asked[-1] if cfg.spread else step
         m.d.comb += [
-            self.bank_row.eq(step.row), self.bank_enable.eq(step.valid),
-            self.act_words.eq(step.act), self.act_enable.eq(step.valid)]
+            self.bank_row.eq(asks.row), self.bank_enable.eq(asks.valid),
+            self.act_words.eq(asks.act), self.act_enable.eq(asks.valid)]
 
         # Memory, multiply, sum.
         m.submodules.mesh = mesh = (PairedMesh if cfg.paired_products else Mesh)(cfg)

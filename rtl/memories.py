@@ -124,7 +124,7 @@ class ActMemory(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, taps, groups, act_rows, bank_register.
+    cfg: uses lanes, taps, groups, act_rows, bank_register, spread.
     contents: uses ACT.
 
     Members
@@ -133,8 +133,8 @@ class ActMemory(wiring.Component):
     write_vector: address in vectors, row * (act_width / lanes) + part. write_enable. write_data: (lanes) int8.
     host: see rtl.ports.host_signature; a word is one byte.
 
-    Latency: that of Bank, so that both operands arrive together; a read sees writes of earlier cycles only (of the
-        same cycle: see NEVER_COLLIDES).
+    Latency: that of Banks, so that both operands arrive together; a read sees writes of earlier cycles only (of the
+        same cycle: see NEVER_COLLIDES). With `spread` a row is read in the cycle after it is asked for.
     Throughput: one read a group and one write a cycle. Reset: contents stay.
     """
 
@@ -167,11 +167,13 @@ class ActMemory(wiring.Component):
                     host.active, host.data.replicate(cfg.act_width), Cat(self.write_data).replicate(vectors)))]
 
             read_part, read_row = split(self.read_words[group], words)
-            m.d.comb += [
-                reader.addr.eq(Mux(host.active, host_row, read_row)), reader.en.eq(host.active | self.read_enable)]
+            asked = pipe(
+                m, cfg.spread, f"asked_{group}", row=Mux(host.active, host_row, read_row), part=read_part,
+                enable=host.active | self.read_enable)
+            m.d.comb += [reader.addr.eq(asked.row), reader.en.eq(asked.enable)]
             word = reader.data
             if words > 1:
-                part = register(m, read_part, f"part_{group}")
+                part = register(m, asked.part, f"part_{group}")
                 word = word.word_select(part, 8 * cfg.taps)
             if cfg.ecc:  # as long as the banks' corrector
                 word = register(m, word, f"word_{group}")

@@ -16,7 +16,6 @@ from rtl.isa import MATRIX, VECTOR, Addend, Factor1, Factor2, Function, Mask, So
 from rtl.memories import vector_address_bits
 from rtl.ports import (
     bank_enables_layout,
-    bank_rows_layout,
     each_choice,
     each_sequence,
     field_bits,
@@ -54,7 +53,7 @@ class Vector(wiring.Component):
     acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle (`acc_register`: a register follows).
     memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory.
     act_vector, act_enable, act_data: write port of ActMemory.
-    bank_row, bank_enable, bank_data: write port of Banks, (lanes, taps) bytes with a bit each.
+    bank_row, bank_enable, bank_chunk, bank_shared: write port of Banks, whose write_bytes are act_data.
     reduce_index: reduce register to read; reduce_value: its 32 bits a cycle later, as they then are.
     token: ARGMAX's winner so far, of each sequence. chosen: (sequences * choices) index registers, with `choices`.
     With `serial_vector`: `scalars` follow a cycle after their index, which is that of the factor in the issue cycle and
@@ -87,7 +86,8 @@ class Vector(wiring.Component):
             "memory_write_data": Out(row_layout(16, cfg.lanes)),
             "act_vector": Out(vector_address_bits(cfg)), "act_enable": Out(1),
             "act_data": Out(row_layout(8, cfg.lanes)),
-            "bank_row": Out(row), "bank_enable": Out(bank_enables_layout(cfg)), "bank_data": Out(bank_rows_layout(cfg)),
+            "bank_row": Out(row), "bank_enable": Out(bank_enables_layout(cfg)),
+            "bank_chunk": Out(row_layout(8, cfg.taps)), "bank_shared": Out(1),
             "reduce_index": In(shapes["target"]), "reduce_value": Out(32),
             "token": Out(each_sequence(cfg.token_bits, cfg)),
             **({"chosen": Out(each_choice(log2(cfg.experts), cfg))} if cfg.choices else {})})
@@ -360,16 +360,12 @@ def store_in_banks(m: Module, unit: Vector, state) -> None:
     position = of_sequence(unit.position, state.sequence)
     value_bytes = node(m, Mux(values, (1 << position[:log2(cfg.taps)])[:cfg.taps], 0), "value_bytes")
     key_lane, key_bytes = position[:log2(cfg.lanes)], Const(-1, cfg.taps)
-    chunk = Signal(row_layout(8, cfg.taps), name="key_chunk")
     if cfg.lanes > cfg.taps:
-        m.d.comb += chunk.eq(Cat(state.o).word_select(state.chunk, 8 * cfg.taps))
+        m.d.comb += unit.bank_chunk.eq(Cat(state.o).word_select(state.chunk, 8 * cfg.taps))
     else:
-        m.d.comb += chunk.eq(Cat(state.o).replicate(cfg.taps // cfg.lanes))
+        m.d.comb += unit.bank_chunk.eq(Cat(state.o).replicate(cfg.taps // cfg.lanes))
         if cfg.lanes < cfg.taps:
             key_bytes = Cat((state.chunk == tap // cfg.lanes) for tap in range(cfg.taps))
-    domain = m.d.sync if cfg.spread else m.d.comb
-    domain += unit.bank_row.eq(state.row)
+    m.d.comb += [unit.bank_row.eq(state.row), unit.bank_shared.eq(keys)]
     for lane in range(cfg.lanes):
-        domain += unit.bank_enable[lane].eq(Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)
-        for tap in range(cfg.taps):
-            domain += unit.bank_data[lane][tap].eq(Mux(keys, chunk[tap], state.o[lane]))
+        m.d.comb += unit.bank_enable[lane].eq(Mux(keys & (key_lane == lane), key_bytes, 0) | value_bytes)

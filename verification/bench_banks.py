@@ -52,14 +52,14 @@ def some_rows(cfg: Config, rng: random.Random) -> list[int]:
 
 async def fill(ports: Ports, cfg: Config, rows: dict[int, Int]) -> Rows:
     """Write rows whole."""
-    held = Rows(cfg)
-    masks = [(1 << cfg.taps) - 1] * cfg.lanes
-    ports.set(write_enable=masks)
+    held, whole = Rows(cfg), (1 << cfg.taps) - 1
     for row, values in rows.items():
-        held.write(row, masks, values)
-        ports.set(write_row=row, write_data=values)
-        await ports.settle()
-        await ports.edge()
+        held.write(row, [whole] * cfg.lanes, values)
+        ports.set(write_row=row, write_shared=1)
+        for lane in range(cfg.lanes):
+            ports.set(write_enable=[whole * (lane == other) for other in range(cfg.lanes)], write_chunk=values[lane])
+            await ports.settle()
+            await ports.edge()
     ports.set(write_enable=[0] * cfg.lanes)
     await land(ports, cfg)
     return held
@@ -67,7 +67,7 @@ async def fill(ports: Ports, cfg: Config, rows: dict[int, Int]) -> Rows:
 
 async def land(ports: Ports, cfg: Config) -> None:
     """Until the last write can be seen."""
-    for _ in range(timing(cfg).bank_visible - timing(cfg).bank_write):
+    for _ in range(timing(cfg).bank_visible - timing(cfg).bank_write + int(cfg.spread)):
         await ports.settle()
         await ports.edge()
 
@@ -76,7 +76,7 @@ async def land(ports: Ports, cfg: Config) -> None:
 async def random_reads_and_writes(dut: Any) -> None:
     """Often of one row; banks with a shared port are never asked for both. Without an enable the output stays."""
     cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
-    ports, latency, times = Ports(dut, Banks(cfg)), bank_stages(cfg), timing(cfg)
+    ports, latency, times = Ports(dut, Banks(cfg)), bank_stages(cfg) + int(cfg.spread), timing(cfg)
     await ports.start()
     rows = some_rows(cfg, rng)
     held = await fill(ports, cfg, {row: numbers(cfg, rng) for row in rows})
@@ -87,9 +87,12 @@ async def random_reads_and_writes(dut: Any) -> None:
         reads, writes = rng.random() < 0.6, rng.random() < 0.6
         if cfg.shared_port and writes:
             reads = False
-        row, target, values = rng.choice(rows), rng.choice(rows), numbers(cfg, rng)
+        row, target, values, shared = rng.choice(rows), rng.choice(rows), numbers(cfg, rng), rng.random() < 0.5
+        chunk, own = values[0], values[:, 0]
+        values = np.where(shared, chunk, own[:, None])
         masks = [rng.getrandbits(cfg.taps) if writes else 0 for _ in range(cfg.lanes)]
-        ports.set(read_row=row, read_enable=int(reads), write_row=target, write_enable=masks, write_data=values)
+        ports.set(read_row=row, read_enable=int(reads), write_row=target, write_enable=masks,
+                  write_chunk=chunk, write_bytes=own, write_shared=int(shared))
         await ports.settle()
         shown = arriving.get(cycle, shown)
         if shown is not None:
@@ -111,7 +114,7 @@ async def random_reads_and_writes(dut: Any) -> None:
 @cocotb.test()
 async def a_write_keeps_a_single_port_from_reading(dut: Any) -> None:
     cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
-    ports, latency = Ports(dut, Banks(cfg)), bank_stages(cfg)
+    ports, latency = Ports(dut, Banks(cfg)), bank_stages(cfg) + int(cfg.spread)
     await ports.start()
     values = numbers(cfg, rng)
     held = await fill(ports, cfg, {1: values, 2: ~values})  # no byte the same
@@ -121,7 +124,7 @@ async def a_write_keeps_a_single_port_from_reading(dut: Any) -> None:
     seen: list[Any] = []
     for asked in (1, 2, None, None, None, None):
         ports.set(read_enable=int(asked is not None), read_row=asked or 0)
-        ports.set(write_enable=masks if asked == 2 else [0] * cfg.lanes, write_row=2, write_data=values)
+        ports.set(write_enable=masks if asked == 2 else [0] * cfg.lanes, write_row=2, write_chunk=values[0])
         await ports.settle()
         seen.append(ports.get("read_data"))
         await ports.edge()
@@ -172,7 +175,7 @@ async def the_host_reaches_every_lane(dut: Any) -> None:
     ports.set(host__active=0, host__write=1, host__data=0, read_enable=1)
     for row in rows:
         ports.set(read_row=row)
-        for _ in range(bank_stages(cfg)):
+        for _ in range(bank_stages(cfg) + int(cfg.spread)):
             await ports.settle()
             await ports.edge()
         await ports.settle()

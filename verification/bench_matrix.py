@@ -106,7 +106,7 @@ async def play(dut: Any, cfg: Config, schedule: dict[int, Step], rng: random.Ran
         slot = done.fields["slot"] if done else rng.randrange(cfg.slots)
         ports.set(acc_slot=slot)
         await ports.settle()
-        asked = schedule.get(cycle - times.matrix_read)
+        asked = schedule.get(cycle - times.matrix_read + int(cfg.spread))  # memories have the register
         ports.expect("bank_enable", int(asked is not None))
         ports.expect("act_enable", int(asked is not None))
         if asked:

@@ -57,7 +57,7 @@ def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int], oldes
         if fields["store"] == Store.ACT.value and not one.held:
             found.acts[cycle + times.act_visible - 1] = (one, narrow)
         elif fields["store"] and not one.held:
-            found.banked[cycle + times.bank_write] = (one, narrow)
+            found.banked[cycle + times.bank_write - int(cfg.spread)] = (one, narrow)  # the banks have the register
         found.registers[cycle + times.reduce_visible] = (dict(model.registers), dict(model.tokens))
     found.indices = model
     assert times.bank_visible == times.bank_write + 1
@@ -182,22 +182,26 @@ class Player:
         cfg, ports, sequence = self.cfg, self.ports, fields["sequence"]
         position = self.positions[sequence]
         enables = np.zeros((cfg.lanes, cfg.taps), np.int64)
-        data = np.zeros((cfg.lanes, cfg.taps), np.int64)
-        row = fields["dst"]
+        row, first, part = fields["dst"], 0, narrow
         if store is Store.KEYS:
             chunk, lane, row = fields["chunk"], position % cfg.lanes, row + self.key_offsets[sequence]
-            part = narrow[chunk * cfg.taps:(chunk + 1) * cfg.taps] if cfg.lanes > cfg.taps else narrow
-            first = 0 if cfg.lanes >= cfg.taps else chunk * cfg.lanes
-            enables[lane, first:first + len(part)], data[lane, first:first + len(part)] = 1, part
+            if cfg.lanes > cfg.taps:
+                part = narrow[chunk * cfg.taps:(chunk + 1) * cfg.taps]
+            elif cfg.lanes < cfg.taps:
+                first = chunk * cfg.lanes
+            enables[lane, first:first + len(part)] = 1
         elif store is Store.VALUES:
             row += position // cfg.taps
-            enables[:, position % cfg.taps], data[:, position % cfg.taps] = 1, narrow
+            enables[:, position % cfg.taps] = 1
         ports.expect("bank_enable", [sum(int(bit) << tap for tap, bit in enumerate(lane)) for lane in enables])
         if enables.any():
             ports.expect("bank_row", row % (1 << self.row_bits))
-            found = np.array(ports.get("bank_data"))
-            assert (found[enables == 1] == data[enables == 1]).all(), (
-                f"cycle {ports.cycle}: bank_data: found {found[enables == 1]}, expected {data[enables == 1]}")
+            ports.expect("bank_shared", int(store is Store.KEYS))
+        if store is Store.KEYS:
+            found = ports.get("bank_chunk")[first:first + len(part)]
+            assert found == part.tolist(), f"cycle {ports.cycle}: bank_chunk: found {found}, expected {part}"
+        elif store is Store.VALUES:
+            ports.expect("act_data", narrow)
 
 
 def player(dut: Any) -> Player:

@@ -47,7 +47,7 @@ class UartRx(wiring.Component):
 
     def __init__(self, divisor: int) -> None:
         self.divisor = divisor
-        super().__init__({"rx": In(1, init=1), "data": Out(8), "valid": Out(1)})
+        super().__init__({"rx": In(1, init=1), "data": Out(8), "valid": Out(1)})  # pyright: ignore[reportCallIssue]
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -104,7 +104,7 @@ class UartTx(wiring.Component):
 
     def __init__(self, divisor: int) -> None:
         self.divisor = divisor
-        super().__init__({"bytes": In(stream.Signature(8)), "tx": Out(1, init=1)})
+        super().__init__({"bytes": In(stream.Signature(8)), "tx": Out(1, init=1)})  # pyright: ignore[reportCallIssue]
 
     def elaborate(self, platform) -> Module:
         m = Module()

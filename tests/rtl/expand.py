@@ -120,7 +120,7 @@ def passes(cfg: Config, word: Current, *, ropes: Sequence[int]) -> Iterator[tupl
     """Vector passes of a RUN word. ropes: position * rope_step of each sequence."""
     now = word.fields
     for number in range(word.repeat + 1):
-        count = dict.fromkeys(("slot", "src", "param", "dst"), number // 2 if now["rotate"] else number)
+        count: dict[str, int] = dict.fromkeys(("slot", "src", "param", "dst"), number // 2 if now["rotate"] else number)
         found = {name: now[name] for name in pass_layout(cfg).members if name in now}
         for name in ("slot", "src", "param", "dst", "scalar", "target"):
             found[name] += word.inner.get(name, 0) + count.get(name, 0) * now.get(f"inc_{name}", 0)

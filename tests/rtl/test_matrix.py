@@ -118,7 +118,7 @@ def test_steps_reach_their_accumulators_in_the_declared_cycles(name):
         for cycle in range(max(steps) + times.acc_visible + 2):
             ctx.set(dut.issue, steps.get(cycle, {
                 "valid": 0, "row": 1, "slot": 0, "act": [0] * cfg.groups, "clear": 1}))
-            asked = steps.get(cycle - times.matrix_read)
+            asked = steps.get(cycle - times.matrix_read + int(cfg.spread))  # memories have the register
             assert ctx.get(dut.bank_enable) == ctx.get(dut.act_enable) == (asked is not None)
             if asked:
                 assert ctx.get(dut.bank_row) == asked["row"]

@@ -36,7 +36,7 @@ def test_banks_answer_in_time_with_what_was_written_before(name):
     """Random reads and writes, often of one row; never both in a cycle where they share a port."""
     cfg, seed = (SMALL | ECC)[name], random.randrange(2**32)
     print(f"seed {seed}")
-    rng, latency, size = random.Random(seed), bank_stages(cfg), cfg.lanes * cfg.taps
+    rng, latency, size = random.Random(seed), bank_stages(cfg) + int(cfg.spread), cfg.lanes * cfg.taps
     dut, landing = Banks(cfg), timing(cfg).bank_visible - timing(cfg).bank_write
 
     async def body(ctx):
@@ -48,12 +48,16 @@ def test_banks_answer_in_time_with_what_was_written_before(name):
             if cfg.shared_port and writes:
                 reads = False
             row, target = rng.choice([3, rng.randrange(cfg.bank_rows)]), rng.choice([3, rng.randrange(cfg.bank_rows)])
-            enables, values = rng.getrandbits(size) if writes else 0, [rng.randint(-128, 127) for _ in range(size)]
+            enables, shared = rng.getrandbits(size) if writes else 0, rng.random() < 0.5
+            chunk, bytes_ = ([rng.randint(-128, 127) for _ in range(count)] for count in (cfg.taps, cfg.lanes))
+            values = [chunk[tap] if shared else byte for byte in bytes_ for tap in range(cfg.taps)]
             ctx.set(dut.read_row, row)
             ctx.set(dut.read_enable, reads)
             ctx.set(dut.write_row, target)
             ctx.set(dut.write_enable.as_value(), enables)
-            ctx.set(dut.write_data.as_value(), pack(values, 8))
+            ctx.set(dut.write_chunk.as_value(), pack(chunk, 8))
+            ctx.set(dut.write_bytes.as_value(), pack(bytes_, 8))
+            ctx.set(dut.write_shared, shared)
             while written and written[0][0] <= cycle:
                 _, old, some, new = written.pop(0)
                 rows[old] = [new[place] if some >> place & 1 else rows[old][place] for place in range(size)]
@@ -74,18 +78,18 @@ def test_single_port_bank_reads_nothing_while_it_writes():
     async def body(ctx):
         ctx.set(dut.write_row, 2)
         ctx.set(dut.write_enable.as_value(), (1 << 16) - 1)
-        ctx.set(dut.write_data.as_value(), 7)
+        ctx.set(dut.write_bytes[0], 7)
         await ctx.tick()
         ctx.set(dut.read_row, 2)
         ctx.set(dut.read_enable, 1)
         ctx.set(dut.write_enable.as_value(), 0)
         await ctx.tick()
-        assert ctx.get(dut.read_data.as_value()) == 7
+        assert ctx.get(dut.read_data.as_value()) == 0x07070707
         ctx.set(dut.read_row, 3)
         ctx.set(dut.write_row, 3)  # empty so far
         ctx.set(dut.write_enable.as_value(), 1)
         await ctx.tick()
-        assert ctx.get(dut.read_data[0].as_value()) == 7  # the bank that wrote kept its output
+        assert ctx.get(dut.read_data[0].as_value()) == 0x07070707  # the bank that wrote kept its output
 
     run(dut, body)
 
@@ -125,7 +129,7 @@ def test_activations_written_as_vectors_are_read_as_words_by_each_group(name):
     rng, latency, dut = random.Random(seed), bank_stages(cfg), ActMemory(cfg)
 
     async def body(ctx):
-        memory = [0] * (cfg.act_rows * cfg.act_width)
+        memory, before = [0] * (cfg.act_rows * cfg.act_width), []
         due: dict[int, list[int]] = {}
         for cycle in range(80):
             words = [rng.choice([1, 2, rng.randrange(cfg.act_words)]) for _ in range(cfg.groups)]
@@ -136,8 +140,9 @@ def test_activations_written_as_vectors_are_read_as_words_by_each_group(name):
             ctx.set(dut.write_vector, vector)
             ctx.set(dut.write_enable, writes)
             ctx.set(dut.write_data.as_value(), pack(values, 8))
-            due[cycle + latency] = [memory[word * cfg.taps + tap] for word in words for tap in range(cfg.taps)]
-            if cycle in due:
+            read, before = before if cfg.spread else words, words
+            due[cycle + latency] = [memory[word * cfg.taps + tap] for word in read for tap in range(cfg.taps)]
+            if cycle in due and cycle >= latency + int(cfg.spread):
                 assert unpack(ctx.get(dut.read_data.as_value()), 8, cfg.groups * cfg.taps) == due[cycle]
             if writes:
                 memory[vector * cfg.lanes:(vector + 1) * cfg.lanes] = values

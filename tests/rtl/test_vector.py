@@ -84,7 +84,7 @@ def simulate(
         if given.fields["store"] == Store.ACT.value and not quiet:
             acts[cycle + times.act_visible - 1] = (given.fields, outputs)
         elif given.fields["store"] and not quiet:
-            banked[cycle + times.bank_write] = (given.fields, outputs)
+            banked[cycle + times.bank_write - int(cfg.spread)] = (given.fields, outputs)  # the banks have the register
         registers[cycle + times.reduce_visible] = list(oracle.registers)
         winners[cycle + times.token_visible] = oracle.tokens
 
@@ -194,8 +194,11 @@ def simulate(
         assert enabled == set(expected)
         if expected:
             assert ctx.get(dut.bank_row) == row % (1 << len(dut.bank_row))
-            data = unpack(ctx.get(dut.bank_data.as_value()), 8, lanes * taps)
-            assert {(lane, tap): data[lane * taps + tap] for lane, tap in expected} == expected
+            shared = ctx.get(dut.bank_shared)
+            assert shared == (fields["store"] == Store.KEYS.value)
+            chunk, bytes_ = (unpack(ctx.get(data.as_value()), 8, count)
+                             for data, count in ((dut.bank_chunk, taps), (dut.act_data, lanes)))
+            assert {(lane, tap): chunk[tap] if shared else bytes_[lane] for lane, tap in expected} == expected
 
     run(dut, body)
 
