@@ -80,6 +80,13 @@ def _value(cfg: Config, rng: random.Random, number: int) -> int:
     return rng.getrandbits(rng.randrange(1, bits + 1))
 
 
+def _expert_rows(cfg: Config, rng: random.Random, weights: int) -> int:
+    """Rows of an expert's matrices: any number with which the last one's are loaded, often the largest or a power of
+    two, so that the products have their high bits too."""
+    most = max(1, (weights - 1) // max(1, cfg.experts - 1))
+    return rng.choice((rng.randint(1, most), most, 1 << rng.randrange(most.bit_length())))
+
+
 def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str, Any]:
     """Members of an image: numbers in all memories, on which it does not depend whether a program is legal."""
     act = noise.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8)
@@ -108,7 +115,7 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     half = cfg.act_words // 2
     registers = Registers(
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
-        expert_rows=rng.randrange(1, max(2, weights // cfg.experts)) if cfg.experts else 0,
+        expert_rows=_expert_rows(cfg, rng, weights) if cfg.experts else 0,
         window=(0, 1, 2, cfg.lanes, int(noise.integers(context)))[noise.integers(5)] if cfg.windows else 0,
         temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
         seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())

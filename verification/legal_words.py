@@ -54,8 +54,8 @@ class Words:
         """A word, an inner loop, or an outer loop with or without one."""
         inner = not (self.cfg.small_control and queue is SCALAR)
         kind = self.rng.random()
-        if kind < 0.01 and queue is MATRIX:
-            return [self._over_and_over()]
+        if kind < 0.02 and queue is MATRIX:
+            return [self._over_and_over() if kind < 0.01 else self._many_steps()]
         if kind < 0.6:
             return [self.run(queue)]
         if kind < 0.63:
@@ -79,6 +79,17 @@ class Words:
         dynamic = {"outer_value": 0, **self._dynamic(MATRIX, "outer_value", 0.7, Kind.LONG)}
         return self.run(MATRIX, **same, **self._cornered(
             MATRIX, "outer", {"outer": self._long(MATRIX, "outer"), **dynamic}, 0.5))
+
+    def _many_steps(self) -> Insn:
+        """A word whose one output takes many steps: as many as there are loaded rows and activations, at most."""
+        made, rng = self.made, self.rng
+        most = min(made.weights, self.cfg.act_words)
+        steps = self._cornered(MATRIX, "repeat", {
+            "repeat": min(self._long(MATRIX, "repeat"), most - 1),
+            "repeat_value": 0, **self._dynamic(MATRIX, "repeat_value", 0.5, Kind.LONG)}, 0.7)
+        room = 1 if steps["repeat_value"] else most - steps["repeat"]
+        return self.run(MATRIX, **steps, **dict.fromkeys(("gather", "choice", "outer", "outer_value", "group_step"), 0),
+                        row=rng.randrange(room), act=rng.randrange(room))
 
     def _some(self, queue: Queue) -> Insn:
         """A word of a loop's body: RUN, now and then NOP, with a wait."""

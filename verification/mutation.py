@@ -137,11 +137,15 @@ def survives(place: Path, number: int, transcripts: Sequence[Transcript]) -> boo
     return True
 
 
-def mutate(name: str, seed: int, each: int, *, models: int, programs: int, console: Console) -> list[Score]:
-    """Scores of a preset's units. Raises NothingToSay."""
+def mutate(name: str, seed: int, each: int, *, models: int, programs: int, console: Console,
+           units: str = "") -> list[Score]:
+    """Scores of a preset's units, those in whose names the regular expression is found. Raises NothingToSay,
+    and InputError where there is no such unit."""
     cfg = preset(name)
     verilog = cached_verilog(lambda: generate(cfg), facts=repr(cfg))
-    mutants = choose(candidates(verilog, seed), each)
+    mutants = [one for one in choose(candidates(verilog, seed), each) if re.search(units, one.unit)]
+    if not mutants:
+        raise InputError(f"no unit of {name} is named like {units}")
     place = library(verilog, mutants)
     transcripts = record(name, seed, models=models, programs=programs)
     if not transcripts or not survives(place, 0, transcripts):
@@ -187,15 +191,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--each", type=int, default=40, help="faults of each unit")
     parser.add_argument("--models", type=int, default=12, help="random models that are recorded")
     parser.add_argument("--programs", type=int, default=40, help="random programs that are recorded")
+    parser.add_argument("--units", default="", help="only those in whose names this regular expression is found")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     if min(args.each, args.models, args.programs) < 1:
         parser.error("--each, --models and --programs must be at least 1")
+    try:
+        re.compile(args.units)
+    except re.error as error:
+        parser.error(f"--units is no regular expression: {error}")
     start = time.monotonic()
     try:
         scores = mutate(args.preset, args.seed, args.each, models=args.models, programs=args.programs,
-                        console=Console(stderr=True))
+                        console=Console(stderr=True), units=args.units)
     except (NothingToSay, InputError) as error:
         print(f"mutation: {error}", file=sys.stderr)
         return 1 if isinstance(error, NothingToSay) else 2
