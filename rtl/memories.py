@@ -41,7 +41,7 @@ class VectorMemory(wiring.Component):
     host: see rtl.ports.host_signature; a word is one lane's int16.
 
     Latency: 1 cycle; a read sees writes of earlier cycles only (of the same cycle: see NEVER_COLLIDES). With `spread`
-        a row is read in the cycle after it is asked for.
+        a row is read in the cycle after it is asked for; and write_row and write_enable come a cycle before the data.
     Throughput: one read and one write a cycle.
     Reset: contents stay.
     """
@@ -67,11 +67,15 @@ class VectorMemory(wiring.Component):
 
         asked = pipe(m, cfg.spread, "asked", row=Mux(host.active, host_row, self.read_row),
                      enable=host.active | self.read_enable)
+        # With `spread` the write enables have their register here: they are known before the data, and many.
+        writes = pipe(
+            m, cfg.spread, "writes", row=Mux(host.active, host_row, self.write_row),
+            enable=Mux(host.active, host_enable, self.write_enable.replicate(len(host_enable))),
+            host=host.active, data=host.data)
         m.d.comb += [
             reader.addr.eq(asked.row), reader.en.eq(asked.enable),
-            writer.addr.eq(Mux(host.active, host_row, self.write_row)),
-            writer.en.eq(Mux(host.active, host_enable, self.write_enable.replicate(len(host_enable)))),
-            writer.data.eq(Mux(host.active, host.data.replicate(len(host_enable)), Cat(self.write_data)))]
+            writer.addr.eq(writes.row), writer.en.eq(writes.enable),
+            writer.data.eq(Mux(writes.host, writes.data.replicate(len(host_enable)), Cat(self.write_data)))]
 
         words = [reader.data.word_select(place, unit) for place in range(len(host_enable))]
         m.d.comb += [self.read_data.eq(reader.data), host.value.eq(picked(m, words, host_place, in_steps=cfg.spread))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -51,7 +52,8 @@ class Vector(wiring.Component):
     noise_row: (lanes, with `Config.noise_rate`) the row for the pass that is in `select`, if it adds one.
     out_index: scalar register of the output shift; out_exponent: its exponent, in the same cycle.
     acc_slot: accumulator to read; acc: (lanes) its contents, in the same cycle (`acc_register`: a register follows).
-    memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory.
+    memory_write_row, memory_write_enable, memory_write_data: write port of VectorMemory; with `spread` row and enable
+        come a cycle before the data.
     act_vector, act_enable, act_data: write port of ActMemory.
     bank_row, bank_enable, bank_chunk, bank_shared: write port of Banks, whose write_bytes are act_data.
     reduce_index: reduce register to read; reduce_value: its 32 bits a cycle later, as they then are.
@@ -305,8 +307,9 @@ class Vector(wiring.Component):
 
         # f goes to vector memory and to the reductions.
         m.submodules.reduce = reduce = Reduce(self.cfg)
+        writes = self.ahead if self.cfg.spread else state
         m.d.comb += [
-            self.memory_write_row.eq(state.dst), self.memory_write_enable.eq(state.write),
+            self.memory_write_row.eq(writes.dst), self.memory_write_enable.eq(writes.write),
             Cat(self.memory_write_data).eq(Cat(state.results)),
             reduce.kind.eq(state.reduce), reduce.first.eq(state.first), reduce.target.eq(state.target),
             reduce.sequence.eq(state.sequence),
@@ -337,9 +340,12 @@ class Vector(wiring.Component):
         return state
 
     def cut(self, m: Module, step: str, state, *, drop: tuple[str, ...], **made):
-        """What leaves a step: the bundle with what the step made, without what only this step needed."""
-        kept = {name: value for name, value in vars(state).items() if name not in drop}
-        return pipe(m, step in self.cfg.vector_cuts, f"after_{step}", **(kept | made))
+        """What leaves a step: the bundle with what the step made, without what only this step needed. As it enters the
+        last register it stays in `ahead`."""
+        kept = {name: value for name, value in vars(state).items() if name not in drop} | made
+        if step in self.cfg.vector_cuts:
+            self.ahead = SimpleNamespace(**kept)
+        return pipe(m, step in self.cfg.vector_cuts, f"after_{step}", **kept)
 
 
 def choose(selector: Value, cases: Mapping[Any, Value], otherwise: Value) -> Value:

@@ -164,11 +164,12 @@ class Player:
 
     def _results(self, found: Expected, cycle: int) -> None:
         ports, cfg = self.ports, self.cfg
-        ports.expect("memory_write_enable", int(cycle in found.written))
+        told = cycle + int(cfg.spread)  # row and enable come before the data
+        ports.expect("memory_write_enable", int(told in found.written))
+        if told in found.written:
+            ports.expect("memory_write_row", found.written[told][0] % cfg.vector_rows)
         if cycle in found.written:
-            row, wide = found.written[cycle]
-            ports.expect("memory_write_row", row % cfg.vector_rows)
-            ports.expect("memory_write_data", wide)
+            ports.expect("memory_write_data", found.written[cycle][1])
         ports.expect("act_enable", int(cycle in found.acts))
         if cycle in found.acts:
             one, narrow = found.acts[cycle]

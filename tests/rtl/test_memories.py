@@ -102,7 +102,7 @@ def test_vector_and_parameter_memory_answer_a_cycle_later(name):
 
     async def body(ctx):
         rows = {row: [0] * cfg.lanes for row in range(cfg.vector_rows)}
-        expected, before = None, None
+        expected, before, told = None, None, None
         for _ in range(60):
             if expected is not None:
                 assert unpack(ctx.get(dut.read_data.as_value()), 16, cfg.lanes) == expected
@@ -115,8 +115,9 @@ def test_vector_and_parameter_memory_answer_a_cycle_later(name):
             ctx.set(dut.write_data.as_value(), pack(values, 16))
             read, before = before if cfg.spread else row, row
             expected = None if read is None else list(rows[read])
-            if writes:
-                rows[target] = values
+            written, told = told if cfg.spread else (target, writes), (target, writes)
+            if written and written[1]:
+                rows[written[0]] = values
             await ctx.tick()
 
     run(dut, body)

@@ -143,11 +143,12 @@ def simulate(
                 assert ctx.get(dut.acc_slot) == schedule[cycle - times.acc_read].fields["slot"]
 
             # Results.
-            assert ctx.get(dut.memory_write_enable) == (cycle in written)
+            told = cycle + int(cfg.spread)  # row and enable come before the data
+            assert ctx.get(dut.memory_write_enable) == (told in written)
+            if told in written:
+                assert ctx.get(dut.memory_write_row) == written[told][0] % (1 << len(dut.memory_write_row))
             if cycle in written:
-                row, results = written[cycle]
-                assert ctx.get(dut.memory_write_row) == row % (1 << len(dut.memory_write_row))
-                assert unpack(ctx.get(dut.memory_write_data.as_value()), 16, lanes) == results
+                assert unpack(ctx.get(dut.memory_write_data.as_value()), 16, lanes) == written[cycle][1]
             assert ctx.get(dut.act_enable) == (cycle in acts)
             if cycle in acts:
                 fields, outputs = acts[cycle]
