@@ -144,7 +144,7 @@ def mutate(name: str, seed: int, each: int, *, models: int, programs: int, conso
     cfg = preset(name)
     verilog = cached_verilog(lambda: generate(cfg), facts=repr(cfg))
     mutants = [one for one in choose(candidates(verilog, seed), each) if re.search(units, one.unit)]
-    if not mutants:
+    if units and not mutants:
         raise InputError(f"no unit of {name} is named like {units}")
     place = library(verilog, mutants)
     transcripts = record(name, seed, models=models, programs=programs)

@@ -63,6 +63,12 @@ def test_explained_survivors_count_neither_way(
     monkeypatch.setattr(mutation, "load_equivalents", lambda: [
         Equivalent(presets=(), unit="act", what="c", code="", reason="so")])
     assert main(["--each", "3"]) == 0
+    assert main(["--each", "3", "--units", "act$"]) == 0
+    capsys.readouterr()
+    assert main(["--each", "3", "--units", "banks"]) == 2
+    assert "no unit of tiny is named like banks" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["--units", "("])
 
 
 WHOLE = "[[equivalent]]\npresets = []\nunit = 'a'\nwhat = ''\ncode = ''\nreason = 'so'"
