@@ -28,6 +28,8 @@ ROWS = (
     (re.compile(r"\.vector\.after_\w+_masked$"), 1),
     (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
+BANK_DATA = re.compile(r"\.matrix\.bank_data$")
+"""Likewise; as many bits a lane as a bank's row has."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
 """Registers of a tree over the lanes: its level, and the place in it."""
 PICKED = re.compile(r"\.(?:banks|memory)\.picked_(\d+)_(\d+)$")
@@ -57,6 +59,9 @@ class Regions:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        lanes = len({bank[1] for name in graph.cells if (bank := BANK.search(name))})
+        places = [place for names in graph.names.values() for name, place in names if BANK_DATA.search(name)]
+        self._rows = (*ROWS, *((BANK_DATA, (max(places) + 1) // lanes) for _ in range(bool(lanes and places))))
         self.of: dict[str, Region] = {}
         self._reached: dict[str, frozenset[Region]] = {}
         clocked = [name for name in graph.cells if graph.type(name) in CLOCKED]
@@ -139,7 +144,7 @@ class Regions:
             for pattern in NUMBERED:
                 if found := pattern.search(name):
                     return int(found[1])
-            for pattern, width in ROWS:
+            for pattern, width in self._rows:
                 if pattern.search(name):
                     return place // width
             if found := TREE.search(name):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Shape, ShapeLike, Signal, Value, unsigned
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Shape, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import node, picked, pipe
+from rtl.arithmetic import node, picked, pipe, register
 from rtl.config import Config, log2
 from rtl.contents import EMPTY, Contents
 from rtl.ecc_bank import ecc_bank
@@ -126,8 +126,8 @@ class Banks(wiring.Component):
     corrected, uncorrectable: with `ecc`, a bit a lane: see Bank. Of the host's reads those that it means count.
     host: see rtl.ports.host_signature; a word is one lane's part of a row.
 
-    Latency, Throughput, Reset: as for Bank; with `spread` all that goes into a bank has a register, so that a row is
-        read, and written, in the cycle after it is asked for.
+    Latency, Throughput, Reset: as for Bank; with `spread` what goes into a bank has registers: a row is read a cycle
+        after it is asked for, and written rtl.timing.SPREAD cycles after.
     """
 
     def __init__(self, cfg: Config, contents: Contents = EMPTY):
@@ -148,24 +148,27 @@ class Banks(wiring.Component):
         value = picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_steps=cfg.spread)
         m.d.comb += host.value.eq(value.word_select(host.byte, 8) if cfg.small_control else value)
         # One way for the host and the machine, as far as it is the same for all lanes: a word of the host is a chunk.
-        chunk = node(m, Mux(
-            host.active, host.data.replicate(8 * cfg.taps // len(host.data)), self.write_chunk.as_value()), "chunk")
-        shared = node(m, host.active | self.write_shared, "shared")
         asked = pipe(
-            m, cfg.spread, "asked", read_row=Mux(host.active, host_row, self.read_row),
-            read_enable=Mux(host.active, host.read if cfg.ecc else ~host.write, self.read_enable),
-            write_row=Mux(host.active, host_row, self.write_row))
+            m, cfg.spread, "asked", row=Mux(host.active, host_row, self.read_row),
+            enable=Mux(host.active, host.read if cfg.ecc else ~host.write, self.read_enable))
         host_bytes = (1 << host.byte)[:cfg.taps] if cfg.small_control else Const(-1, cfg.taps)
+        enables = [node(m, Mux(host.active, Mux(host.write & (host_lane == lane), host_bytes, 0),
+                               self.write_enable[lane]), f"enable_{lane}") for lane in range(cfg.lanes)]
+        writes = pipe(
+            m, cfg.spread, "writes", row=Mux(host.active, host_row, self.write_row), enables=enables,
+            shared=node(m, host.active | self.write_shared, "shared"), bytes_=self.write_bytes.as_value(),
+            chunk=node(m, Mux(host.active, host.data.replicate(8 * cfg.taps // len(host.data)),
+                              self.write_chunk.as_value()), "chunk"))
+        row = register(m, writes.row, "row") if cfg.spread else writes.row
         for lane in range(cfg.lanes):
             m.submodules[f"bank_{lane}"] = bank = Bank(cfg, self.contents.lane(lane, cfg.lanes))
-            byte = self.write_bytes[lane]
+            byte = writes.bytes_.word_select(lane, 8)
             own = pipe(
-                m, cfg.spread, f"lane{lane}", data=Mux(shared, chunk, Cat(byte).replicate(cfg.taps)),
-                enable=Mux(
-                    host.active, Mux(host.write & (host_lane == lane), host_bytes, 0), self.write_enable[lane]))
+                m, cfg.spread, f"lane{lane}", enable=writes.enables[lane],
+                data=Mux(writes.shared, writes.chunk, byte.replicate(cfg.taps)))
             m.d.comb += [
-                bank.read_row.eq(asked.read_row), bank.read_enable.eq(asked.read_enable),
-                bank.write_row.eq(asked.write_row), bank.write_enable.eq(own.enable), bank.write_data.eq(own.data),
+                bank.read_row.eq(asked.row), bank.read_enable.eq(asked.enable),
+                bank.write_row.eq(row), bank.write_enable.eq(own.enable), bank.write_data.eq(own.data),
                 self.read_data[lane].eq(bank.read_data),
                 values[lane].eq(bank.read_data)]
             if cfg.ecc:

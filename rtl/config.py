@@ -68,7 +68,7 @@ class Config:
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
-    spread: what has a long way has a cycle for it: steps and passes on their way to the units, what is written into
+    spread: what has a long way has cycles for it: steps and passes on their way to the units, what is written into
         the banks, and dynamic values. Exponents of scalar registers have a copy in each lane.
     scalar_register: the scalar unit has a register between finding an operand's length and shifting by it.
     direct_tables: SILU's and EXP2's tables have all 256 results and nothing to compute behind them: larger and faster.

@@ -18,6 +18,8 @@ from functools import cache
 from rtl.config import VECTOR_STEPS, Config, log2
 
 ADDRESS = 1  # every unit registers its addresses before it reads
+SPREAD = 2
+"""Registers on a long way, with `Config.spread`: of issued steps and passes, and of what is written into the banks."""
 MEMORY = 1  # a synchronous memory answers a cycle after it was asked
 NOISE_ROWS = 16
 """Rows of noise that are made in advance, for each sequence; as deep as LUT RAM is anyway."""
@@ -75,7 +77,7 @@ class Timing:
 
 def address_stages(cfg: Config) -> int:
     """Registers between the issue of a step or a pass and the memories that it reads."""
-    return ADDRESS + int(cfg.spread)
+    return ADDRESS + SPREAD * int(cfg.spread)
 
 
 def bank_stages(cfg: Config) -> int:
@@ -113,7 +115,7 @@ def timing(cfg: Config) -> Timing:
     written = int("function" in cfg.vector_cuts and not serial)
     result = vector_cycle(cfg, "function") + written + last  # f can be written
     output = vector_cycle(cfg, "output") + int("output" in cfg.vector_cuts) + last  # o can be written
-    stored = output + int(cfg.spread)  # o meets the banks
+    stored = output + SPREAD * int(cfg.spread)  # o meets the banks
     landed = stored + 1 + (bank_stages(cfg) if cfg.ecc else 0)  # with ecc the row is read first
     reduced = result + reduce_stages(cfg)  # the tree's result meets the register
     operated = len(SCALAR_STAGES) + int(cfg.scalar_register) + 2 * int(cfg.small_scalar)  # it shares its read ports

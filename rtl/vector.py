@@ -26,6 +26,7 @@ from rtl.ports import (
     scalar_layout,
 )
 from rtl.reduce import Reduce
+from rtl.timing import ADDRESS, address_stages
 from rtl.vector_tables import exp2, silu_directly, silu_of_parts, silu_parts
 
 SHIFT_MOST = 47
@@ -99,7 +100,9 @@ class Vector(wiring.Component):
             from rtl.serial_vector import serial  # which is made of this unit's steps
             return serial(self, platform)
         cfg, m = self.cfg, Module()
-        told = register(m, self.issue, "told") if cfg.spread else self.issue
+        told = self.issue
+        for stage in range(address_stages(cfg) - ADDRESS):
+            told = register(m, told, f"told_{stage}")
         asked = register(m, told, "asked")
         # Vector memory then has a register of its own, beside its lanes.
         reads = told if cfg.spread else asked

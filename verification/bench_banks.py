@@ -65,9 +65,14 @@ async def fill(ports: Ports, cfg: Config, rows: dict[int, Int]) -> Rows:
     return held
 
 
+def write_way(cfg: Config) -> int:
+    """Cycles from a write to the first read that sees it: with `spread` its way is a cycle longer than the read's."""
+    return timing(cfg).bank_visible - timing(cfg).bank_write + int(cfg.spread)
+
+
 async def land(ports: Ports, cfg: Config) -> None:
     """Until the last write can be seen."""
-    for _ in range(timing(cfg).bank_visible - timing(cfg).bank_write + int(cfg.spread)):
+    for _ in range(write_way(cfg) + int(cfg.spread)):
         await ports.settle()
         await ports.edge()
 
@@ -76,16 +81,17 @@ async def land(ports: Ports, cfg: Config) -> None:
 async def random_reads_and_writes(dut: Any) -> None:
     """Often of one row; banks with a shared port are never asked for both. Without an enable the output stays."""
     cfg, rng = shallow(bench_parameters()["preset"]), generator(bench_parameters())
-    ports, latency, times = Ports(dut, Banks(cfg)), bank_stages(cfg) + int(cfg.spread), timing(cfg)
+    ports, latency = Ports(dut, Banks(cfg)), bank_stages(cfg) + int(cfg.spread)
     await ports.start()
     rows = some_rows(cfg, rng)
     held = await fill(ports, cfg, {row: numbers(cfg, rng) for row in rows})
     arriving: dict[int, Int | None] = {}
     landing: list[tuple[int, int, list[int], Int]] = []
     shown: Int | None = None
+    writes = False
     for cycle in range(RANDOM_CYCLES):
-        reads, writes = rng.random() < 0.6, rng.random() < 0.6
-        if cfg.shared_port and writes:
+        wrote, reads, writes = writes, rng.random() < 0.6, rng.random() < 0.6
+        if cfg.shared_port and (wrote if cfg.spread else writes):  # they would meet in the memory
             reads = False
         row, target, values, shared = rng.choice(rows), rng.choice(rows), numbers(cfg, rng), rng.random() < 0.5
         chunk, own = values[0], values[:, 0]
@@ -100,14 +106,14 @@ async def random_reads_and_writes(dut: Any) -> None:
         if cfg.ecc:
             ports.expect("corrected", 0)
             ports.expect("uncorrectable", 0)
-        # A write can be seen from its cycle's `bank_visible` on; where it must read first, its row is on the output.
+        # Where a write must read first, its row is on the output.
         while landing and landing[0][0] <= cycle:
             held.write(*landing.pop(0)[1:])
         if reads:
             arriving[cycle + latency] = held.known[row]
-        elif cfg.ecc and any(masks):
-            arriving[cycle + latency] = None
-        landing.append((cycle + times.bank_visible - times.bank_write, target, masks, values))
+        if cfg.ecc and any(masks):
+            arriving[cycle + latency + int(cfg.spread)] = None
+        landing.append((cycle + write_way(cfg), target, masks, values))
         await ports.edge()
 
 
@@ -124,7 +130,8 @@ async def a_write_keeps_a_single_port_from_reading(dut: Any) -> None:
     seen: list[Any] = []
     for asked in (1, 2, None, None, None, None):
         ports.set(read_enable=int(asked is not None), read_row=asked or 0)
-        ports.set(write_enable=masks if asked == 2 else [0] * cfg.lanes, write_row=2, write_chunk=values[0])
+        writes = asked == (1 if cfg.spread else 2)  # such that they meet in the memory
+        ports.set(write_enable=masks if writes else [0] * cfg.lanes, write_row=2, write_chunk=values[0])
         await ports.settle()
         seen.append(ports.get("read_data"))
         await ports.edge()

@@ -13,7 +13,7 @@ import numpy as np
 from rtl.config import Config
 from rtl.isa import MATRIX, Mask, Reduce, Store
 from rtl.ports import field_bits
-from rtl.timing import timing
+from rtl.timing import SPREAD, timing
 from rtl.vector import Vector
 from sim.golden.primitives import Int
 from verification import vector_cases as cases
@@ -57,7 +57,7 @@ def expected(cfg: Config, schedule: dict[int, Pass], positions: list[int], oldes
         if fields["store"] == Store.ACT.value and not one.held:
             found.acts[cycle + times.act_visible - 1] = (one, narrow)
         elif fields["store"] and not one.held:
-            found.banked[cycle + times.bank_write - int(cfg.spread)] = (one, narrow)  # the banks have the register
+            found.banked[cycle + times.bank_write - SPREAD * int(cfg.spread)] = (one, narrow)
         found.registers[cycle + times.reduce_visible] = (dict(model.registers), dict(model.tokens))
     found.indices = model
     assert times.bank_visible == times.bank_write + 1

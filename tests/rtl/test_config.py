@@ -58,7 +58,7 @@ def test_derived_sizes_agree(cfg):
 @pytest.mark.parametrize("cfg", PRESETS.values(), ids=PRESETS)
 def test_timing_counts_registers(cfg):
     times = timing(cfg)
-    spread = int(cfg.spread)
+    spread = 2 * int(cfg.spread)
     assert times.bank_visible == times.bank_write + 1 == times.act_visible + spread
     assert times.matrix_read == times.vector_read == 1 + spread
     assert times.acc_visible == 4 + spread + int(cfg.bank_register) + matrix_tree_stages(cfg)

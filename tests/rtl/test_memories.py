@@ -37,15 +37,16 @@ def test_banks_answer_in_time_with_what_was_written_before(name):
     cfg, seed = (SMALL | ECC)[name], random.randrange(2**32)
     print(f"seed {seed}")
     rng, latency, size = random.Random(seed), bank_stages(cfg) + int(cfg.spread), cfg.lanes * cfg.taps
-    dut, landing = Banks(cfg), timing(cfg).bank_visible - timing(cfg).bank_write
+    dut, landing = Banks(cfg), timing(cfg).bank_visible - timing(cfg).bank_write + int(cfg.spread)
 
     async def body(ctx):
         rows = {row: [0] * size for row in range(cfg.bank_rows)}
         due: dict[int, list[int]] = {}
         written: list[tuple[int, int, int, list[int]]] = []
+        writes = False
         for cycle in range(60):
-            reads, writes = rng.random() < 0.6, rng.random() < 0.6
-            if cfg.shared_port and writes:
+            wrote, reads, writes = writes, rng.random() < 0.6, rng.random() < 0.6
+            if cfg.shared_port and (wrote if cfg.spread else writes):  # a write's way is a cycle longer then
                 reads = False
             row, target = rng.choice([3, rng.randrange(cfg.bank_rows)]), rng.choice([3, rng.randrange(cfg.bank_rows)])
             enables, shared = rng.getrandbits(size) if writes else 0, rng.random() < 0.5

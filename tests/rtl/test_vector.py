@@ -11,7 +11,7 @@ import pytest
 from rtl.config import PRESETS, Config, log2
 from rtl.isa import VECTOR, Addend, Factor1, Factor2, Function, Mask, Reduce, Source, Store, members
 from rtl.ports import index_bits
-from rtl.timing import timing
+from rtl.timing import SPREAD, timing
 from rtl.vector import Vector
 from tests.rtl.bench import MACHINES, pack, run, small, unpack
 from tests.rtl.oracle import Pass, VectorOracle
@@ -84,7 +84,7 @@ def simulate(
         if given.fields["store"] == Store.ACT.value and not quiet:
             acts[cycle + times.act_visible - 1] = (given.fields, outputs)
         elif given.fields["store"] and not quiet:
-            banked[cycle + times.bank_write - int(cfg.spread)] = (given.fields, outputs)  # the banks have the register
+            banked[cycle + times.bank_write - SPREAD * int(cfg.spread)] = (given.fields, outputs)
         registers[cycle + times.reduce_visible] = list(oracle.registers)
         winners[cycle + times.token_visible] = oracle.tokens
 
