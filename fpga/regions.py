@@ -28,8 +28,8 @@ ROWS = (
     (re.compile(r"\.vector\.after_\w+_masked$"), 1),
     (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
-BANK_DATA = re.compile(r"\.matrix\.bank_data$")
-"""Likewise; as many bits a lane as a bank's row has."""
+BANK_DATA = re.compile(r"\.(?:matrix\.bank_data|banks\.read_data)$")
+"""Likewise; as many bits a lane as a bank's row has. Which of the names is left, synthesis decides."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
 """Registers of a tree over the lanes: its level, and the place in it."""
 PICKED = re.compile(r"\.(?:banks|memory)\.picked_(\d+)_(\d+)$")

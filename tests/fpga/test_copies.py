@@ -175,11 +175,12 @@ def test_what_is_picked_for_the_host_is_at_home_in_the_middle_of_its_lanes(name:
     assert set(Regions(graph).of.values()) == {lane_region(lane)}
 
 
-def test_what_the_banks_read_belongs_to_its_lane_whatever_the_host_picks_of_it() -> None:
+@pytest.mark.parametrize("name", ["matrix.bank_data", "banks.read_data"])
+def test_what_the_banks_read_belongs_to_its_lane_whatever_the_host_picks_of_it(name: str) -> None:
     made = Netlist()
     for lane in range(LANES):
         made.cell("DP16KD", f"board.core.banks.bank_{lane}.ram.0.0", "DO", CLK=1)
-    read = [made.register("board.core.matrix.bank_data", DI=1) for _ in range(2 * LANES)]
+    read = [made.register(f"board.core.{name}", DI=1) for _ in range(2 * LANES)]
     made.register("board.core.banks.picked_0_0", DI=made.cell("LUT4", "picks", "Z", A=read[0], B=read[2]))
     graph = Graph(made.module)
     regions = Regions(graph)
