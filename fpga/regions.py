@@ -61,7 +61,9 @@ class Regions:
         self.graph = graph
         lanes = len({bank[1] for name in graph.cells if (bank := BANK.search(name))})
         places = [place for names in graph.names.values() for name, place in names if BANK_DATA.search(name)]
-        self._rows = (*ROWS, *((BANK_DATA, (max(places) + 1) // lanes) for _ in range(bool(lanes and places))))
+        self._rows = [*ROWS]
+        if lanes and places:
+            self._rows.append((BANK_DATA, (max(places) + 1) // lanes))
         self.of: dict[str, Region] = {}
         self._reached: dict[str, frozenset[Region]] = {}
         clocked = [name for name in graph.cells if graph.type(name) in CLOCKED]
