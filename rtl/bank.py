@@ -148,6 +148,7 @@ class Banks(wiring.Component):
         value = picked(m, [values[lane] for lane in range(cfg.lanes)], host_lane, in_steps=cfg.spread)
         m.d.comb += host.value.eq(value.word_select(host.byte, 8) if cfg.small_control else value)
         # One way for the host and the machine, as far as it is the same for all lanes: a word of the host is a chunk.
+        # Of the SPREAD registers of a write the first is here, in the middle; the second is the lane's own.
         asked = pipe(
             m, cfg.spread, "asked", row=Mux(host.active, host_row, self.read_row),
             enable=Mux(host.active, host.read if cfg.ecc else ~host.write, self.read_enable))
