@@ -26,6 +26,9 @@ MULTIPLIER_LOAD = 2
 """A multiplier counts as so many: it cannot move to where its operands are."""
 LEAST_UNIT_LOADS = 32
 """A unit that serves all lanes gets a twin for as many loads."""
+LONE_LEVELS = 2
+"""A register behind as many levels gets no twin for a single load: the long wire would only come a cycle earlier, and
+behind them."""
 LUT_LEVELS = 3
 """A LUT is copied where as many, itself among them, are between it and registers."""
 DEEPEST = 5
@@ -76,14 +79,18 @@ def _by_region(graph: Graph, regions: Regions, name: str, there: Set[Region]) ->
             found[next(iter(ends))].append(load)
     for region, pins in list(found.items()):
         few = not region.startswith("lane ") and (len(pins) < LEAST_UNIT_LOADS or regions.of.get(name) == region)
-        if few and region not in there:
+        lone = graph.type(name) == "TRELLIS_FF" and graph.levels(name) >= LONE_LEVELS and _weight(graph, pins) < 2
+        if (few or lone) and region not in there:
             del found[region]
-    heavy = sum(MULTIPLIER_LOAD if graph.type(load.cell) == "MULT18X18D" else
-                not (graph.type(load.cell) == "TRELLIS_FF" and load.port in REGISTER_INPUTS)
-                for pins in found.values() for load in pins)
+    heavy = sum(_weight(graph, [load for load in pins if not (
+        graph.type(load.cell) == "TRELLIS_FF" and load.port in REGISTER_INPUTS)]) for pins in found.values())
     if len(found) < LEAST_REGIONS or heavy < LEAST_LOADS:
         found = {region: pins for region, pins in found.items() if region in there}
     return dict(sorted(found.items()))
+
+
+def _weight(graph: Graph, pins: Iterable[Pin]) -> int:
+    return sum(MULTIPLIER_LOAD if graph.type(load.cell) == "MULT18X18D" else 1 for load in pins)
 
 
 def sweep(graph: Graph, originals: Iterable[str]) -> None:

@@ -3,8 +3,9 @@
 A machine that takes all block RAMs and DSPs of its FPGA is beyond a placer that moves cells one by one: it scatters a
 lane's over the whole die. But they are a regular array, and so are the sites. So each lane gets a strip of the die,
 from the left to the right in the lanes' order, with the control in a spine in the middle: every bank beside its
-multipliers, their sum on its way along the strip to the vector lane at the end. Activation memory, which all lanes of a
-group use in every cycle, lies in the middle of their side. Logic follows by itself.
+multipliers, their sum on its way along the strip to the vector lane at the end. Each side has a copy of activation
+memory: its lanes read it, and all lanes write both copies. So it lies between the middle of its side and the spine.
+Logic follows by itself.
 
 The sites were read from what nextpnr-ecp5 places a design on that uses all of them.
 """
@@ -77,8 +78,8 @@ def floorplan(graph: Graph, cfg: Config, die: Die = LFE5_85) -> dict[str, str]:
         rams = [[site for block in blocks for site in ram_sites(block, row)] for row in die.ram_rows]
         if len(copies) == 2:
             # What activation memory takes from the lanes, they have from the spine, each a block further.
-            row, middle = die.act_rows[side], blocks[len(blocks) // 2]
-            taken, further = ram_sites(middle, row), ram_sites(die.spine_block, row)
+            row, inner = die.act_rows[side], blocks[1] if side else blocks[-2]
+            taken, further = ram_sites(inner, row), ram_sites(die.spine_block, row)
             left = [site for site in rams[die.ram_rows.index(row)] if site not in taken]
             rams[die.ram_rows.index(row)] = further + left if side else left + further
             if len(copies[side]) > len(taken):

@@ -102,6 +102,8 @@ class Bank(wiring.Component):
         found = memory(
             m, cfg, shape=row_layout(8, cfg.taps), init=self.init, read_row=read_row, read_enable=read_enable,
             write_row=write_row, write_enable=self.write_enable, write_data=self.write_data.as_value())
+        if cfg.spread:  # while activations are on their way
+            found = register(m, found, "found_late")
         domain = m.d.sync if cfg.bank_register else m.d.comb
         domain += self.read_data.eq(found)
         return m

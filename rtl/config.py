@@ -303,14 +303,12 @@ _PRESETS = (
            vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
            spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
            noise_rate=4, top_k=True, windows=True),
-    # Twice the multipliers, two in each DSP, for one text, and nothing that a dense model does without: fables260k in
-    # the fewest cycles. A register behind the tables instead of the functions, which only choose among results.
-    Config(name="ulx3s-256", lanes=16, taps=16, groups=2, bank_rows=1536, tile_lanes=16, tile_taps=8,
-           vector_rows=128, act_rows=512, param_rows=512, scalars=32, reduces=16, values=32, position_bits=8,
+    # For the highest clock: one text, and nothing that a dense model does without, so that wires are short.
+    Config(name="ulx3s-fast", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
+           vector_rows=192, act_rows=512, param_rows=512, scalars=32, reduces=16, values=32, position_bits=8,
            token_bits=9, matrix_words=64, vector_words=128, scalar_words=64,
-           vector_cuts=("shift", "select", "scale", "round", "multiply", "add", "look_up", "narrow", "output"),
-           acc_register=True, reduce_levels=1, spread=True, scalar_register=True, logic_products=16,
-           paired_products=True, lut_memories=LUT_MEMORIES),
+           vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
+           spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, weight_planes=True, tile_lanes=8, tile_taps=8,
            acc_bits=32, slots=8, vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64,
            reduces=64,

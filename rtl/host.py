@@ -30,6 +30,7 @@ from rtl.protocol import (
     step_bytes,
     word_bytes,
 )
+from rtl.timing import SPREAD
 
 DATA = (Space.BANK, Space.VECTOR, Space.ACT, Space.PARAM, Space.CONSTANT)
 """Spaces with a port as in rtl.ports.host_signature; the others are only written."""
@@ -128,9 +129,9 @@ class Host(wiring.Component):
                 with m.Case(item.value):
                     m.d.comb += sizes.eq(word_bytes(cfg, item) - 1)
         # Where block RAM has a register of its own, so have the words on their way to a memory, and the many words of
-        # which one is sent. A second one, with `spread`, is near what it tells: nothing but the first is before it.
+        # which one is sent. With `spread` there are further ones on the way: nothing but the first is before them.
         registered = cfg.bank_register
-        way = int(registered) + int(registered and cfg.spread)
+        way = int(registered) * (1 + SPREAD * cfg.spread)
 
         def sent(value: Value, name: str) -> Value:
             for stage in range(way):

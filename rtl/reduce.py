@@ -14,7 +14,7 @@ from rtl import isa
 from rtl.arithmetic import node, number, pipe, register
 from rtl.config import Config, log2
 from rtl.isa import VECTOR
-from rtl.ports import NEVER_COLLIDES, each_choice, each_sequence, field_bits, row_layout
+from rtl.ports import each_choice, each_sequence, field_bits, row_layout
 
 PEAK_BITS = 17
 """MAX and MAXABS: -32768 to 32768."""
@@ -88,26 +88,23 @@ class Reduce(wiring.Component):
                 state = pipe(m, True, f"tree{stage}", **vars(state))
         value, index = state.values[0], state.indices[0]
 
-        # Registers: read a cycle ahead and written a cycle late, so that combining takes one cycle and nothing else is
-        # in it; a read sees what is on its way.
-        m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[], attrs=NEVER_COLLIDES)
+        # Registers: read a cycle ahead and written a cycle late, so that combining takes one cycle and hardly anything
+        # else is in it; a read sees what is on its way.
+        m.submodules.registers = registers = Memory(shape=signed(32), depth=cfg.reduces, init=[])
         writer, merged = registers.write_port(), Signal(signed(32))
         makes = node(m, (state.kind != isa.Reduce.NONE.value) & (state.kind != isa.Reduce.ARGMAX.value), "makes")
         written = pipe(m, True, "written", data=merged, en=makes, target=state.target)
-        older = register(m, written.data, "older")
         m.d.comb += [writer.addr.eq(written.target), writer.en.eq(written.en), writer.data.eq(written.data)]
 
         def read(index: Any, ignored: Any, name: str) -> Any:
-            """A register a cycle later, or 0; what it is to be is known before."""
-            port = registers.read_port()
+            """A register a cycle later, or 0; whether it is what is being made now is known before."""
+            port = registers.read_port(domain="comb")
             fresh = node(m, makes & (state.target == index), f"{name}_fresh")
             recent = node(m, written.en & (written.target == index), f"{name}_recent")
-            chosen = [register(m, when & ~ignored, f"{name}_{number}")
-                      for number, when in enumerate((fresh, recent & ~fresh, ~recent & ~fresh))]
             m.d.comb += port.addr.eq(index)
-            a, b, c = (Mux(when, source, 0)
-                       for when, source in zip(chosen, (written.data, older, port.data), strict=True))
-            return node(m, (a | b | c)[:32].as_signed(), name)
+            known = Mux(fresh | ignored, 0, Mux(recent, written.data, port.data))
+            known, new = register(m, [node(m, known, f"{name}_found"), fresh & ~ignored], f"{name}_known")
+            return node(m, (known | Mux(new, written.data, 0))[:32].as_signed(), name)
 
         # The first is added to 0, whatever the reduction.
         m.d.comb += [

@@ -72,12 +72,16 @@ class Scalar(wiring.Component):
 
         # Read: reduce register with its bias, scalar registers; the constant arrives with the next stage.
         constant, a, b = constants.read_port(), registers.read_port(domain="comb"), registers.read_port(domain="comb")
-        biased = (asked.function == ScalarFunction.RSQRT.value) | (asked.function == ScalarFunction.RECIP.value)
+        tabled = (asked.function == ScalarFunction.RSQRT.value) | (asked.function == ScalarFunction.RECIP.value)
+        exact = (asked.function == ScalarFunction.NEGATE.value) | (asked.function == ScalarFunction.CONST.value)
+        # What the table's 15 bits add to an exponent is added early: later there is just time for one addition.
+        adjust = node(m, Mux(exact, 0, asked.adjust + Mux(tabled, 15, 0)), "adjust")
+        biased = tabled
         if cfg.top_k:
             biased |= asked.function == ScalarFunction.SEARCH.value
         total = node(m, (self.reduce_value + Mux(biased, asked.bias, 0))[:33], "total")
         read = pipe(
-            m, True, "read", valid=asked.valid, function=asked.function, dst=asked.dst, adjust=asked.adjust,
+            m, True, "read", valid=asked.valid, function=asked.function, dst=asked.dst, adjust=adjust,
             a=a.data, b_exponent=b.data.exponent, operand=total[:32], over=total[32])  # over: counts as all ones
         m.d.comb += [
             constant.addr.eq(asked.constant), constant.en.eq(asked.valid), a.addr.eq(asked.a), b.addr.eq(asked.b)]
@@ -97,36 +101,36 @@ class Scalar(wiring.Component):
         # The first of the leading bits is set; RSQRT and RECIP of 0 count as of 1.
         leading = node(m, (read.operand << ~place)[24:32] | read.over.replicate(8) | 128, "leading")
         index = Mux(root & ~place[0], leading[1:], leading)  # RSQRT: an even number of bits, one more where it is odd
-        mantissa, base, adjusted = Signal(signed(16)), Signal(signed(9)), Signal(init=1)
+        mantissa, base = Signal(signed(16)), Signal(signed(9))
         with m.Switch(read.function):
             with m.Case(ScalarFunction.RSQRT.value):
-                m.d.comb += base.eq(place[1:] + 15)
+                m.d.comb += base.eq(place[1:])
             with m.Case(ScalarFunction.RECIP.value):
-                m.d.comb += base.eq(place + 15)
+                m.d.comb += base.eq(place)
             with m.Case(ScalarFunction.NEGATE.value):
-                m.d.comb += [mantissa.eq(saturate(m, read.negated, 16)), adjusted.eq(0)]
+                m.d.comb += mantissa.eq(saturate(m, read.negated, 16))
             with m.Case(ScalarFunction.BLOCK.value):
                 m.d.comb += [mantissa.eq(UNIT), base.eq(Mux(place > 6, place - 6, 0))]
             with m.Case(ScalarFunction.COMBINE.value):
                 m.d.comb += [mantissa.eq(read.a.mantissa), base.eq(read.difference)]
             with m.Case(ScalarFunction.CONST.value):
-                m.d.comb += [mantissa.eq(UNIT), base.eq(read.constant), adjusted.eq(0)]
+                m.d.comb += [mantissa.eq(UNIT), base.eq(read.constant)]
             if cfg.choices:
                 with m.Case(ScalarFunction.VALUE.value):
                     m.d.comb += [mantissa.eq(saturate(m, read.operand.as_signed(), 16)), base.eq(read.a.exponent)]
             if cfg.top_k:
                 with m.Case(ScalarFunction.SEARCH.value):
                     m.d.comb += [mantissa.eq(read.found), base.eq(read.a.exponent)]
+        exponent = node(m, (base + read.adjust)[:9].as_signed(), "exponent")
         normal = pipe(
             m, True, "normalise", valid=read.valid, dst=read.dst, mantissa=mantissa,
-            exponent=(base + Mux(adjusted, read.adjust, 0))[:9].as_signed(),
+            exponent=clamped(exponent),
             index=Cat(index[:8], reciprocal), tabled=root | reciprocal)
 
         # Table: its output register is the stage's.
         rom = table.read_port()
-        clamped = Mux(normal.exponent < 0, 0, Mux(normal.exponent > 63, 63, normal.exponent))[:EXPONENT_BITS]
         found = pipe(
-            m, True, "table", valid=normal.valid, dst=normal.dst, mantissa=normal.mantissa, exponent=clamped,
+            m, True, "table", valid=normal.valid, dst=normal.dst, mantissa=normal.mantissa, exponent=normal.exponent,
             tabled=normal.tabled)
         m.d.comb += rom.addr.eq(normal.index)
 
@@ -159,6 +163,12 @@ class Scalar(wiring.Component):
             load.addr.eq(self.host.address), load.data.eq(self.host.data),
             load.en.eq(self.host.active & self.host.write)]
         return m
+
+
+def clamped(exponent: Value) -> Value:
+    """To 0 ... 63, as long as a register has. Told by bits: a comparison would be a second carry chain."""
+    large = exponent[EXPONENT_BITS:-1].any()
+    return Mux(exponent[-1], 0, exponent[:EXPONENT_BITS] | large.replicate(EXPONENT_BITS))[:EXPONENT_BITS]
 
 
 def search(m: Module, a, enough: Value) -> Value:

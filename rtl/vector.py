@@ -47,7 +47,8 @@ class Vector(wiring.Component):
     oldest: (sequences, with `Config.windows`) the first position that the token sees.
     memory_read_row, memory_read_enable, memory_read_data: read port of VectorMemory; with `spread` that has a register,
         and is asked a cycle before it reads.
-    param_row, param_enable, param_data: read port of ParamMemory.
+    param_row, param_enable, param_data: read port of ParamMemory; with `spread` it is read a cycle before, too, and
+        what it answers has a register here.
     scalar_index: (groups) scalar registers; scalars: (groups) their contents, in the same cycle; exponents: (lanes) the
         exponent of each lane's group.
     noise_row: (lanes, with `Config.noise_rate`) the row for the pass that is in `select`, if it adds one.
@@ -104,21 +105,21 @@ class Vector(wiring.Component):
         for stage in range(address_stages(cfg) - ADDRESS):
             told = register(m, told, f"told_{stage}")
         asked = register(m, told, "asked")
-        # Vector memory then has a register of its own, beside its lanes.
+        # Vector memory then has a register of its own, beside its lanes; parameters have one on their way to them.
         reads = told if cfg.spread else asked
         m.d.comb += [self.memory_read_row.eq(reads.src), self.memory_read_enable.eq(reads.valid)]
         m.d.sync += [
             self.scalar_index[group].eq(told.scalar + Mux(told.grouped, group, 0)) for group in range(cfg.groups)]
-        state = self.address(m, asked)
+        state = self.address(m, reads, asked)
         for step in VECTOR_STEPS:
             state = getattr(self, step)(m, state)
         return m
 
-    def address(self, m: Module, asked):
+    def address(self, m: Module, reads, asked):
         """Ask parameter memory; add the scalars' exponents to the first shift; decide which lanes are masked."""
         cfg = self.cfg
         m.d.comb += [
-            self.param_row.eq(asked.param), self.param_enable.eq(asked.valid),
+            self.param_row.eq(reads.param), self.param_enable.eq(reads.valid),
             self.out_index.eq(asked.out_scalar)]
         from_scalar = asked.factor2 == Factor2.SCALAR.value
         early = [limit(m, asked.s0 + Mux(asked.early, exponent, 0), SHIFT_MOST) for exponent in self.exponents]
@@ -145,6 +146,8 @@ class Vector(wiring.Component):
             store=Mux(effective, asked.store, Store.NONE.value),
             reduce=Mux(effective, asked.reduce, isa.Reduce.NONE.value))
         state.acc = acc
+        params = [self.param_data[lane] for lane in range(cfg.lanes)]
+        state.params = register(m, params, "params") if cfg.spread else params
         return state
 
     def compare(self, m: Module, asked):
@@ -189,7 +192,7 @@ class Vector(wiring.Component):
         state.shift3 = limit(m, state.shift3 + state.out, SHIFT_MOST)
         return self.cut(
             m, "shift", state, shifted=shifted, plain=[self.memory_read_data[lane] for lane in lanes],
-            params=[self.param_data[lane] for lane in lanes], masked=self.mask(m, state),
+            masked=self.mask(m, state),
             drop=("slot", "shift0", "late", "out", "acc", "all_masked", "some_masked", "first_masked", "one_masked",
                   "masked_lane", "first_seen"))
 

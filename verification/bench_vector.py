@@ -104,7 +104,8 @@ class Player:
                 ports.set(scalars=[{"mantissa": 0x2345, "exponent": begun.out_exponent}])
             reads = (cycle - times.vector_read - 1 - beat for beat in range(self.cfg.beats))
             read = next((schedule[at] for at in reads if at in schedule), self.noise)
-            ports.set(memory_read_data=read.memory, param_data=read.params)
+            param = schedule.get(cycle - times.vector_read, self.noise) if self.cfg.spread else read  # a cycle before
+            ports.set(memory_read_data=read.memory, param_data=param.params)
             if self.cfg.noise_rate:
                 ports.set(noise_row=(schedule.get(cycle - times.noise_read) or self.noise).noise)
             accumulated = schedule.get(cycle - times.acc_read)
@@ -142,15 +143,15 @@ class Player:
 
     def _addresses(self, issued: Pass | None, addressed: Pass | None, row_asked: Pass | None,
                    accumulated: Pass | None) -> None:
-        """row_asked: the pass whose row vector memory is asked for, which with `spread` has a register of its own."""
+        """row_asked: the pass whose rows of vector and parameter memory are asked for; with `spread` a cycle before."""
         ports, cfg = self.ports, self.cfg
-        ports.expect("memory_read_enable", int(row_asked is not None))
+        for port in ("memory_read_enable", "param_enable"):
+            ports.expect(port, int(row_asked is not None))
         if row_asked:
             ports.expect("memory_read_row", row_asked.fields["src"])
-        ports.expect("param_enable", int(addressed is not None))
+            ports.expect("param_row", row_asked.fields["param"])
         if addressed:
             fields = addressed.fields
-            ports.expect("param_row", fields["param"])
             if cfg.serial_vector:
                 ports.expect("scalar_index", [fields["out_scalar"]])
             else:

@@ -16,7 +16,7 @@ from fpga.netlist import Memory
 from fpga.report import Report
 from sim.commands.common import err, out
 
-BoardName = Annotated[str, typer.Argument(help="The board: icebreaker, tangnano20k, ulx3s or ulx3s-256.")]
+BoardName = Annotated[str, typer.Argument(help="The board: icebreaker, tangnano20k, ulx3s or ulx3s-fast.")]
 Model = Annotated[str | None, typer.Option(help="Bake this model's weights into the bitstream; a host loads them.")]
 Freq = Annotated[float | None, typer.Option(help="Clock of the core in MHz; the board's own.")]
 

@@ -41,7 +41,7 @@ Model = Annotated[str, typer.Argument(help="A shipped model's name, a folder, a 
 ModelOrImage = Annotated[str, typer.Argument(help="A shipped model's name, a folder, a checkpoint, or an image.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Preset = Annotated[str, typer.Option(
-    "--preset", help="The machine: tiny, icebreaker, tangnano20k, ulx3s, ulx3s-256 or large.")]
+    "--preset", help="The machine: tiny, icebreaker, tangnano20k, ulx3s, ulx3s-fast or large.")]
 ImagePreset = Annotated[str | None, typer.Option("--preset", help="The machine; the image's own, or ulx3s.")]
 Context = Annotated[int | None, typer.Option(help="Positions to provide for; as many as fit.")]
 Sequences = Annotated[int | None, typer.Option(help="Texts that one program works on in turn; 1.")]

@@ -126,7 +126,7 @@ def test_the_error_names_the_presets_that_hold_the_model(model: MODELS):
     assert chips > 1
     with pytest.raises(InputError, match=rf"context 20 does not fit small: \d+ bytes .*; its weights and caches fill "
                                          rf"{chips} such chips; presets that hold it, the smallest first: tiny, "
-                                         r"tangnano20k, icebreaker, ulx3s, ulx3s-256, large$"):
+                                         r"tangnano20k, icebreaker, ulx3s, ulx3s-fast, large$"):
         check_fit(model("even"), config, 20)
 
 

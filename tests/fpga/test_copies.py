@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fpga.boards.ulx3s import BOARD
-from fpga.copies import DEEPEST, LEAST_LOADS, MULTIPLIER_LOAD, copy_registers
+from fpga.copies import DEEPEST, LEAST_LOADS, LONE_LEVELS, MULTIPLIER_LOAD, copy_registers
 from fpga.families import ecp5
 from fpga.families.ecp5 import ECP5
 from fpga.family import ArrangementFailed
@@ -175,7 +175,7 @@ def test_what_is_picked_for_the_host_is_at_home_in_the_middle_of_its_lanes(name:
     assert set(Regions(graph).of.values()) == {lane_region(lane)}
 
 
-@pytest.mark.parametrize("name", ["matrix.bank_data", "banks.read_data"])
+@pytest.mark.parametrize("name", ["matrix.bank_data", "matrix.weights", "banks.read_data"])
 def test_what_the_banks_read_belongs_to_its_lane_whatever_the_host_picks_of_it(name: str) -> None:
     made = Netlist()
     for lane in range(LANES):
@@ -186,3 +186,24 @@ def test_what_the_banks_read_belongs_to_its_lane_whatever_the_host_picks_of_it(n
     regions = Regions(graph)
     for place, bit in enumerate(read):
         assert regions.of[graph.driver[bit].cell] == lane_region(place // 2)
+
+
+@pytest.mark.parametrize("name", ["matrix.bank_data[2][3]", "matrix.bank_data[2]", "banks.bank_2.found_late[7]"])
+def test_a_bank_s_registers_may_go_by_their_lane_s_number(name: str) -> None:
+    made = Netlist()
+    made.register(f"board.core.{name}", DI=1)
+    assert set(Regions(Graph(made.module)).of.values()) == {lane_region(2)}
+
+
+@pytest.mark.parametrize(("levels", "copies"), [(LONE_LEVELS - 1, LANES), (LONE_LEVELS, 0)])
+def test_a_register_behind_logic_needs_more_than_one_load_in_a_lane(levels: int, copies: int,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fpga.copies.LEAST_LOADS", LANES)
+    made = Netlist()
+    net = made.register("board.core.control.phase", DI=1)
+    for level in range(levels):
+        net = made.cell("LUT4", f"level{level}", "Z", A=net)
+    chunk = made.register("board.core.banks.writes_chunk", DI=net)
+    for lane in range(LANES):
+        made.register(f"board.core.vector.d_{lane}", DI=made.cell("LUT4", f"uses_{lane}", "Z", A=chunk))
+    assert arranged(made.module)[3] == copies

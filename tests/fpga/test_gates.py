@@ -19,7 +19,7 @@ def test_a_board_and_a_family_name_a_technology() -> None:
 
 
 def test_another_name_is_told_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"'xc7' is neither .* ulx3s-256; families: ice40, ecp5, gowin"):
+    with pytest.raises(InputError, match=r"'xc7' is neither .* ulx3s-fast; families: ice40, ecp5, gowin"):
         technology_of("xc7")
 
 

@@ -116,7 +116,8 @@ def simulate(
             reads = (cycle - times.vector_read - 1 - beat for beat in range(cfg.beats))
             read = next((schedule[at] for at in reads if at in schedule), junk)
             ctx.set(dut.memory_read_data.as_value(), pack(read.memory, 16))
-            ctx.set(dut.param_data.as_value(), pack(read.params, 8))
+            param = schedule.get(cycle - times.vector_read, junk) if cfg.spread else read  # a cycle before
+            ctx.set(dut.param_data.as_value(), pack(param.params, 8))
             ctx.set(dut.acc.as_value(), pack(schedule.get(cycle - times.acc_read, junk).acc, cfg.acc_bits))
             if cfg.noise_rate:
                 taken = schedule.get(cycle - times.noise_read, junk).noise or [0] * lanes
@@ -125,13 +126,13 @@ def simulate(
 
             # Addresses.
             row_asked = schedule.get(cycle - times.vector_read + int(cfg.spread))
-            assert ctx.get(dut.memory_read_enable) == (row_asked is not None)
+            assert ctx.get(dut.memory_read_enable) == ctx.get(dut.param_enable) == (row_asked is not None)
             if row_asked is not None:
                 assert ctx.get(dut.memory_read_row) == row_asked.fields["src"]
-            assert ctx.get(dut.param_enable) == (addressed is not junk)
+                assert ctx.get(dut.param_row) == row_asked.fields["param"]
             if addressed is not junk:
                 serial = cfg.serial_vector
-                names = {"param": dut.param_row, "out_scalar": dut.scalar_index[0] if serial else dut.out_index}
+                names = {"out_scalar": dut.scalar_index[0] if serial else dut.out_index}
                 for group in range(0 if serial else cfg.groups):
                     step = group if addressed.fields["grouped"] else 0
                     assert ctx.get(dut.scalar_index[group]) == (addressed.fields["scalar"] + step) % cfg.scalars

@@ -116,6 +116,11 @@ def what_is_held_moves_on(patch: Patch) -> None:
     patch.setattr(rtl.serial_vector, "add", wrong)
 
 
+def parameters_are_asked_for_late(patch: Patch) -> None:
+    address = rtl.vector.Vector.address
+    patch.setattr(rtl.vector.Vector, "address", lambda self, m, reads, asked: address(self, m, asked, asked))
+
+
 BUGS: tuple[Bug, ...] = (
     ("vector", PRESET, rounding_truncates),
     ("vector", PRESET, saturation_wraps),
@@ -131,6 +136,7 @@ BUGS: tuple[Bug, ...] = (
     ("vector", PRESET, the_window_ends_with_a_row),
     ("vector", PRESET, the_window_is_the_first_sequences),
     ("vector", PRESET, nothing_is_below_a_threshold),
+    ("vector", "ulx3s", parameters_are_asked_for_late),
     ("vector", "icebreaker", sizes_keep_their_sign),
     ("vector", "icebreaker", what_is_held_moves_on))
 """Bench, preset, fault."""
