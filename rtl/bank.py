@@ -64,7 +64,7 @@ class Bank(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses taps, bank_rows, single_port, bank_register, ecc, external_banks.
+    cfg: uses taps, bank_rows, single_port, bank_register, act_register, ecc, external_banks.
     init: rows that it is configured with; the others are zero, external banks hold anything.
 
     Members
@@ -102,7 +102,7 @@ class Bank(wiring.Component):
         found = memory(
             m, cfg, shape=row_layout(8, cfg.taps), init=self.init, read_row=read_row, read_enable=read_enable,
             write_row=write_row, write_enable=self.write_enable, write_data=self.write_data.as_value())
-        if cfg.spread:  # while activations are on their way
+        if cfg.act_register:  # while activations are on their way
             found = register(m, found, "found_late")
         domain = m.d.sync if cfg.bank_register else m.d.comb
         domain += self.read_data.eq(found)

@@ -67,6 +67,8 @@ class Config:
         ("queue.inner_field", bits) and ("queue.outer_field", bits).
     vector_cuts: the vector pipeline has a register after each of these steps; "add" is always among them.
     acc_register: accumulators that the vector unit reads go through a register, so they are read a cycle earlier.
+    act_register: activations have a register more behind their memory, on their way to all lanes; rows of the banks
+        wait for them. (The corrector of `ecc` takes that cycle anyway.)
     reduce_levels: levels of the reduction tree between two registers; with 1 there is a register before it, too.
     spread: what has a long way has cycles for it: steps and passes on their way to the units, what is written into
         the banks, and dynamic values. Exponents of scalar registers have a copy in each lane.
@@ -126,6 +128,7 @@ class Config:
     narrow: tuple[tuple[str, int], ...] = ()
     vector_cuts: tuple[str, ...] = USUAL_CUTS
     acc_register: bool = False
+    act_register: bool = False
     reduce_levels: int = 2
     spread: bool = False
     scalar_register: bool = False
@@ -307,8 +310,9 @@ _PRESETS = (
     Config(name="ulx3s-fast", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=32, reduces=16, values=32, position_bits=8,
            token_bits=9, matrix_words=64, vector_words=128, scalar_words=64,
-           vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
-           spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES),
+           vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, act_register=True,
+           reduce_levels=1, spread=True, scalar_register=True, direct_tables=True, logic_products=16,
+           lut_memories=LUT_MEMORIES),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, weight_planes=True, tile_lanes=8, tile_taps=8,
            acc_bits=32, slots=8, vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64,
            reduces=64,

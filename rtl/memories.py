@@ -128,7 +128,7 @@ class ActMemory(wiring.Component):
 
     Parameters
     ----------
-    cfg: uses lanes, taps, groups, act_rows, bank_register, spread.
+    cfg: uses lanes, taps, groups, act_rows, bank_register, act_register, ecc, spread.
     contents: uses ACT.
 
     Members
@@ -179,7 +179,7 @@ class ActMemory(wiring.Component):
             if words > 1:
                 part = register(m, asked.part, f"part_{group}")
                 word = word.word_select(part, 8 * cfg.taps)
-            if cfg.spread or cfg.ecc:  # in the middle, before the way to all lanes; as long as the banks' corrector
+            if cfg.act_register or cfg.ecc:  # before the way to all lanes; as long as the banks' corrector
                 word = register(m, word, f"word_{group}")
             domain += self.read_data[group].eq(word)
             if group == 0:

@@ -135,4 +135,4 @@ def byte_member(cfg: Config, space: Space) -> dict[str, Any]:
 def host_read_cycles(cfg: Config) -> int:
     """Cycles from a host address to its value, the longest of all memories."""
     picking = log2(cfg.act_width) - 1 if cfg.spread else 0
-    return 1 + int(cfg.bank_register) + int(cfg.spread) + int(cfg.spread or cfg.ecc) + picking
+    return 1 + int(cfg.bank_register) + int(cfg.spread) + int(cfg.act_register or cfg.ecc) + picking

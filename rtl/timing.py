@@ -81,9 +81,8 @@ def address_stages(cfg: Config) -> int:
 
 
 def bank_stages(cfg: Config) -> int:
-    """Cycles from a read of the banks to what the multipliers get of it; activations take as long. With `spread` they
-    have a cycle for their way to all lanes; where the banks correct what they read, it is that one."""
-    return MEMORY + int(cfg.bank_register) + int(cfg.spread or cfg.ecc)
+    """Cycles from a read of the banks to what the multipliers get of it; activations take as long."""
+    return MEMORY + int(cfg.bank_register) + int(cfg.act_register or cfg.ecc)
 
 
 def matrix_tree_stages(cfg: Config) -> int:

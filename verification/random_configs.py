@@ -62,7 +62,8 @@ RULES: dict[str, Rule] = {
     "top_k": lambda rng, so_far: so_far["noise_rate"] > 0 and rng.random() < 0.5,
     "windows": _of(False, True),
     "external_banks": _of(False, False, True), "ecc": _of(False, False, True),
-    "paired_products": lambda rng, so_far: rng.random() < 0.3 and so_far["tile_lanes"] > 1}
+    "paired_products": lambda rng, so_far: rng.random() < 0.3 and so_far["tile_lanes"] > 1,
+    "act_register": _of(False, False, True)}
 """How each field of Config is drawn, in order: later ones may look at those before."""
 
 

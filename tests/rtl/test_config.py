@@ -61,7 +61,7 @@ def test_timing_counts_registers(cfg):
     spread = 2 * int(cfg.spread)
     assert times.bank_visible == times.bank_write + 1 == times.act_visible + spread
     assert times.matrix_read == times.vector_read == 1 + spread
-    late = int(cfg.bank_register) + int(cfg.spread)  # operands
+    late = int(cfg.bank_register) + int(cfg.act_register)  # operands
     assert times.acc_visible == 4 + spread + late + matrix_tree_stages(cfg)
     assert times.memory_visible == 2 + spread + len(set(cfg.vector_cuts) - {"narrow", "output"}) + 1
     assert times.reduce_visible == times.memory_visible + reduce_stages(cfg)
