@@ -90,6 +90,7 @@ def _by_region(graph: Graph, regions: Regions, name: str, there: Set[Region]) ->
 
 
 def _weight(graph: Graph, pins: Iterable[Pin]) -> int:
+    """How many loads they count as."""
     return sum(MULTIPLIER_LOAD if graph.type(load.cell) == "MULT18X18D" else 1 for load in pins)
 
 

@@ -18,10 +18,11 @@ CLOCKED = ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4", "MULT18X18D", "EHXPLLL")
 """Cells at which a path between two clock edges begins and ends."""
 
 BANK = re.compile(r"\.banks\.bank_(\d+)\.ram(?:_above)?\.[\d.]+$")
+BANK_NAMES = r"\.(?:matrix\.(?:bank_data|weights)|banks\.read_data)"
+"""Of registers behind the banks; which of the names is left, synthesis decides."""
 NUMBERED = (
     re.compile(r"\.mesh\.(?:product|weight|partial|sum)_(\d+)_"), re.compile(r"\.mesh\.(?:weights|sums)\[(\d+)\]"),
-    re.compile(r"\.(?:matrix\.(?:bank_data|weights)|banks\.read_data)\[(\d+)\]"),
-    re.compile(r"\.banks\.bank_(\d+)\.found_late"),
+    re.compile(BANK_NAMES + r"\[(\d+)\]"), re.compile(r"\.banks\.bank_(\d+)\.found_late"),
     re.compile(r"\.vector\.(?:acc|d|held)_(\d+)$"), re.compile(r"\.(?:memory\.|vector\.memory_)read_data\[(\d+)\]$"),
     re.compile(r"\.vector\.after_\w+?_(?:shifted|plain|params|a|f1|f2|addend|scaled|aligned|b|product|settled|d|short"
                r"|small|power|from_\w+|silus|lines|gaps|powers|results|terms|narrowed|o)_(\d+)$"))
@@ -30,8 +31,8 @@ ROWS = (
     (re.compile(r"\.vector\.after_\w+_masked$"), 1),
     (re.compile(r"\.(?:memory\.read_data|memory\._\d+_|vector\.memory_read_data)$"), 16))
 """Names of registers of all lanes, and bits a lane."""
-BANK_DATA = re.compile(r"\.(?:matrix\.(?:bank_data|weights)|banks\.read_data)$")
-"""Likewise; as many bits a lane as a bank's row has. Which of the names is left, synthesis decides."""
+BANK_DATA = re.compile(BANK_NAMES + "$")
+"""Likewise; as many bits a lane as a bank's row has."""
 TREE = re.compile(r"\.reduce\.tree(\d+)_values_(\d+)$")
 """Registers of a tree over the lanes: its level, and the place in it."""
 PICKED = re.compile(r"\.(?:banks|memory)\.picked_(\d+)_(\d+)$")

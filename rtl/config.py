@@ -12,6 +12,9 @@ VECTOR_STEPS = (
 USUAL_CUTS = ("select", "scale", "round", "multiply", "add", "function", "output")
 """Without the registers between a shift and its rounding, which are for the highest clocks."""
 
+FAST_CUTS = tuple(step for step in VECTOR_STEPS if step != "look_up")
+"""For the highest clocks. Tables and the choice among their results fit into one cycle."""
+
 LUT_MEMORIES = ("memory", "matrix_program", "vector_program", "scalar_program")
 """Memories that can be LUT RAM instead of block RAM: vector memory and the queues' programs."""
 
@@ -303,16 +306,14 @@ _PRESETS = (
     Config(name="ulx3s", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=64, reduces=32, values=32, sequences=2,
            experts=8, choices=2, position_bits=8, token_bits=9, matrix_words=96, vector_words=192, scalar_words=96,
-           vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, reduce_levels=1,
-           spread=True, scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES,
-           noise_rate=4, top_k=True, windows=True),
+           vector_cuts=FAST_CUTS, acc_register=True, reduce_levels=1, spread=True, scalar_register=True,
+           direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES, noise_rate=4, top_k=True, windows=True),
     # For the highest clock: one text, and nothing that a dense model does without, so that wires are short.
     Config(name="ulx3s-fast", lanes=16, taps=8, groups=2, bank_rows=3072, tile_lanes=16, tile_taps=4,
            vector_rows=192, act_rows=512, param_rows=512, scalars=32, reduces=16, values=32, position_bits=8,
            token_bits=9, matrix_words=64, vector_words=128, scalar_words=64,
-           vector_cuts=tuple(step for step in VECTOR_STEPS if step != "look_up"), acc_register=True, act_register=True,
-           reduce_levels=1, spread=True, scalar_register=True, direct_tables=True, logic_products=16,
-           lut_memories=LUT_MEMORIES),
+           vector_cuts=FAST_CUTS, acc_register=True, act_register=True, reduce_levels=1, spread=True,
+           scalar_register=True, direct_tables=True, logic_products=16, lut_memories=LUT_MEMORIES),
     Config(name="large", lanes=16, taps=16, groups=2, bank_rows=131072, weight_planes=True, tile_lanes=8, tile_taps=8,
            acc_bits=32, slots=8, vector_rows=4096, act_rows=4096, param_rows=16384, constants=2048, scalars=64,
            reduces=64,

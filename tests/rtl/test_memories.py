@@ -124,7 +124,7 @@ def test_vector_and_parameter_memory_answer_a_cycle_later(name):
     run(dut, body)
 
 
-@pytest.mark.parametrize("name", ["icebreaker", "ulx3s", *ECC, *WIDE])
+@pytest.mark.parametrize("name", ["icebreaker", "ulx3s", "ulx3s-fast", *ECC, *WIDE])
 def test_activations_written_as_vectors_are_read_as_words_by_each_group(name):
     cfg, seed = (SMALL | ECC)[name] if name in SMALL | ECC else shaped(name), random.randrange(2**32)
     print(f"seed {seed}")

@@ -16,6 +16,11 @@ def banks_answer_a_cycle_early(patch: Patch) -> None:
     patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, bank_register=False), init))
 
 
+def banks_do_not_wait_for_activations(patch: Patch) -> None:
+    bank = rtl.bank.Bank
+    patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, act_register=False), init))
+
+
 def a_single_port_reads_where_it_writes(patch: Patch) -> None:
     bank = rtl.bank.Bank
     patch.setattr(rtl.bank, "Bank", lambda cfg, init: bank(replace(cfg, single_port=False), init))
@@ -41,6 +46,7 @@ def rows_are_read_before_their_register(patch: Patch) -> None:
 
 BUGS: tuple[Bug, ...] = (
     ("banks", PRESET, banks_answer_a_cycle_early),
+    ("banks", "ulx3s-fast", banks_do_not_wait_for_activations),
     ("banks", "icebreaker", a_single_port_reads_where_it_writes),
     ("banks", PRESET, a_whole_word_is_written),
     ("banks", PRESET, a_chunk_goes_where_bytes_belong),
