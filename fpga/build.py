@@ -128,11 +128,17 @@ class _Run:
         self.watch(name, "done" if ran else "cached")
         return folder
 
-    def tool(self, name: str, program: str, arguments: tuple[str, ...], folder: Path) -> None:
-        """Run a program in a step's folder."""
+    def tool(self, name: str, step: Step, folder: Path) -> None:
+        """Run a step's program in its folder.
+
+        Raises BuildFailed : it failed, or did not write what it should have.
+        """
         failed = cache_root() / "logs" / f"{self.label}-{name.replace(' ', '-')}.log"
-        run(find_program(program), arguments, what=name, folder=folder, log=folder / "log", failed_log=failed,
-            watch=lambda phase: self.watch(name, phase))
+        run(find_program(step.program), step.arguments, what=name, folder=folder, log=folder / "log", failed_log=failed,
+            watch=lambda phase: self.watch(name, phase), hopeless=step.hopeless)
+        for output in step.outputs:
+            if not (folder / output).is_file() or not (folder / output).stat().st_size:
+                raise BuildFailed(f"{step.program} said that all is well, but wrote no {output}")
 
 
 def _sources() -> list[str | bytes]:
@@ -172,7 +178,8 @@ def _synthesis(ask: Design, gateware: Path, build: _Run) -> Path:
         for path in inputs:
             (folder / path.name).write_bytes(path.read_bytes())
         (folder / "synthesis.ys").write_text(script)
-        build.tool("synthesis", SYNTHESISER, ("-s", "synthesis.ys"), folder)
+        build.tool("synthesis", Step(
+            program=SYNTHESISER, arguments=("-s", "synthesis.ys"), outputs=("design.json",)), folder)
         netlist = read_netlist(folder, ask.family)
         (folder / "netlist.json").write_text(netlist.dump())
         (folder / "soft.il").unlink()
@@ -209,9 +216,8 @@ def _placed(ask: Design, gateware: Path, arranged: Path, step: Step, build: _Run
     def work(folder: Path) -> None:
         for name, content in inputs.items():
             (folder / name).write_bytes(content)
-        build.tool("place and route", step.program, step.arguments, folder)
+        build.tool("place and route", step, folder)
         (folder / "design.json").unlink()  # tens of megabytes that the netlist's folder nearly has
-        _expect(step, folder)
 
     version = find_program(step.program).version
     return build.step(
@@ -224,19 +230,12 @@ def _packed(ask: Design, placed: Path, step: Step, build: _Run) -> Path:
 
     def work(folder: Path) -> None:
         (folder / source.name).write_bytes(source.read_bytes())
-        build.tool("packing", step.program, step.arguments, folder)
+        build.tool("packing", step, folder)
         (folder / source.name).unlink()
-        _expect(step, folder)
 
     version = find_program(step.program).version
     folder = build.step("packing", digest(source.read_bytes(), step.program, version, *step.arguments), work)
     return folder / step.outputs[0]
-
-
-def _expect(step: Step, folder: Path) -> None:
-    for name in step.outputs:
-        if not (folder / name).is_file() or not (folder / name).stat().st_size:
-            raise BuildFailed(f"{step.program} said that all is well, but wrote no {name}")
 
 
 # ------------------------------------------------------------------------------------------------------------- builds

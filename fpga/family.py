@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -71,11 +71,13 @@ class Step:
     """A program to run: it reads `inputs` in the folder that it runs in and writes `outputs` there.
 
     arguments follow the program's name, which is that of a console script of the package index.
+    hopeless : of a line that the program says, why to stop it now, or None.
     """
 
     program: str
     arguments: tuple[str, ...]
     outputs: tuple[str, ...]
+    hopeless: Callable[[str], str | None] = lambda line: None
 
 
 class ArrangementFailed(Exception):

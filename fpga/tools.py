@@ -25,8 +25,8 @@ LAST_LINES = 8
 ERROR = re.compile(r"\berror\b|exception|assert|cannot|unable|abort", re.IGNORECASE)
 PHASE = re.compile(
     r"^(?:Info: )?(Packing [\w ]+|Promoting globals|Creating initial|Running simulated annealing|Placed \d+ cells|"
-    r"Routing[\w .]*|Running main router loop|Setting up routing queue|Generating bitstream|at iteration #\d+|"
-    r"\d+\.\d+(?:\.\d+)?\. Executing [A-Z_0-9]+ pass)", re.MULTILINE)
+    r"Routing[\w .]*|Running main router loop|Setting up routing queue| *iter=\d+|Generating bitstream|"
+    r"at iteration #\d+|\d+\.\d+(?:\.\d+)?\. Executing [A-Z_0-9]+ pass)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +64,20 @@ def check_programs(names: Iterable[str]) -> None:
 
 
 def run(program: Program, arguments: Sequence[str], *, what: str, folder: Path, log: Path, failed_log: Path,
-        watch: Callable[[str], None] = lambda phase: None) -> None:
+        watch: Callable[[str], None] = lambda phase: None,
+        hopeless: Callable[[str], str | None] = lambda line: None) -> None:
     """Run a program in a folder, with everything that it says in `log`.
 
     Parameters
     ----------
     what : the step, for messages. watch : is told what the program is at, now and then.
+    hopeless : is told every line, and says why the program is to be stopped, or None.
     failed_log : where the log goes if it fails; the folder is then of no more use to anybody.
 
-    Raises BuildFailed : it did not return 0; the message has the lines that say why, and where the others are.
+    Raises BuildFailed : it did not return 0, or was stopped; the message says why, and where the other lines are.
     """
     lines: list[str] = []
+    stopped: str | None = None
     with log.open("w") as file, subprocess.Popen(
         [*program.command, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL, text=True, errors="replace", bufsize=1) as process:
@@ -85,6 +88,9 @@ def run(program: Program, arguments: Sequence[str], *, what: str, folder: Path, 
                 lines.append(line.rstrip())
                 if found := PHASE.match(line):
                     watch(found[1])
+                if (stopped := hopeless(line)) is not None:
+                    process.kill()
+                    break
             code = process.wait()
         except BaseException:  # also when interrupted: nobody waits for it any more
             process.kill()
@@ -92,6 +98,8 @@ def run(program: Program, arguments: Sequence[str], *, what: str, folder: Path, 
     if code != 0:
         failed_log.parent.mkdir(parents=True, exist_ok=True)
         failed_log.write_bytes(log.read_bytes())
+        if stopped is not None:
+            raise BuildFailed(f"{what}: {stopped}\n  all that {program.name} said: {failed_log}")
         said = "\n  ".join(reason(lines)) or "nothing"
         how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"failed (exit code {code})"
         raise BuildFailed(f"{what}: {program.name} {how} and said\n  {said}\n  all that it said: {failed_log}")

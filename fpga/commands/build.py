@@ -33,7 +33,8 @@ def build_command(
     seed: Annotated[int, typer.Option(help="Of the placement: another seed, another Fmax.")] = 1,
     freq: common.Freq = None,
     target: Annotated[float | None, typer.Option(
-        help="MHz that place and route aims at, if not the clock: a higher one often makes it try harder.")] = None,
+        help="MHz that place and route aims at, if not the clock. A higher one makes it try harder; on an "
+             "ECP5 it does not end before that is met, or is seen to be out of reach.")] = None,
     output: Annotated[Path | None, typer.Option(
         "-o", "--output", help="The bitstream; build/BOARD and its suffix.")] = None,
     ecc: Ecc = False,
@@ -64,7 +65,7 @@ def build_command(
     if not report.timing_met:
         reached = "not even its logic" if report.fmax_mhz is None else f"only {report.fmax_mhz:.2f} MHz"
         raise BuildFailed(f"place and route: {reached} reached, and the core's clock is {report.core_mhz:g} MHz; no "
-                          f"bitstream is written. Try another --seed, a higher --target, or a lower --freq")
+                          f"bitstream is written. Try another --seed, another --target, or a lower --freq")
 
 
 def synth_command(name: common.BoardName, model: common.Model = None, freq: common.Freq = None, ecc: Ecc = False,

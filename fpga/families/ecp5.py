@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,19 @@ MIDDLE = 600.0
 
 LARGE = 150
 """Block RAMs of a design that needs a floorplan; a smaller one has room, and short wires."""
+
+
+ROUNDS = 200
+"""Of the router; a target that can be met takes less than 50 on a full chip."""
+ROUND = re.compile(r"Info: +iter=(\d+) .*\btmgfail=([1-9]\d*)")
+
+
+def hopeless(line: str) -> str | None:
+    """Why routing is to be stopped, where wires are late after ROUNDS: the router would go on for hours."""
+    if (found := ROUND.match(line)) is None or int(found[1]) < ROUNDS:
+        return None
+    return (f"{found[2]} wires are too late for the target even after {found[1]} rounds of routing. Try another "
+            f"--seed, a lower --target, or a lower --freq")
 
 
 def _copy(graph: Graph, regions: Regions) -> int:
@@ -116,14 +130,15 @@ class _Ecp5(Family):
         graph = Graph(module)
         return _copy(graph, Regions(graph))
 
-    # `static` takes what is fixed into account from the start, and leaves shorter wires than `heap` on a full chip.
+    # `static` takes what is fixed into account from the start, and leaves shorter wires than `heap` on a full chip. The
+    # router detours around full places unless it has to take late wires up again until the target is met.
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(
             f"--{board.device}", "--package", board.package, "--speed", board.speed, "--json", "design.json",
             "--lpf", self.constraints_file, "--textcfg", self.placed_file, "--report", "report.json",
             "--detailed-timing-report",  # each net's: what else is late, where the critical path is not all
             "--seed", str(seed), "--freq", f"{target_mhz:g}", "--placer", "static", "--router", "router2",
-            "--timing-allow-fail"))
+            "--tmg-ripup", "--timing-allow-fail"), hopeless=hopeless)
 
     def pack(self, board: Board) -> Step:
         return Step(program=self.packer, outputs=("bitstream.bit",), arguments=(

@@ -91,3 +91,12 @@ def test_constraints_of_the_three_families() -> None:
 def test_pins_of_a_top_are_inputs_or_outputs_and_held_pins_are_added() -> None:
     assert [port.name for port in top("ulx3s").ports] == ["clk", "rx", "tx", "led", "high"]
     assert {"clk", "rx"} <= set(INPUTS) and not {"tx", "led", "high"} & set(INPUTS)
+
+
+def test_a_target_out_of_the_routers_reach_ends_the_build() -> None:
+    said = "Info:     iter={} wires=107 overused=0 overuse=0 tmgfail={} archfail=NA"
+    step = ECP5.place(board("ulx3s"), seed=1, target_mhz=80)
+    assert step.hopeless(said.format(199, 3)) is None
+    assert step.hopeless(said.format(200, 0)) is None
+    assert "3 wires are too late" in (step.hopeless(said.format(200, 3)) or "")
+    assert step.hopeless("Info: Router2 time 300.00s") is None

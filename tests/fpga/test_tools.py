@@ -45,6 +45,14 @@ def test_phases_are_told_as_they_come(tmp_path: Path) -> None:
     assert seen == ["Routing 138 arcs."]
 
 
+def test_a_program_that_says_it_will_not_get_there_is_stopped(tmp_path: Path) -> None:
+    code = "print('round 1', flush=True); print('round 2', flush=True); import time; time.sleep(600)"
+    with pytest.raises(BuildFailed) as caught:
+        start(python(code), tmp_path, hopeless=lambda line: "two rounds are enough" if "2" in line else None)
+    assert str(caught.value).startswith("placing: two rounds are enough\n")
+    assert (tmp_path / "kept" / "log").read_text().splitlines() == ["round 1", "round 2"]
+
+
 @pytest.mark.parametrize(("said", "found"), [
     (["a", "ERROR: x", "b"], ["ERROR: x"]),
     (["Traceback (most recent call last):", "  File", "Exception: VCO too slow", ""], ["Exception: VCO too slow"]),
