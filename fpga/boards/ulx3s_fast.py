@@ -4,4 +4,4 @@ from dataclasses import replace
 
 from fpga.boards import ulx3s
 
-BOARD = replace(ulx3s.BOARD, name="ulx3s-fast", title="ULX3S-85F, fast", preset="ulx3s-fast", core_mhz=60.0)
+BOARD = replace(ulx3s.BOARD, name="ulx3s-fast", title="ULX3S-85F, fast", preset="ulx3s-fast", core_mhz=80.0)
