@@ -33,7 +33,7 @@ def _preset(one: Measured, explanations: Sequence[Explanation]) -> str:
 
 def _by_module(one: Measured) -> dict[str, list[Point]]:
     found = defaultdict[str, list[Point]](list)
-    for point in one.holes(kind for kind in KINDS if kind != "toggle"):
+    for point in one.holes([kind for kind in KINDS if kind != "toggle"]):
         found[point.module].append(point)
     return found
 

@@ -7,9 +7,10 @@ is a point that nothing reached. `verification/coverage_holes.toml` says of hole
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,17 +38,23 @@ class Point:
     what: str
 
 
+@functools.cache
+def _point(key: str) -> Point:
+    """The point that a line of Verilator's file is about; each run's file has the same ones."""
+    parts = dict(part.split("\x02", 1) for part in key.split("\x01") if part)
+    module = parts["h"].replace("__05F", "_").partition(f".{TOP}")[2].lstrip(".")
+    kind = parts["page"].partition("/")[0].removeprefix("v_")
+    what = parts["o"].replace("__05F", "_")
+    return Point(module=module, line=int(parts["l"]), kind=kind, what=f"{what} at {parts['n']}")
+
+
 def read_counts(path: Path) -> Counter[Point]:
     """How often each point was reached in one run. Raises InputError where Verilator did not write the file."""
     found = Counter[Point]()
     try:
         for text in path.read_text(encoding="latin-1").splitlines()[1:]:
             key, count = text.removeprefix("C '").rsplit("' ", 1)
-            parts = dict(part.split("\x02", 1) for part in key.split("\x01") if part)
-            module = parts["h"].replace("__05F", "_").partition(f".{TOP}")[2].lstrip(".")
-            kind = parts["page"].partition("/")[0].removeprefix("v_")
-            what = parts["o"].replace("__05F", "_")
-            found[Point(module=module, line=int(parts["l"]), kind=kind, what=f"{what} at {parts['n']}")] += int(count)
+            found[_point(key)] += int(count)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: no coverage of a Verilated design: {error!r}") from None
     return found
@@ -95,10 +102,10 @@ class Measured:
     def code(self, point: Point) -> str:
         return self.verilog[point.line - 1].strip()
 
-    def holes(self, kinds: Iterable[str]) -> list[Point]:
+    def holes(self, kinds: Collection[str]) -> list[Point]:
         return sorted(point for point, count in self.counts.items() if not count and point.kind in kinds)
 
-    def unexplained(self, kinds: Iterable[str], explanations: Sequence[Explanation]) -> list[Point]:
+    def unexplained(self, kinds: Collection[str], explanations: Sequence[Explanation]) -> list[Point]:
         return [point for point in self.holes(kinds)
                 if not any(one.covers(self.preset, point, self.code(point)) for one in explanations)]
 

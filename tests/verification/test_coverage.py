@@ -96,6 +96,7 @@ def test_reports_have_every_hole() -> None:
     assert MEASURED.total("branch") == (1, 3) and "branch" in below(MEASURED)
     text = page([MEASURED], [explanation()])
     assert "cond_then" in text and "&lt;why&gt;" in text and "(b==0) =&gt; 0" in text
+    assert text.count("<p>line") == len({(point.module, point.line) for point in MEASURED.holes(BARRED)})
     found = summary(MEASURED, [explanation()])
     assert found["unexplained"] == 2 and len(found["holes"]) == 3  # type: ignore[arg-type]
 
