@@ -24,7 +24,7 @@ LONGEST_BITS, VERY_LONG = 10, 0.03
 """Of counts; what runs longer takes too long, and is for a few dynamic values."""
 WIDEST = 0.2
 """Share of wide values that use all bits."""
-WHOLE, WHOLE_BYTES = 0.15, 1 << 17
+WHOLE, WHOLE_BYTES = 0.3, 1 << 17
 """Share of programs for which banks are loaded up to the caches, where they have no more bytes: for the high bits of
 addresses."""
 
@@ -104,7 +104,7 @@ def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str,
 
 
 def machine(cfg: Config, rng: random.Random, *, wide: bool = False) -> Machine:
-    """Random contents of all that is loaded. wide : dynamic values for long counts use all their bits."""
+    """Random contents of all that is loaded. wide : dynamic values for long counts use all their bits, and change."""
     noise = np.random.default_rng(rng.randrange(1 << 32))
     context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
     weights = min(WEIGHT_ROWS, cfg.bank_rows // 2)
@@ -114,7 +114,7 @@ def machine(cfg: Config, rng: random.Random, *, wide: bool = False) -> Machine:
         table = cfg.linear_table()
     else:
         pool = [[0, *(_value(cfg, rng, number, wide=wide) for number in range(1, cfg.values))]
-                for _ in range(rng.choice((1, 2)))]
+                for _ in range(2 if wide else rng.choice((1, 2)))]
         table = [pool[bucket % len(pool)] for bucket in range(cfg.buckets)]
     shift = rng.choice((0, 1, 2))
     half = cfg.act_words // 2

@@ -27,6 +27,8 @@ from sim.cycle.access import Space
 from verification.legal_machine import CACHE_ROWS, LONGEST_BITS, Kind, Machine, kind_of
 from verification.random_programs import OUTER_STRIDES, ended
 
+FAR = 0.2
+"""Share of loops one of whose strides is any, so that a step may go to the other end of a memory."""
 COUNTS = (Kind.COUNT, Kind.COUNT_TOO)
 _SPACES = {("vector", "slot"): Space.ACC, ("vector", "src"): Space.MEMORY, ("vector", "scalar"): Space.SCALAR,
            ("vector", "out_scalar"): Space.SCALAR, ("scalar", "reduce"): Space.REDUCE, ("scalar", "a"): Space.SCALAR,
@@ -82,18 +84,19 @@ class Words:
 
     def _wide(self, queue: Queue, name: str, op: Op) -> Insn:
         kinds = (Kind.LONG, Kind.WAIT) if name == "wait" else (Kind.LONG,)
-        return Insn(queue, {"op": op, name: self.rng.getrandbits(queue.by_name[name].bits(self.cfg)),
-                            **self._dynamic(queue, f"{name}_value", 0.9, *kinds)})
+        fields = {"op": op, name: self._any(queue, name), **self._dynamic(queue, f"{name}_value", 0.9, *kinds)}
+        return Insn(queue, self._cornered(queue, name, fields, 0.3))
+
+    def _any(self, queue: Queue, name: str) -> int:
+        return self.rng.getrandbits(queue.by_name[name].bits(self.cfg))
 
     def over_and_over(self, *, wide: bool = False) -> Insn:
         """A word that makes the same output many times. wide : its count as in `counting`."""
         same = dict.fromkeys(("gather", "repeat", "repeat_value", "row_step", "act_step"), 0)
         dynamic = {"outer_value": 0, **self._dynamic(MATRIX, "outer_value", 0.9 if wide else 0.7, Kind.LONG)}
-        if wide:
-            return self.run(MATRIX, **same, **dynamic, clear=1, choice=0, outer=self.rng.getrandbits(
-                MATRIX.by_name["outer"].bits(self.cfg)))
-        return self.run(MATRIX, **same, **self._cornered(
-            MATRIX, "outer", {"outer": self._long(MATRIX, "outer"), **dynamic}, 0.5))
+        outer = self._any(MATRIX, "outer") if wide else self._long(MATRIX, "outer")
+        always = {"clear": 1, "choice": 0} if wide else {}
+        return self.run(MATRIX, **same, **always, **self._cornered(MATRIX, "outer", {"outer": outer, **dynamic}, 0.5))
 
     def _inner(self, queue: Queue) -> list[Insn]:
         body = [self._some(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
@@ -127,6 +130,9 @@ class Words:
         level = "outer" if op is Op.LOOP_OUTER else "inner"
         strides = {name: self.rng.choice((0, 0, 0, 1, 1, 2, -1)) % (1 << stride_bits(self.cfg, queue, level, name))
                    for name in names}
+        if self.rng.random() < FAR:
+            name = self.rng.choice(names)
+            strides[name] = self.rng.getrandbits(stride_bits(self.cfg, queue, level, name))
         repeat = self.rng.choice((0, 1, 1, 2))
         if idle:
             repeat = self._long(queue, "repeat")

@@ -6,12 +6,14 @@ in one netlist, so that it is built once. The netlist is flat; a cell's name tel
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fpga.synthesis import SYNTHESISER
 from fpga.tools import find_program
@@ -78,13 +80,15 @@ def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
     ------
     ToolMissing, BuildFailed : yosys is not there, or rejects the design.
     """
-    script = ELABORATE.format(top=TOP) + f"mutate -list {POOL} -seed {seed} -o list.txt\n"
+    script = ELABORATE.format(top=TOP) + f"mutate -list {POOL} -seed {seed} -o list.txt\nwrite_json design.json\n"
     folder = _yosys(verilog, script)
+    cells = json.loads((folder / "design.json").read_text())["modules"][TOP]["cells"]
     found, design = defaultdict[str, list[Mutant]](list), verilog.splitlines()
     for line in dict.fromkeys((folder / "list.txt").read_text().splitlines()):
         command = line.partition(" -src ")[0]
         cell = re.search(r"-cell (\S+)", command)
-        if cell is None or any(f"{kind}$" in cell[1] for kind in LEFT_OUT) or EDGE.search(command):
+        if (cell is None or any(f"{kind}$" in cell[1] for kind in LEFT_OUT) or EDGE.search(command)
+                or _is_so_already(command, cells[cell[1]])):
             continue
         numbers = dict.fromkeys(int(number) for number in re.findall(r"design\.v:(\d+)\.", line.partition(" -src ")[2]))
         found[unit_of(cell[1])].append(Mutant(unit=unit_of(cell[1]), command=command,
@@ -92,6 +96,12 @@ def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
     for mutants in found.values():
         random.Random(seed).shuffle(mutants)
     return dict(sorted(found.items()))
+
+
+def _is_so_already(command: str, cell: Mapping[str, Any]) -> bool:
+    """Whether a bit that is to be stuck is a constant of that value."""
+    stuck = re.search(r"-mode const([01]) .*-port (\S+) -portbit (\d+)", command)
+    return stuck is not None and cell["connections"][stuck[2].removeprefix("\\")][int(stuck[3])] == stuck[1]
 
 
 def unit_of(cell: str) -> str:

@@ -14,7 +14,7 @@ from rtl.protocol import Request
 from sim.rtl_device import build_core
 from sim.verilate import VerilatedCore
 from verification import mutation
-from verification.mutants import Mutant, unit_of
+from verification.mutants import Mutant, candidates, unit_of
 from verification.mutation import Equivalent, NothingToSay, load_equivalents, main, mutate
 from verification.settings import new_seed
 from verification.transcript import Transcript, play, recording
@@ -32,6 +32,13 @@ def test_a_fault_is_told_in_short() -> None:
     fault = Mutant(unit="core.act", command="mutate -mode cnot1 -module openlpu -cell c -port A -portbit 3 -ctrlbit 1 "
                                             "-wire core.act.x -wirebit 3")
     assert fault.what == "cnot1 c A[3], from core.act.x"
+
+
+def test_a_bit_that_is_so_already_is_not_stuck_as_a_fault() -> None:
+    design = "module openlpu(input clk, input [3:0] a, output reg b); always @(posedge clk) b <= a == 10; endmodule"
+    drawn = [mutant.what for mutants in candidates(design, 1).values() for mutant in mutants]
+    found = {(hit[1], int(hit[2])) for text in drawn if (hit := re.match(r"const([01]) \S*\$eq\S* B\[(\d)\]", text))}
+    assert found == {("1", 0), ("0", 1), ("1", 2), ("0", 3)}
 
 
 def test_a_survivor_is_explained_by_its_unit_its_fault_and_its_code_together() -> None:

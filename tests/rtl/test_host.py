@@ -153,6 +153,18 @@ def test_run_gives_as_many_records_as_asked(machine: Machine, core: VerilatedCor
     assert (status.positions, status.tokens) == ((5,) * machine.cfg.sequences, machine.winners)
 
 
+def test_every_bit_of_a_runs_length_counts(machine: Machine, core: VerilatedCore, driver: Driver) -> None:
+    for bit in range(16):
+        length = (1 << bit).to_bytes(2, "little")
+        assert core.transact(bytes([Request.RUN]) + length, record_bytes(machine.cfg)) == machine.winners_record
+        core.send(bytes([Request.STOP]))
+        core.run(3 * machine.cycles)
+        *records, stop = core.received()
+        assert stop == Request.STOP.value
+        assert bytes(records) in (b"", machine.winners_record, machine.winners_record * 2)
+        core.transact(bytes([Request.RESET]), 1)
+
+
 def test_a_run_goes_on_from_where_each_sequence_is(machine: Machine, driver: Driver) -> None:
     last = machine.cfg.sequences - 1
     for restart in ((), (), (last,)):
