@@ -24,8 +24,8 @@ LAST_LINES = 8
 
 ERROR = re.compile(r"\berror\b|exception|assert|cannot|unable|abort", re.IGNORECASE)
 PHASE = re.compile(
-    r"^(?:Info: )?(Packing [\w ]+|Promoting globals|Creating initial|Running simulated annealing|Placed \d+ cells|"
-    r"Routing[\w .]*|Running main router loop|Setting up routing queue| *iter=\d+|Generating bitstream|"
+    r"^(?:Info: )? *(Packing [\w ]+|Promoting globals|Creating initial|Running simulated annealing|Placed \d+ cells|"
+    r"Routing[\w .]*|Running main router loop|Setting up routing queue|iter=\d+|Generating bitstream|"
     r"at iteration #\d+|\d+\.\d+(?:\.\d+)?\. Executing [A-Z_0-9]+ pass)", re.MULTILINE)
 
 

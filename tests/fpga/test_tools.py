@@ -41,8 +41,9 @@ def test_a_killed_program_is_no_success(tmp_path: Path) -> None:
 
 def test_phases_are_told_as_they_come(tmp_path: Path) -> None:
     seen: list[str] = []
-    start(python("print('Info: Routing 138 arcs.'); print('Info: nothing')"), tmp_path, watch=seen.append)
-    assert seen == ["Routing 138 arcs."]
+    said = "print('Info: Routing 138 arcs.'); print('Info: nothing'); print('Info:     iter=3 wires=10')"
+    start(python(said), tmp_path, watch=seen.append)
+    assert seen == ["Routing 138 arcs.", "iter=3"]
 
 
 def test_a_program_that_says_it_will_not_get_there_is_stopped(tmp_path: Path) -> None:
