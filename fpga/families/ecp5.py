@@ -27,7 +27,6 @@ MIDDLE = 600.0
 LARGE = 150
 """Block RAMs of a design that needs a floorplan; a smaller one has room, and short wires."""
 
-
 ROUNDS = 200
 """Of the router; a target that can be met takes less than 50 on a full chip."""
 ROUND = re.compile(r"Info: +iter=(\d+) .*\btmgfail=([1-9]\d*)")
