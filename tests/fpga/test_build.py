@@ -17,6 +17,7 @@ from fpga.build import STEPS, Design, design, make_bitstream, too_large
 from fpga.clocking import clocking
 from fpga.commands.build import build_command, synth_command
 from fpga.commands.program import arguments, program_command
+from fpga.family import Step
 from fpga.netlist import Netlist
 from fpga.tools import find_program
 from fpga.top import Clocking
@@ -118,12 +119,30 @@ def test_the_command_writes_the_bitstream_and_reports(
 
 def test_a_design_that_is_too_slow_leaves_no_bitstream(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(fpga.commands.build, "design", lambda *anything, **more: ask(core_mhz=400.0))
+    """With a router that gives up by itself, as those of the other families do."""
+    asked = ask(core_mhz=400.0)
+    place = asked.family.place
+
+    def routed_once(*where, **how) -> Step:
+        step = place(*where, **how)
+        return replace(step, arguments=tuple(word for word in step.arguments if word != "--tmg-ripup"))
+
+    monkeypatch.setattr(asked.family, "place", routed_once)
+    monkeypatch.setattr(fpga.commands.build, "design", lambda *anything, **more: asked)
     with pytest.raises(BuildFailed, match=r"place and route: only \d+\.\d\d MHz reached.*400 MHz; no bitstream"):
         build_command(SMALL, output=tmp_path / "out.bit", as_json=True)
     assert not (tmp_path / "out.bit").exists()
     report = json.loads(capsys.readouterr().out)
     assert report["timing_met"] is False and report["bitstream"] is None
+
+
+def test_a_target_out_of_reach_is_given_up_after_many_rounds(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OPENLPU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fpga.commands.build, "design", lambda *anything, **more: ask(core_mhz=400.0))
+    with pytest.raises(BuildFailed, match=r"place and route: \d+ wires are too late for the target even after 200 rou"):
+        build_command(SMALL, output=tmp_path / "out.bit", as_json=True)
+    assert not (tmp_path / "out.bit").exists() and capsys.readouterr().out == ""
 
 
 def test_a_step_that_fails_says_which_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
