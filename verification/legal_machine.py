@@ -22,7 +22,9 @@ MOST_STEP = 3
 """Of key_step."""
 LONGEST_BITS, VERY_LONG = 10, 0.03
 """Of counts; what runs longer takes too long, and is for a few dynamic values."""
-WHOLE, WHOLE_BYTES = 0.15, 1 << 17
+WIDEST = 0.2
+"""Share of wide values that use all bits."""
+WHOLE, WHOLE_BYTES = 0.3, 1 << 17
 """Share of programs for which banks are loaded up to the caches, where they have no more bytes: for the high bits of
 addresses."""
 
@@ -70,7 +72,9 @@ def kind_of(number: int) -> Kind:
     return Kind(number % len(Kind))
 
 
-def _value(cfg: Config, rng: random.Random, number: int) -> int:
+def _value(cfg: Config, rng: random.Random, number: int, *, wide: bool) -> int:
+    if wide and kind_of(number) in (Kind.LONG, Kind.WAIT):
+        return rng.getrandbits(cfg.value_bits if rng.random() < WIDEST else min(cfg.value_bits, LONGEST_BITS))
     if kind_of(number) in (Kind.COUNT, Kind.COUNT_TOO):
         return rng.choice((0, 0, 1, 2, 3))
     long = kind_of(number) is Kind.LONG and rng.random() >= VERY_LONG
@@ -99,8 +103,8 @@ def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str,
     return {"banks": banks, "act": act, "params": params, "constants": constants}
 
 
-def machine(cfg: Config, rng: random.Random) -> Machine:
-    """Random contents of all that is loaded."""
+def machine(cfg: Config, rng: random.Random, *, wide: bool = False) -> Machine:
+    """Random contents of all that is loaded. wide : dynamic values for long counts use all their bits, and change."""
     noise = np.random.default_rng(rng.randrange(1 << 32))
     context = min(cfg.buckets * cfg.bucket_positions, 1 << cfg.position_bits)
     weights = min(WEIGHT_ROWS, cfg.bank_rows // 2)
@@ -109,7 +113,8 @@ def machine(cfg: Config, rng: random.Random) -> Machine:
     if cfg.linear_values:
         table = cfg.linear_table()
     else:
-        pool = [[0, *(_value(cfg, rng, number) for number in range(1, cfg.values))] for _ in range(rng.choice((1, 2)))]
+        pool = [[0, *(_value(cfg, rng, number, wide=wide) for number in range(1, cfg.values))]
+                for _ in range(2 if wide else rng.choice((1, 2)))]
         table = [pool[bucket % len(pool)] for bucket in range(cfg.buckets)]
     shift = rng.choice((0, 1, 2))
     half = cfg.act_words // 2

@@ -34,6 +34,7 @@ from rtl.isa import (
     Source,
     Store,
 )
+from rtl.timing import timing
 from sim.cycle.access import Space, collect
 from sim.cycle.check import Loaded, check_position, check_timeline
 from sim.cycle.loaded import store_rows
@@ -51,6 +52,8 @@ UNITS = (3, 9)
 """Units of each half of a program, for each queue."""
 CHOOSING = 0.3
 """Share of index registers that a half sets from the start."""
+COUNTED, WORDS_KEPT = 6, 16
+"""Of a program that counts: waits and loops of each queue in each half; words that are left for what ends it."""
 DRAIN = 600
 """Cycles, at least, that are left for everything to land while a program is made."""
 REASONS = (
@@ -97,13 +100,26 @@ class Maker:
         self._half()
         for index in self._some(Space.INDEX, 2):
             self._place(MATRIX, lambda index=index: [self.words.of_expert(index)])
-        for sequence in range(self.cfg.sequences):
-            if not any(self._place(VECTOR, lambda s=sequence: [self.words.argmax(s)]) for _ in range(DRAWS)):
-                raise IllegalProgram(None, "no place for ARGMAX")
+        self._argmax()
         self._flush()
         self._ends(Op.END)
-        return replace(self.made.image, programs={
-            queue.name: [encode(self.cfg, insn) for insn in self.insns[queue.name]] for queue in QUEUES})
+        return self._image()
+
+    def counting(self) -> Image:
+        """The image with a program of waits and loops, for every bit of the sums of counts and dynamic values."""
+        self._place(MATRIX, lambda: [self.words.run(MATRIX, clear=1, gather=0, choice=0)])
+        for op in (Op.END_PROMPT, Op.END):
+            if op is Op.END:
+                self._argmax()
+                self._place(MATRIX, lambda: [self.words.over_and_over(wide=True)])
+            for queue in QUEUES:
+                words = self.insns[queue.name]
+                if op is Op.END_PROMPT:
+                    words.insert(0, Insn(queue, {"op": Op.NOP, "wait": timing(self.cfg).values_ready}))
+                for _ in range(min(COUNTED, (queue.words(self.cfg) - len(words) - WORDS_KEPT) // 4)):
+                    words += self.words.counting(queue)
+            self._ends(op, tight=False)
+        return self._image()
 
     # ------------------------------------------------------------------------------------------------------- places
 
@@ -117,6 +133,16 @@ class Maker:
             queue = self.rng.choice((MATRIX, VECTOR, VECTOR, SCALAR))
             if len(self.insns[queue.name]) < queue.words(self.cfg) - 12:
                 self._place(queue, lambda queue=queue: self.words.unit(queue))
+
+    def _argmax(self) -> None:
+        """A token of each sequence."""
+        for sequence in range(self.cfg.sequences):
+            if not any(self._place(VECTOR, lambda s=sequence: [self.words.argmax(s)]) for _ in range(DRAWS)):
+                raise IllegalProgram(None, "no place for ARGMAX")
+
+    def _image(self) -> Image:
+        return replace(self.made.image, programs={
+            queue.name: [encode(self.cfg, insn) for insn in self.insns[queue.name]] for queue in QUEUES})
 
     def _place(self, queue: Queue, draw: Any) -> bool:
         """Put a unit behind the last one of its queue, as early as it may be; False where none of those drawn fits."""
@@ -141,8 +167,9 @@ class Maker:
                 return True
         return False
 
-    def _ends(self, op: Op) -> None:
-        """The words that end the queues; that of the furthest waits until all has landed, and not a cycle longer."""
+    def _ends(self, op: Op, *, tight: bool = True) -> None:
+        """The words that end the queues; that of the furthest waits until all has landed, and not a cycle longer, if it
+        is to be tight."""
         def trial(cycles: int) -> dict[str, list[Insn]]:
             return {**self.insns, last.name: [*self.insns[last.name], *self._pause(last, cycles, op)]}
 
@@ -153,14 +180,14 @@ class Maker:
         low, high = -1, DRAIN  # what is legal stays legal with a longer pause
         if (problem := self._problem(trial(high), classify=op is Op.END)) is not None:
             raise IllegalProgram(None, f"no place for {op.name}: {problem}")
-        while high - low > 1:
+        while tight and high - low > 1:
             middle = (low + high) // 2
             if self._problem(trial(middle), classify=op is Op.END) is None:
                 high = middle
             else:
                 low = middle
         self.insns = trial(high)
-        self.tight += high > 0
+        self.tight += tight and high > 0
 
     def _pause(self, queue: Queue, cycles: int, op: Op) -> list[Insn]:
         """So many cycles, at least, and the word that ends the queue."""

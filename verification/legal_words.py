@@ -27,6 +27,8 @@ from sim.cycle.access import Space
 from verification.legal_machine import CACHE_ROWS, LONGEST_BITS, Kind, Machine, kind_of
 from verification.random_programs import OUTER_STRIDES, ended
 
+FAR = 0.2
+"""Share of loops one of whose strides is any, so that a step may go to the other end of a memory."""
 COUNTS = (Kind.COUNT, Kind.COUNT_TOO)
 _SPACES = {("vector", "slot"): Space.ACC, ("vector", "src"): Space.MEMORY, ("vector", "scalar"): Space.SCALAR,
            ("vector", "out_scalar"): Space.SCALAR, ("scalar", "reduce"): Space.REDUCE, ("scalar", "a"): Space.SCALAR,
@@ -55,7 +57,7 @@ class Words:
         inner = not (self.cfg.small_control and queue is SCALAR)
         kind = self.rng.random()
         if kind < 0.02 and queue is MATRIX:
-            return [self._over_and_over() if kind < 0.01 else self._many_steps()]
+            return [self.over_and_over() if kind < 0.01 else self._many_steps()]
         if kind < 0.6:
             return [self.run(queue)]
         if kind < 0.63:
@@ -69,16 +71,36 @@ class Words:
         body = [self._some(queue), *(self._inner(queue) if inner and self.rng.random() < 0.5 else [self._some(queue)])]
         return [self._loop(queue, Op.LOOP_OUTER), *ended(body, end_outer=1)]
 
+    def counting(self, queue: Queue) -> list[Insn]:
+        """What does nothing but take its time: a wait, or a loop with nothing in it. Its count has any bits, and so has
+        the dynamic value that is added."""
+        op = self.rng.choice((Op.NOP, Op.LOOP_OUTER) if self.cfg.small_control and queue is SCALAR else
+                             (Op.NOP, Op.LOOP_INNER, Op.LOOP_OUTER))
+        if op is Op.NOP:
+            return [self._wide(queue, "wait", op)]
+        nop = Insn(queue, {"op": Op.NOP, "wait": self.rng.randrange(2)})
+        return [self._wide(queue, "repeat", op),
+                *ended([nop], **{"end_inner" if op is Op.LOOP_INNER else "end_outer": 1})]
+
+    def _wide(self, queue: Queue, name: str, op: Op) -> Insn:
+        kinds = (Kind.LONG, Kind.WAIT) if name == "wait" else (Kind.LONG,)
+        fields = {"op": op, name: self._any(queue, name), **self._dynamic(queue, f"{name}_value", 0.9, *kinds)}
+        return Insn(queue, self._cornered(queue, name, fields, 0.3))
+
+    def _any(self, queue: Queue, name: str) -> int:
+        return self.rng.getrandbits(queue.by_name[name].bits(self.cfg))
+
+    def over_and_over(self, *, wide: bool = False) -> Insn:
+        """A word that makes the same output many times. wide : its count as in `counting`."""
+        same = dict.fromkeys(("gather", "repeat", "repeat_value", "row_step", "act_step"), 0)
+        dynamic = {"outer_value": 0, **self._dynamic(MATRIX, "outer_value", 0.9 if wide else 0.7, Kind.LONG)}
+        outer = self._any(MATRIX, "outer") if wide else self._long(MATRIX, "outer")
+        always = {"clear": 1, "choice": 0} if wide else {}
+        return self.run(MATRIX, **same, **always, **self._cornered(MATRIX, "outer", {"outer": outer, **dynamic}, 0.5))
+
     def _inner(self, queue: Queue) -> list[Insn]:
         body = [self._some(queue) for _ in range(self.rng.choice((1, 1, 2, 3)))]
         return [self._loop(queue, Op.LOOP_INNER), *ended(body, end_inner=1)]
-
-    def _over_and_over(self) -> Insn:
-        """A word that makes the same output many times."""
-        same = dict.fromkeys(("gather", "repeat", "repeat_value", "row_step", "act_step"), 0)
-        dynamic = {"outer_value": 0, **self._dynamic(MATRIX, "outer_value", 0.7, Kind.LONG)}
-        return self.run(MATRIX, **same, **self._cornered(
-            MATRIX, "outer", {"outer": self._long(MATRIX, "outer"), **dynamic}, 0.5))
 
     def _many_steps(self) -> Insn:
         """A word whose one output takes many steps: as many as there are loaded rows and activations, at most."""
@@ -108,6 +130,9 @@ class Words:
         level = "outer" if op is Op.LOOP_OUTER else "inner"
         strides = {name: self.rng.choice((0, 0, 0, 1, 1, 2, -1)) % (1 << stride_bits(self.cfg, queue, level, name))
                    for name in names}
+        if self.rng.random() < FAR:
+            name = self.rng.choice(names)
+            strides[name] = self.rng.getrandbits(stride_bits(self.cfg, queue, level, name))
         repeat = self.rng.choice((0, 1, 1, 2))
         if idle:
             repeat = self._long(queue, "repeat")

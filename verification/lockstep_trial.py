@@ -13,6 +13,8 @@ from verification.legal_machine import Machine, contents, machine
 from verification.legal_programs import Maker
 from verification.random_configs import config_of
 
+COUNTING = 8
+"""One program of so many does nothing but count."""
 LONG = 0.1
 """Share of programs that run on to further positions."""
 
@@ -38,11 +40,11 @@ class Trial:
 def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
     """A program of the machine, a preset or `random-N`. Raises IllegalProgram where the random words leave no place for
     what it needs."""
-    rng = random.Random(f"{seed}-{name}-{number}")
-    made = machine(config_of(name), rng)
+    rng, counts = random.Random(f"{seed}-{name}-{number}"), number % COUNTING == COUNTING - 1
+    made = machine(config_of(name), rng, wide=counts)
     maker = Maker(made, rng)
-    image = maker.program()
-    return Trial(image=image, script=tuple(script(made, rng)), made=made), maker
+    image = maker.counting() if counts else maker.program()
+    return Trial(image=image, script=tuple(script(made, rng, changing=counts)), made=made), maker
 
 
 def refilled(trial: Trial, rng: random.Random) -> Trial:
@@ -52,13 +54,16 @@ def refilled(trial: Trial, rng: random.Random) -> Trial:
     return replace(trial, image=replace(trial.image, **filled), script=tuple(script(trial.made, rng)))
 
 
-def script(made: Machine, rng: random.Random) -> Iterator[Token]:
-    """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context."""
+def script(made: Machine, rng: random.Random, *, changing: bool = False) -> Iterator[Token]:
+    """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context.
+    changing : as far as dynamic values have changed."""
     cfg = made.image.config
     last, kept = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1)), int(cfg.sequences == 1)
     if rng.random() < LONG:
         kept = 1  # the first sequence is not restarted, so that it comes to the end
         last = rng.choice((cfg.bucket_positions + 1, made.image.context - 1))
+    if changing:
+        last = max(last, cfg.bucket_positions)
     for _ in range(min(last, made.image.context - 1, 300) + 1):
         restart = tuple(s for s in range(kept, cfg.sequences) if rng.random() < 0.05)
         tokens = tuple(rng.choice((rng.randrange(made.tokens), 0, made.tokens - 1)) for _ in range(cfg.sequences))
