@@ -78,7 +78,7 @@ def run(program: Program, arguments: Sequence[str], *, what: str, folder: Path, 
     """
     lines: list[str] = []
     stopped: str | None = None
-    with log.open("w") as file, subprocess.Popen(
+    with log.open("w", buffering=1) as file, subprocess.Popen(
         [*program.command, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL, text=True, errors="replace", bufsize=1) as process:
         try:

@@ -13,7 +13,7 @@ from compiler.image import Image, Registers
 from compiler.sampling import mixed
 from rtl.config import Config
 from rtl.isa import QUEUES
-from rtl.noise import MANTISSA_BITS, SHIFT_BITS
+from rtl.noise import MANTISSA_BITS, SHIFT_BITS, WORD_BITS
 
 WEIGHT_ROWS, CACHE_ROWS, MEMORY_ROWS, STORED = 96, 16, 24, 24
 """Rows of banks that are loaded; in which K and V stores begin; rows of vector memory and vectors of activation memory
@@ -91,6 +91,20 @@ def _expert_rows(cfg: Config, rng: random.Random, weights: int) -> int:
     return rng.choice((rng.randint(1, most), most, 1 << rng.randrange(most.bit_length())))
 
 
+def _temperature(rng: random.Random) -> int:
+    """Mantissas have any number of bits: with short ones the low bits of products count."""
+    return rng.getrandbits(SHIFT_BITS) << MANTISSA_BITS | rng.getrandbits(rng.randint(0, MANTISSA_BITS))
+
+
+def _seed(rng: random.Random) -> int:
+    """A generator's first state. Of every other one the first two words begin with any number of zeros: chance would
+    need 2**n of them for n, and so much for an entry of the table."""
+    if rng.random() < 0.5:
+        return mixed(rng.randrange(1 << 32))
+    low, high = (rng.getrandbits(rng.randint(1, WORD_BITS)) for _ in range(2))
+    return high << WORD_BITS | low or 1
+
+
 def contents(cfg: Config, weights: int, noise: np.random.Generator) -> dict[str, Any]:
     """Members of an image: numbers in all memories, on which it does not depend whether a program is legal."""
     act = noise.integers(-128, 128, (cfg.act_rows, cfg.act_width)).astype(np.int8)
@@ -122,8 +136,8 @@ def machine(cfg: Config, rng: random.Random, *, wide: bool = False) -> Machine:
         key_step=rng.randint(1, MOST_STEP), rope_step=rng.choice((1, 1, 2)), embed_shift=shift,
         expert_rows=_expert_rows(cfg, rng, weights) if cfg.experts else 0,
         window=(0, 1, 2, cfg.lanes, int(noise.integers(context)))[noise.integers(5)] if cfg.windows else 0,
-        temperature=rng.randrange(1 << MANTISSA_BITS + SHIFT_BITS) if cfg.noise_rate else 0,
-        seeds=tuple(mixed(rng.randrange(1 << 32)) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
+        temperature=_temperature(rng) if cfg.noise_rate else 0,
+        seeds=tuple(_seed(rng) for _ in range(cfg.sequences)) if cfg.noise_rate else ())
     cycles = np.zeros((2, context), np.int64)
     image = Image(
         config=cfg, programs={queue.name: [] for queue in QUEUES}, **contents(cfg, weights, noise),

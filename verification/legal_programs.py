@@ -54,6 +54,8 @@ CHOOSING = 0.3
 """Share of index registers that a half sets from the start."""
 COUNTED, WORDS_KEPT = 6, 16
 """Of a program that counts: waits and loops of each queue in each half; words that are left for what ends it."""
+NOISY = 2
+"""Rows of noise of each sequence that a program keeps."""
 DRAIN = 600
 """Cycles, at least, that are left for everything to land while a program is made."""
 REASONS = (
@@ -98,8 +100,11 @@ class Maker:
         self._half()
         self._ends(Op.END_PROMPT)
         self._half()
-        for index in self._some(Space.INDEX, 2):
+        for index in self._some(Space.INDEX, 4):
             self._place(MATRIX, lambda index=index: [self.words.of_expert(index)])
+        for sequence, dst in enumerate(self.rng.sample(self.made.memory, NOISY * self.cfg.sequences)):
+            if self.cfg.noise_rate:
+                self._place(VECTOR, lambda s=sequence % self.cfg.sequences, dst=dst: [self.words.noise(s, dst)])
         self._argmax()
         self._flush()
         self._ends(Op.END)

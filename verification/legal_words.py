@@ -208,7 +208,8 @@ class Words:
             fields["sequence"], choice = divmod(rng.choice(indices), cfg.choices)
             fields["choice"] = choice + 1
         near = not (fields["gather"] or fields["choice"]) and rng.random() < 0.4  # what K and V stores wrote
-        loaded = rng.randrange(made.weights // rng.choice((1, 4)))
+        last = (cfg.experts - 1) * made.image.registers.expert_rows if fields["choice"] else 0  # of the last expert
+        loaded = rng.randrange(max(1, (made.weights - last) // rng.choice((1, 4))))
         fields["row"] = made.caches + rng.randrange(CACHE_ROWS) if near else loaded
         fields["act"] = rng.randrange(max(1, len(made.gathered) // 2) if fields["gather"] else cfg.act_words)
         if rng.random() < 0.5:  # what ACT stores wrote, or write
@@ -257,6 +258,13 @@ class Words:
             fields["mask"] = _other(fields["mask"], Mask.CHOSEN, Mask.TAIL)
             if self.cfg.choices and fields["reduce"] is Reduce.ARGMAX and not fields["rotate"]:
                 fields |= {"choice": self.rng.randint(1, self.cfg.choices), "first": 1}
+
+    def noise(self, sequence: int, dst: int) -> Insn:
+        """A row of noise, and next to nothing else, to vector memory: as it is, so that each of its bits counts."""
+        slot = self.rng.choice(self.known.get(Space.ACC, [0]))
+        nothing = (1 << VECTOR.by_name["s1"].bits(self.cfg)) - 1
+        return Insn(VECTOR, {"op": Op.RUN, "slot": slot, "s1": nothing, "addend": Addend.NOISE, "sequence": sequence,
+                             "write": 1, "dst": dst, "pace": self.cfg.beats - 1})
 
     def argmax(self, sequence: int, choice: int = 0) -> Insn:
         """Without a choice, of a token. Of accumulators or vector memory, whatever has been written of them."""

@@ -30,8 +30,9 @@ class _Gowin(Family):
         **dict.fromkeys(("RAM16S1", "RAM16S2", "RAM16S4", "RAM16SDP1", "RAM16SDP2", "RAM16SDP4", "ROM16"), "lut")}
     dsp_cells = {"MULT9X9": 0.5, "MULT18X18": 1.0, "MULTADDALU18X18": 2.0, "MULTALU18X18": 2.0, "MULT36X36": 4.0}
 
+    # nextpnr counts eight LUTs of each RAM cell, and one of each ALU, among those.
     placed_cells = {
-        "lut": {"LUT4": 1, "ALU": 1, "RAM16SDP4": 4}, "ff": {"DFF": 1},
+        "lut": {"LUT4": 1}, "ff": {"DFF": 1},
         "dsp": {"MULT9X9": 0.5, "MULT18X18": 1, "MULTADDALU18X18": 2, "MULTALU18X18": 2, "MULT36X36": 4},
         "bram": {"BSRAM": 1}, "lut_ram": {"RAM16SDP4": 1}}
 
@@ -83,9 +84,10 @@ class _Gowin(Family):
             "-d", board.device, "--mspi_as_gpio", "--sspi_as_gpio", "-o", "bitstream.fs", self.placed_file))
 
     def resources(self, cells: Counter[str]) -> Resources:
+        # A RAM cell takes a whole CFU, which has eight LUTs.
         lut_ram = sum(n for kind, n in cells.items() if self.ram_cells.get(kind) == "lut")
         return Resources(
-            lut=sum(cells[f"LUT{inputs}"] for inputs in (1, 2, 3, 4)) + cells["ALU"] + 4 * lut_ram,
+            lut=sum(cells[f"LUT{inputs}"] for inputs in (1, 2, 3, 4)) + cells["ALU"] + 8 * lut_ram,
             ff=sum(n for kind, n in cells.items() if kind.startswith("DFF")),
             dsp=-int(-sum(self.dsp_cells.get(kind, 0.0) * n for kind, n in cells.items()) // 1),
             bram=sum(n for kind, n in cells.items() if self.ram_cells.get(kind) == "block"), lut_ram=lut_ram)
