@@ -52,8 +52,9 @@ UNITS = (3, 9)
 """Units of each half of a program, for each queue."""
 CHOOSING = 0.3
 """Share of index registers that a half sets from the start."""
-COUNTED, WORDS_KEPT = 6, 16
-"""Of a program that counts: waits and loops of each queue in each half; words that are left for what ends it."""
+COUNTED, ROUNDS, WORDS_KEPT = 6, 2, 16
+"""Of a program that counts: waits and loops of each queue in each half; outputs of many rounds; words that are left for
+what ends it."""
 NOISY = 2
 """Rows of noise of each sequence that a program keeps."""
 DRAIN = 600
@@ -116,7 +117,8 @@ class Maker:
         for op in (Op.END_PROMPT, Op.END):
             if op is Op.END:
                 self._argmax()
-                self._place(MATRIX, lambda: [self.words.over_and_over(wide=True)])
+                for _ in range(ROUNDS):
+                    self._place(MATRIX, lambda: [self.words.over_and_over(wide=True)])
             for queue in QUEUES:
                 words = self.insns[queue.name]
                 if op is Op.END_PROMPT:

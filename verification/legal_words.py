@@ -88,7 +88,9 @@ class Words:
         return Insn(queue, self._cornered(queue, name, fields, 0.3))
 
     def _any(self, queue: Queue, name: str) -> int:
-        return self.rng.getrandbits(queue.by_name[name].bits(self.cfg))
+        """Any count; now and then with one bit alone."""
+        bits = queue.by_name[name].bits(self.cfg)
+        return 1 << self.rng.randrange(bits) if bits and self.rng.random() < 0.2 else self.rng.getrandbits(bits)
 
     def over_and_over(self, *, wide: bool = False) -> Insn:
         """A word that makes the same output many times. wide : its count as in `counting`."""
@@ -220,7 +222,7 @@ class Words:
 
     def _shape_vector(self, fields: dict[str, Any]) -> None:
         made, rng, cfg = self.made, self.rng, self.cfg
-        fields["pace"] = max(rng.choice((0, 0, 0, 1, 3, 6)), cfg.beats - 1)
+        fields["pace"] = max(rng.choice((0, 0, 0, 1, 3, 6, 8, 16)), cfg.beats - 1)
         fields["chunk"] %= cfg.chunks
         fields["choice"] = min(fields["choice"], cfg.choices) if fields["reduce"] is Reduce.ARGMAX else 0
         fields["param"] = rng.randrange(min(cfg.param_rows, 64))

@@ -30,11 +30,12 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A program and its tokens. made : what the program was made for."""
+    """A program and its tokens. made : what the program was made for. counts : it does nothing else."""
 
     image: Image
     script: tuple[Token, ...]
     made: Machine
+    counts: bool = False
 
 
 def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
@@ -44,26 +45,27 @@ def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
     made = machine(config_of(name), rng, wide=counts)
     maker = Maker(made, rng)
     image = maker.counting() if counts else maker.program()
-    return Trial(image=image, script=tuple(script(made, rng, changing=counts)), made=made), maker
+    return Trial(image=image, script=tuple(script(made, rng, changing=counts)), made=made, counts=counts), maker
 
 
 def refilled(trial: Trial, rng: random.Random) -> Trial:
     """The same program with other numbers in all memories, and other tokens."""
     noise = np.random.default_rng(rng.randrange(1 << 32))
     filled = contents(trial.image.config, trial.made.weights, noise)
-    return replace(trial, image=replace(trial.image, **filled), script=tuple(script(trial.made, rng)))
+    tokens = tuple(script(trial.made, rng, changing=trial.counts))
+    return replace(trial, image=replace(trial.image, **filled), script=tokens)
 
 
 def script(made: Machine, rng: random.Random, *, changing: bool = False) -> Iterator[Token]:
     """Tokens up to a corner of the positions: the first two, around a row of lanes or taps, the end of the context.
-    changing : as far as dynamic values have changed."""
+    changing : just as far as dynamic values have changed."""
     cfg = made.image.config
     last, kept = rng.choice((1, 2, cfg.lanes - 1, cfg.lanes, cfg.lanes + 1, cfg.taps + 1)), int(cfg.sequences == 1)
     if rng.random() < LONG:
         kept = 1  # the first sequence is not restarted, so that it comes to the end
         last = rng.choice((cfg.bucket_positions + 1, made.image.context - 1))
     if changing:
-        last = max(last, cfg.bucket_positions)
+        last = cfg.bucket_positions
     for _ in range(min(last, made.image.context - 1, 300) + 1):
         restart = tuple(s for s in range(kept, cfg.sequences) if rng.random() < 0.05)
         tokens = tuple(rng.choice((rng.randrange(made.tokens), 0, made.tokens - 1)) for _ in range(cfg.sequences))
