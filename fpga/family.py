@@ -89,10 +89,12 @@ class Arrangement:
     """What was done to a netlist before its placement.
 
     sites : cells that have got a site, see fpga/floorplan.py. copies : cells that were added, see fpga/copies.py.
+    absorbed : flip-flops that are in multipliers now, see fpga/absorb.py.
     """
 
     sites: int = 0
     copies: int = 0
+    absorbed: int = 0
 
 
 class Family(ABC):
@@ -141,7 +143,8 @@ class Family(ABC):
         raise NotImplementedError
 
     def copy(self, module: dict[str, Any]) -> int:
-        """Of `arrange`, what changes the netlist: twins of cells whose wires would be long. How many were added."""
+        """Of `arrange`, what changes the netlist: twins of cells whose wires would be long, registers that move into
+        multipliers. How many cells were added, less those taken out."""
         return 0
 
     @abstractmethod

@@ -28,7 +28,7 @@ from compiler.quantise import quantise
 from compiler.quantised import Shape
 from compiler.random_model import random_float_model
 from compiler.sampling import with_sampling
-from fpga import copies, graph, regions, words
+from fpga import absorb, copies, graph, regions, words
 from fpga.board import board, board_names
 from fpga.cell_models import models
 from fpga.family import TOP, family
@@ -64,7 +64,7 @@ WINDOW: Final = 4
 
 TOKENS: Final = 6
 
-COPYING: Final = (copies, graph, regions, words)
+COPYING: Final = (absorb, copies, graph, regions, words)
 """Modules that change a netlist after its synthesis."""
 
 # Constants that synthesis left open are ones here, zeros in every other simulation of ours: nothing may depend on them.
@@ -81,7 +81,8 @@ class Gates:
     -------
     cfg, technology : which machine for which family.
     verilog : module `top` with the ports of rtl.verilog.Top, made of the family's cells; no behaviour is left.
-    cells : how many there are of each kind. twins : of them, those that a large machine gets before its placement.
+    cells : how many there are of each kind. changed : how many of them were added before placement, as a large machine
+        gets them, or (less than 0) were taken out, see `Family.copy`.
     seconds : that synthesis took when it was run.
     """
 
@@ -89,7 +90,7 @@ class Gates:
     technology: Technology
     verilog: str
     cells: Counter[str]
-    twins: int
+    changed: int
     seconds: float
 
 
@@ -127,7 +128,7 @@ def synthesise(verilog: str, technology: Technology) -> tuple[str, Counter[str],
         run_program(yosys, ("-q", "-s", "gates.ys"), what="synthesis", folder=folder, log=log, failed_log=failed_log)
         (folder / "seconds").write_text(f"{time.perf_counter() - started:.1f}")
         design = json.loads((folder / "design.json").read_text())
-        (folder / "twins").write_text(f"{made_of.copy(design['modules'][TOP])}")
+        (folder / "changed").write_text(f"{made_of.copy(design['modules'][TOP])}")
         (folder / "design.json").write_text(json.dumps(design))
         run_program(yosys, ("-q", "-s", "write.ys"), what="netlist", folder=folder, log=log, failed_log=failed_log)
         (folder / "netlist.json").write_text(read_netlist(folder, made_of).dump())
@@ -135,14 +136,14 @@ def synthesise(verilog: str, technology: Technology) -> tuple[str, Counter[str],
 
     folder = cached("gates", digest(verilog, script, write, *map(getsource, COPYING), yosys.version), fill)
     cells = Netlist.load((folder / "netlist.json").read_text()).cells
-    return ((folder / "netlist.v").read_text(), cells, int((folder / "twins").read_text()),
+    return ((folder / "netlist.v").read_text(), cells, int((folder / "changed").read_text()),
             float((folder / "seconds").read_text()))
 
 
 def gates(cfg: Config, technology: Technology) -> Gates:
     """A machine's netlist for a family, from the cache where it was made before."""
-    verilog, cells, twins, seconds = synthesise(machine_verilog(cfg, technology), technology)
-    return Gates(cfg=cfg, technology=technology, verilog=verilog, cells=cells, twins=twins, seconds=seconds)
+    verilog, cells, changed, seconds = synthesise(machine_verilog(cfg, technology), technology)
+    return Gates(cfg=cfg, technology=technology, verilog=verilog, cells=cells, changed=changed, seconds=seconds)
 
 
 def simulation(netlist: Gates) -> Path:

@@ -22,8 +22,8 @@ MOST_STEP = 3
 """Of key_step."""
 LONGEST_BITS, VERY_LONG = 10, 0.03
 """Of counts; what runs longer takes too long, and is for a few dynamic values."""
-WIDEST = 0.2
-"""Share of wide values that use all bits."""
+WIDEST, WIDEST_BITS = 0.2, 12
+"""Share of wide values that have more bits than LONGEST_BITS, and how many those have."""
 WHOLE, WHOLE_BYTES = 0.3, 1 << 17
 """Share of programs for which banks are loaded up to the caches, where they have no more bytes: for the high bits of
 addresses."""
@@ -74,7 +74,7 @@ def kind_of(number: int) -> Kind:
 
 def _value(cfg: Config, rng: random.Random, number: int, *, wide: bool) -> int:
     if wide and kind_of(number) in (Kind.LONG, Kind.WAIT):
-        return rng.getrandbits(cfg.value_bits if rng.random() < WIDEST else min(cfg.value_bits, LONGEST_BITS))
+        return rng.getrandbits(min(cfg.value_bits, WIDEST_BITS if rng.random() < WIDEST else LONGEST_BITS))
     if kind_of(number) in (Kind.COUNT, Kind.COUNT_TOO):
         return rng.choice((0, 0, 1, 2, 3))
     long = kind_of(number) is Kind.LONG and rng.random() >= VERY_LONG

@@ -13,8 +13,8 @@ from verification.legal_machine import Machine, contents, machine
 from verification.legal_programs import Maker
 from verification.random_configs import config_of
 
-COUNTING = 8
-"""One program of so many does nothing but count."""
+COUNTING, COUNTING_MACS = 8, 128
+"""One program of so many does nothing but count, on machines with no more multipliers: larger ones take minutes to."""
 LONG = 0.1
 """Share of programs that run on to further positions."""
 
@@ -41,8 +41,9 @@ class Trial:
 def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
     """A program of the machine, a preset or `random-N`. Raises IllegalProgram where the random words leave no place for
     what it needs."""
-    rng, counts = random.Random(f"{seed}-{name}-{number}"), number % COUNTING == COUNTING - 1
-    made = machine(config_of(name), rng, wide=counts)
+    rng, cfg = random.Random(f"{seed}-{name}-{number}"), config_of(name)
+    counts = number % COUNTING == COUNTING - 1 and cfg.peak_macs <= COUNTING_MACS
+    made = machine(cfg, rng, wide=counts)
     maker = Maker(made, rng)
     image = maker.counting() if counts else maker.program()
     return Trial(image=image, script=tuple(script(made, rng, changing=counts)), made=made, counts=counts), maker

@@ -52,6 +52,8 @@ def print_report(report: Report) -> None:
     if report.arrangement and report.arrangement.sites:
         table.add_row("floorplan", f"{report.arrangement.sites} cells have a site; {report.arrangement.copies} copies "
                       "of registers and LUTs")
+    if report.arrangement and report.arrangement.absorbed:
+        table.add_row("multipliers", f"have {report.arrangement.absorbed} flip-flops inside")
     if report.seed is not None:
         table.add_row("place and route", f"aimed at {report.target_mhz:g} MHz, seed {report.seed}")
         table.add_row("Fmax", report.fmax_note if report.fmax_mhz is None else f"{report.fmax_mhz:.2f} MHz")

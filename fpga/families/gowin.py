@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
+from fpga.absorb import absorb_registers
 from fpga.board import Board, Pin
-from fpga.family import Family, Pll, Resources, Step, closest
+from fpga.family import Arrangement, Family, Pll, Resources, Step, closest
+from fpga.graph import Graph
+from rtl.config import Config
 from rtl.technology import Technology
 
 # MHz, from the data sheet of the GW2A(R), speed grade C8/I7.
@@ -72,6 +76,15 @@ class _Gowin(Family):
 
     def synthesis(self, board: Board) -> str:
         return "synth_gowin -family gw2a -top top"
+
+    def arranges(self, board: Board) -> bool:
+        return True
+
+    def arrange(self, module: dict[str, Any], cfg: Config) -> Arrangement:
+        return Arrangement(absorbed=absorb_registers(Graph(module)))
+
+    def copy(self, module: dict[str, Any]) -> int:
+        return -absorb_registers(Graph(module))
 
     def place(self, board: Board, *, seed: int, target_mhz: float) -> Step:
         return Step(program=self.placer, outputs=(self.placed_file, "report.json"), arguments=(
