@@ -103,6 +103,8 @@ class Maker:
         self._half()
         for index in self._some(Space.INDEX, 4):
             self._place(MATRIX, lambda index=index: [self.words.of_expert(index)])
+        for kind in (Reduce.MAX, Reduce.MAXABS, Reduce.SUM):
+            self._place(VECTOR, lambda kind=kind: [self.words.run(VECTOR, reduce=kind, rotate=0)])
         for sequence, dst in enumerate(self.rng.sample(self.made.memory, NOISY * self.cfg.sequences)):
             if self.cfg.noise_rate:
                 self._place(VECTOR, lambda s=sequence % self.cfg.sequences, dst=dst: [self.words.noise(s, dst)])
