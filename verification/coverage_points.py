@@ -66,24 +66,27 @@ class Explanation:
 
     Members
     -------
-    presets : whose designs have it, empty for all. kinds : of points. module, code : what the instance's name and the
-    line of Verilog must contain, regular expressions. reason : for people.
+    presets : whose designs have it, empty for all. kinds : of points. module, code, what : what the instance's name,
+    the line of Verilog and the point's own name must contain, regular expressions. reason : for people.
     """
 
     presets: tuple[str, ...]
     kinds: tuple[str, ...]
     module: str
     code: str
+    what: str
     reason: str
 
     def covers(self, preset: str, point: Point, code: str) -> bool:
         return ((not self.presets or preset in self.presets) and point.kind in self.kinds
-                and re.search(self.module, point.module) is not None and re.search(self.code, code) is not None)
+                and re.search(self.module, point.module) is not None and re.search(self.code, code) is not None
+                and re.search(self.what, point.what) is not None)
 
 
 def load_explanations(path: Path = HOLES) -> list[Explanation]:
     """Raises InputError for a file that is none."""
-    entries = load(path, "hole", ("presets", "kinds", "module", "code", "reason"), ("module", "code"))
+    patterns = ("module", "code", "what")
+    entries = load(path, "hole", ("presets", "kinds", *patterns, "reason"), patterns)
     for entry in entries:
         if not set(entry["kinds"]) <= set(KINDS):
             raise InputError(f"{path}: kinds of a [[hole]] must be some of {', '.join(KINDS)}")

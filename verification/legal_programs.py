@@ -52,8 +52,8 @@ UNITS = (3, 9)
 """Units of each half of a program, for each queue."""
 CHOOSING = 0.3
 """Share of index registers that a half sets from the start."""
-COUNTED, ROUNDS, WORDS_KEPT = 6, 2, 16
-"""Of a program that counts: waits and loops of each queue in each half; outputs of many rounds; words that are left for
+COUNTED, ROUNDS, WORDS_KEPT = 8, 2, 16
+"""Of a program that counts: waits and loops in each half; outputs of many rounds; words that are left for
 what ends it."""
 NOISY = 2
 """Rows of noise of each sequence that a program keeps."""
@@ -113,20 +113,20 @@ class Maker:
         self._ends(Op.END)
         return self._image()
 
-    def counting(self) -> Image:
-        """The image with a program of waits and loops, for every bit of the sums of counts and dynamic values."""
+    def counting(self, queue: Queue) -> Image:
+        """The image with a queue's waits and loops as its program, for every bit of the sums of counts and dynamic values.
+        The other queues do next to nothing, so that this one alone decides how long a token takes."""
         self._place(MATRIX, lambda: [self.words.run(MATRIX, clear=1, gather=0, choice=0)])
         for op in (Op.END_PROMPT, Op.END):
             if op is Op.END:
                 self._argmax()
-                for _ in range(ROUNDS):
+                for _ in range(ROUNDS if queue is MATRIX else 0):
                     self._place(MATRIX, lambda: [self.words.over_and_over(wide=True)])
-            for queue in QUEUES:
-                words = self.insns[queue.name]
-                if op is Op.END_PROMPT:
-                    words.insert(0, Insn(queue, {"op": Op.NOP, "wait": timing(self.cfg).values_ready}))
-                for _ in range(min(COUNTED, (queue.words(self.cfg) - len(words) - WORDS_KEPT) // 4)):
-                    words += self.words.counting(queue)
+            words = self.insns[queue.name]
+            if op is Op.END_PROMPT:
+                words.insert(0, Insn(queue, {"op": Op.NOP, "wait": timing(self.cfg).values_ready}))
+            for _ in range(min(COUNTED, (queue.words(self.cfg) - len(words) - WORDS_KEPT) // 4)):
+                words += self.words.counting(queue)
             self._ends(op, tight=False)
         return self._image()
 

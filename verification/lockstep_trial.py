@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.image import Image
+from rtl.isa import QUEUES
 from verification.legal_machine import Machine, contents, machine
 from verification.legal_programs import Maker
 from verification.random_configs import config_of
@@ -45,7 +46,7 @@ def trial_of(name: str, seed: int, number: int) -> tuple[Trial, Maker]:
     counts = number % COUNTING == COUNTING - 1 and cfg.peak_macs <= COUNTING_MACS
     made = machine(cfg, rng, wide=counts)
     maker = Maker(made, rng)
-    image = maker.counting() if counts else maker.program()
+    image = maker.counting(QUEUES[number // COUNTING % len(QUEUES)]) if counts else maker.program()
     return Trial(image=image, script=tuple(script(made, rng, changing=counts)), made=made, counts=counts), maker
 
 

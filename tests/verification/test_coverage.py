@@ -78,14 +78,14 @@ MEASURED = Measured(preset="tiny", verilog=["a = b ? c : d;", "if (e)"], counts=
 
 def explanation(**changes: object) -> Explanation:
     return Explanation(**{"presets": (), "kinds": ("branch",), "module": "host$", "code": "b [?]",  # type: ignore[arg-type]
-                          "reason": "<why>"} | changes)
+                          "what": "", "reason": "<why>"} | changes)
 
 
 def test_an_explanation_covers_its_kinds_modules_code_and_presets() -> None:
     assert len(MEASURED.unexplained(BARRED, [])) == 3
     left = MEASURED.unexplained(BARRED, [explanation()])
     assert [(point.module, point.kind) for point in left] == [("core.bank_13", "branch"), ("core.host", "expr")]
-    for changes in ({"module": "bank"}, {"code": "x"}, {"presets": ("large",)}, {"kinds": ("line",)}):
+    for changes in ({"module": "bank"}, {"code": "x"}, {"what": "x"}, {"presets": ("large",)}, {"kinds": ("line",)}):
         assert len(MEASURED.unexplained(BARRED, [explanation(**changes)])) == 3
     old = explanation(code="x")
     assert stale([explanation(), old, explanation(presets=("large",))], [MEASURED]) == [old]
@@ -106,7 +106,8 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     file.write_text("# SystemC::Coverage-3\nC 'nothing' 1\n")
     with pytest.raises(InputError, match="no coverage of a Verilated design"):
         read_counts(file)
-    for text in ("[[hole]]\nmodule = 3\n", "[[hole]]\npresets=[]\nkinds=['some']\nmodule=''\ncode=''\nreason=''", "["):
+    unknown_kind = "[[hole]]\npresets=[]\nkinds=['some']\nmodule=''\ncode=''\nwhat=''\nreason=''"
+    for text in ("[[hole]]\nmodule = 3\n", unknown_kind, "["):
         file.write_text(text)
         with pytest.raises(InputError):
             load_explanations(file)
