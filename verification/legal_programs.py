@@ -114,8 +114,8 @@ class Maker:
         return self._image()
 
     def counting(self, queue: Queue) -> Image:
-        """The image with a queue's waits and loops as its program, for every bit of the sums of counts and dynamic values.
-        The other queues do next to nothing, so that this one alone decides how long a token takes."""
+        """The image with a queue's waits and loops, for every bit of the sums of counts and dynamic values. The other
+        queues do next to nothing, so that this one alone decides how long a token takes."""
         self._place(MATRIX, lambda: [self.words.run(MATRIX, clear=1, gather=0, choice=0)])
         for op in (Op.END_PROMPT, Op.END):
             if op is Op.END:
