@@ -67,10 +67,11 @@ class Mutant:
 
     @property
     def what(self) -> str:
-        """In short: mode, cell, port and bit."""
+        """In short: mode, cell, port and bit, and which bit of the port decides whether it is inverted."""
         found = dict(re.findall(r"-(mode|cell|port|portbit|ctrlbit|wire) (\S+)", self.command))
+        control = f" by [{found['ctrlbit']}]" if "ctrlbit" in found else ""
         wire = f", from {found['wire']}" if "wire" in found else ""
-        return f"{found['mode']} {found['cell']} {found['port']}[{found['portbit']}]{wire}"
+        return f"{found['mode']} {found['cell']} {found['port']}[{found['portbit']}]{control}{wire}"
 
 
 def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
@@ -88,7 +89,7 @@ def candidates(verilog: str, seed: int) -> dict[str, list[Mutant]]:
         command = line.partition(" -src ")[0]
         cell = re.search(r"-cell (\S+)", command)
         if (cell is None or any(f"{kind}$" in cell[1] for kind in LEFT_OUT) or EDGE.search(command)
-                or _is_so_already(command, cells[cell[1]])):
+                or _is_so_already(command, cells[cell[1]]) or _is_decided(command, cells[cell[1]])):
             continue
         numbers = dict.fromkeys(int(number) for number in re.findall(r"design\.v:(\d+)\.", line.partition(" -src ")[2]))
         found[unit_of(cell[1])].append(Mutant(unit=unit_of(cell[1]), command=command,
@@ -102,6 +103,21 @@ def _is_so_already(command: str, cell: Mapping[str, Any]) -> bool:
     """Whether a bit that is to be stuck is a constant of that value."""
     stuck = re.search(r"-mode const([01]) .*-port (\S+) -portbit (\d+)", command)
     return stuck is not None and cell["connections"][stuck[2].removeprefix("\\")][int(stuck[3])] == stuck[1]
+
+
+def _is_decided(command: str, cell: Mapping[str, Any]) -> bool:
+    """Whether a bit is inverted just where another bit has decided what the cell says: that any bit is 1, that all are,
+    or that two numbers differ, one of which is a constant."""
+    found = re.search(r"-mode cnot([01]) .*-port (A|B) -portbit \d+ -ctrlbit (\d+)", command.replace("\\", ""))
+    if found is None:
+        return False
+    value, place = found[1], int(found[3])
+    if cell["type"] in ("$eq", "$ne"):
+        other = cell["connections"]["B" if found[2] == "A" else "A"]
+        signed = all(int(cell["parameters"][name], 2) for name in ("A_SIGNED", "B_SIGNED"))
+        against = other[place] if place < len(other) else other[-1] if signed else "0"
+        return against in ("0", "1") and against != value
+    return cell["type"] in {"1": ("$logic_not", "$reduce_or", "$reduce_bool"), "0": ("$reduce_and",)}[value]
 
 
 def unit_of(cell: str) -> str:

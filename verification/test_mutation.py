@@ -13,7 +13,7 @@ from rtl.config import preset
 from rtl.protocol import Request
 from sim.rtl_device import build_core
 from sim.verilate import VerilatedCore
-from verification import mutation
+from verification import mutants, mutation
 from verification.mutants import Mutant, candidates, unit_of
 from verification.mutation import Equivalent, NothingToSay, load_equivalents, main, mutate
 from verification.settings import new_seed
@@ -31,14 +31,29 @@ def test_a_cells_name_tells_its_unit(cell: str, unit: str) -> None:
 def test_a_fault_is_told_in_short() -> None:
     fault = Mutant(unit="core.act", command="mutate -mode cnot1 -module openlpu -cell c -port A -portbit 3 -ctrlbit 1 "
                                             "-wire core.act.x -wirebit 3")
-    assert fault.what == "cnot1 c A[3], from core.act.x"
+    assert fault.what == "cnot1 c A[3] by [1], from core.act.x"
 
 
 def test_a_bit_that_is_so_already_is_not_stuck_as_a_fault() -> None:
     design = "module openlpu(input clk, input [3:0] a, output reg b); always @(posedge clk) b <= a == 10; endmodule"
-    drawn = [mutant.what for mutants in candidates(design, 1).values() for mutant in mutants]
+    drawn = [mutant.what for unit in candidates(design, 1).values() for mutant in unit]
     found = {(hit[1], int(hit[2])) for text in drawn if (hit := re.match(r"const([01]) \S*\$eq\S* B\[(\d)\]", text))}
     assert found == {("1", 0), ("0", 1), ("1", 2), ("0", 3)}
+
+
+def test_a_bit_that_is_inverted_where_another_has_decided_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    design = """module openlpu(input clk, input [3:0] a, output reg b, c, d); always @(posedge clk)
+        begin b <= a == 10; c <= |a; d <= &a; end endmodule"""
+    faults = {"eq": {("0", 0), ("1", 1), ("0", 2), ("1", 3)},  # where the other bit is as it is in 10, which is 1010
+              "reduce_or": {("0", bit) for bit in range(4)}, "reduce_and": {("1", bit) for bit in range(4)}}
+
+    def drawn() -> dict[str, set[tuple[str, int]]]:
+        texts = [mutant.what for unit in candidates(design, 1).values() for mutant in unit]
+        hits = [re.match(r"cnot([01]) \S*\$(eq|reduce_\w+)\S* A\[\d\] by \[(\d)\]", text) for text in texts]
+        return {kind: {(hit[1], int(hit[3])) for hit in hits if hit and hit[2] == kind} for kind in faults}
+    assert all(found and found <= faults[kind] for kind, found in drawn().items())
+    monkeypatch.setattr(mutants, "_is_decided", lambda *given: False)
+    assert not any(found <= faults[kind] for kind, found in drawn().items())
 
 
 def test_a_survivor_is_explained_by_its_unit_its_fault_and_its_code_together() -> None:
