@@ -75,6 +75,10 @@ def _seen(made: Multiplier) -> None:
     made.cell("LUT1", "sees", "F", I0=made.multiply["connections"]["DOUT"][1])
 
 
+def _held_twice(made: Multiplier) -> None:
+    made.flip_flop("again", made.multiply["connections"]["DOUT"][1])
+
+
 def _led_out(made: Multiplier) -> None:
     made.module["ports"]["out"] = {"direction": "output", "bits": made.multiply["connections"]["DOUT"][:1]}
 
@@ -98,7 +102,7 @@ def _is_there(made: Multiplier) -> None:
     made.multiply["connections"] |= {"CLK": [CLK], "CE": [made.one], "RESET": [RESET]}
 
 
-@pytest.mark.parametrize("change", [_seen, _led_out, _set, _enabled, _selects, _is_there])
+@pytest.mark.parametrize("change", [_seen, _held_twice, _led_out, _set, _enabled, _selects, _is_there])
 def test_a_register_of_the_product_stays(change: Callable[[Multiplier], None]) -> None:
     made = Multiplier()
     change(made)
